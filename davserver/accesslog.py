@@ -1,0 +1,128 @@
+"""The access log: one line a request, gathered in a buffer and written in whole lines.
+
+    2026-01-02T03:04:05Z 192.0.2.7 alice PUT /report%20final.odt 201 0 3.1ms
+
+The fields are time (UTC), peer, who ("-" for the anonymous principal), method, href, status,
+bytes of response body, milliseconds; then, in quotes, the X-Litmus field of a test run. No field
+holds a space, and nothing a client sends can begin a line of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Callable
+from typing import BinaryIO
+
+BUFFER_LIMIT = 65_536
+"""Bytes that are gathered at most."""
+FLUSH_AFTER_S = 0.2
+"""A line waits no longer than this."""
+ATOMIC = 4_096
+"""Bytes that a pipe takes in one piece (PIPE_BUF), so that lines of several workers don't mix."""
+
+_UNSAFE = re.compile(rb"[^\x21-\x7e]|[\\\"]")
+_UNSAFE_QUOTED = re.compile(rb"[^\x20-\x7e]|[\\\"]")
+
+
+class AccessLog:
+    """Formats and buffers access lines. One object a process; not for several threads."""
+
+    def __init__(self, stream: BinaryIO, *, clock: Callable[[], float] = time.time) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._second = -1
+        self._stamp = b""
+
+    def line(
+        self,
+        method: str,
+        href: bytes,
+        status: int,
+        size: int,
+        seconds: float,
+        principal: str,
+        peer: str,
+        litmus: bytes | None = None,
+    ) -> None:
+        """Notes one request.
+
+        Args:
+            href: as the client sent it.
+            size: bytes of response body.
+            seconds: from the head of the request to the last byte handed to the transport.
+            principal: its name, "" for the anonymous one.
+            litmus: the X-Litmus field, when there is one.
+        """
+        second = int(self._clock())
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second)).encode()
+        line = b"%b %b %b %b %b %d %d %.1fms" % (
+            self._stamp,
+            _escape(peer.encode("utf-8", "surrogateescape")),
+            _escape(principal.encode("utf-8", "surrogateescape")),
+            _escape(method.encode("utf-8", "surrogateescape")),
+            _escape(href),
+            status,
+            size,
+            seconds * 1000,
+        )
+        if litmus is not None:
+            line += b' "%b"' % _UNSAFE_QUOTED.sub(_hex, litmus)
+        self._add(line + b"\n")
+
+    def _add(self, line: bytes) -> None:
+        if not self._lines:
+            self._flush_later()
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= BUFFER_LIMIT:
+            self.flush()
+
+    def _flush_later(self) -> None:
+        # Outside of an event loop there is nobody to flush later: the buffer is flushed when
+        # full and at the end.
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self.flush)
+
+    def flush(self) -> None:
+        """Writes what has gathered. A log that cannot be written never stops the server."""
+        lines, self._lines, self._size = self._lines, [], 0
+        if not lines:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            for piece in _pieces(lines):
+                self._stream.write(piece)
+                self._stream.flush()
+
+    def close(self) -> None:
+        """Flushes; the stream stays open, it is its owner's."""
+        self.flush()
+
+
+def _pieces(lines: list[bytes]) -> list[bytes]:
+    """Joins lines into pieces that a pipe takes whole."""
+    pieces: list[bytes] = []
+    begin = size = 0
+    for index, line in enumerate(lines):
+        if size and size + len(line) > ATOMIC:
+            pieces.append(b"".join(lines[begin:index]))
+            begin, size = index, 0
+        size += len(line)
+    pieces.append(b"".join(lines[begin:]))
+    return pieces
+
+
+def _escape(value: bytes) -> bytes:
+    if not value:
+        return b"-"
+    return _UNSAFE.sub(_hex, value) if _UNSAFE.search(value) else value
+
+
+def _hex(found: re.Match[bytes]) -> bytes:
+    return b"\\x%02x" % found[0][0]

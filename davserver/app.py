@@ -1,0 +1,269 @@
+"""The application: create_app, its life, and how errors become answers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from davserver.accesslog import AccessLog
+from davserver.aio import ClientDisconnect, Runner
+from davserver.asgi import Receive, Scope, Send
+from davserver.auth.anonymous import AnonymousAuthenticator, LevelAuthorizer
+from davserver.auth.base import Authenticator, Authorizer
+from davserver.config import Settings
+from davserver.context import Header, RequestContext, Response, Services
+from davserver.errors import (
+    DavError,
+    InternalError,
+    MethodNotAllowed,
+    StateError,
+    StorageError,
+    from_storage,
+)
+from davserver.pipeline import Pipeline, has_body, raw_path
+from davserver.protocol.headers import DavHeaders
+from davserver.protocol.multistatus import error_body
+from davserver.protocol.path import DavPath
+from davserver.registry import Registry, build_registry
+from davserver.sending import send_response
+from davserver.state.base import State
+from davserver.state.limits import StateLimits
+from davserver.state.sqlite import SqliteState
+from davserver.storage.base import Storage
+from davserver.storage.filesystem import FilesystemStorage
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    storage: Storage | None = None,
+    state: State | str | os.PathLike[str] | None = None,
+    authenticator: Authenticator | None = None,
+    authorizer: Authorizer | None = None,
+    clock: Callable[[], float] = time.time,
+    new_token: Callable[[], str] | None = None,
+    **keys: Any,
+) -> DavApp:
+    """Returns the WebDAV server as an ASGI application.
+
+    Args:
+        settings: as read by `davserver.config`; or give its keys: `create_app(root="/srv")`.
+        storage, state, authenticator, authorizer: parts to use instead of those that the
+            settings name; `state` may also be the path of the state folder.
+        clock: seconds since the epoch.
+        new_token: a fresh URI for each lock (RFC 4918 section 6.5).
+
+    Nothing is opened before the first request, or the lifespan's start: after a fork.
+    """
+    store = None
+    if isinstance(state, str | os.PathLike):
+        keys["state"] = Path(state)
+    else:
+        store = state
+    chosen = Settings(**keys) if settings is None else settings
+    registry = build_registry()
+
+    def open_services() -> Services:
+        opened = store or open_state(chosen)
+        disk = storage or open_storage(chosen, opened)
+        level = chosen.anonymous or "write"
+        return Services(
+            settings=chosen,
+            storage=disk,
+            state=opened,
+            authenticator=authenticator or AnonymousAuthenticator(),
+            authorizer=authorizer or LevelAuthorizer(level, read_only=chosen.read_only),
+            live=registry.live,
+            allow=registry.allow,
+            dav=registry.dav,
+            clock=clock,
+            new_token=new_token or _new_token,
+            runner=Runner(inline=disk.inline and opened.inline),
+        )
+
+    log = AccessLog(sys.stdout.buffer) if chosen.access_log else None
+    return DavApp(open_services, registry, log)
+
+
+def _new_token() -> str:
+    return uuid.uuid4().urn
+
+
+def open_state(settings: Settings) -> State:
+    """Opens the embedded state in the settings' state folder. Raises StateFailure."""
+    limits = StateLimits(
+        locks_per_principal=settings.locks_per_principal,
+        locks_per_resource=settings.locks_per_resource,
+        properties_per_resource=settings.properties_per_resource,
+        property_bytes=settings.property_bytes,
+    )
+    return SqliteState(settings.state_folder, durability=settings.durability, limits=limits)
+
+
+def open_storage(settings: Settings, state: State) -> Storage:
+    """Opens the served folder. Raises StorageError."""
+
+    def is_alive(owner: str) -> bool:
+        # What a dead worker left is swept once no journalled change needs it any more.
+        return state.is_alive(owner) or state.has_changes()
+
+    return FilesystemStorage(
+        settings.root,
+        owner=state.owner,
+        is_alive=is_alive,
+        symlinks=settings.symlinks,
+        durability=settings.durability,
+        fallbacks=frozenset(settings.fallbacks),
+        read_only=settings.read_only,
+    )
+
+
+class DavApp:
+    """The WebDAV server as a bare ASGI application, to run or to mount below any prefix."""
+
+    def __init__(
+        self, open_services: Callable[[], Services], registry: Registry, log: AccessLog | None
+    ) -> None:
+        self._open = open_services
+        self._registry = registry
+        self._log = log
+        self._services: Services | None = None
+        self._pipeline: Pipeline | None = None
+
+    @property
+    def services(self) -> Services:
+        """Opened at the first use: after a fork, in the process that serves."""
+        if self._services is None:
+            self._services = self._open()
+            self._pipeline = Pipeline(self._services, self._registry)
+        return self._services
+
+    @property
+    def pipeline(self) -> Pipeline:
+        if self._pipeline is None:
+            _ = self.services
+        assert self._pipeline is not None
+        return self._pipeline
+
+    def close(self) -> None:
+        """Gives up the state and the storage; a later request opens them again."""
+        services, self._services, self._pipeline = self._services, None, None
+        if services is not None:
+            services.state.close()
+            services.storage.close()
+        if self._log is not None:
+            self._log.flush()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    _ = self.services
+                except (StateError, StorageError) as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                self.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = time.perf_counter()
+        headers = DavHeaders(scope["headers"])
+        rc = RequestContext(
+            services=self.services,
+            scope=scope,
+            receive=receive,
+            method=scope["method"],
+            path=DavPath(()),
+            headers=headers,
+            now=self.services.clock(),
+        )
+        status = 500
+        sent = 0
+        try:
+            try:
+                response = await self.pipeline.answer(rc)
+            except DavError as error:
+                response = self._error_response(rc, error)
+            except (StorageError, StateError) as error:
+                response = self._error_response(rc, from_storage(error))
+            except ClientDisconnect:
+                status = 499
+                return
+            except Exception:
+                logger.exception("%s failed", rc.method)
+                response = self._error_response(rc, InternalError("internal error"))
+            status = response.status
+            sent = await send_response(
+                send,
+                response,
+                extra=_closing(rc, response),
+                is_head=rc.method == "HEAD",
+                runner=rc.services.runner,
+            )
+        finally:
+            if self._log is not None:
+                self._write_log(rc, status, sent, time.perf_counter() - begun)
+
+    def _write_log(self, rc: RequestContext, status: int, sent: int, seconds: float) -> None:
+        assert self._log is not None
+        client = rc.scope.get("client")
+        self._log.line(
+            rc.method,
+            raw_path(rc.scope),
+            status,
+            sent,
+            seconds,
+            rc.principal.name,
+            client[0] if client else "-",
+            rc.headers.get(b"x-litmus"),
+        )
+
+    def _error_response(self, rc: RequestContext, error: DavError) -> Response:
+        headers = list(error.headers)
+        if isinstance(error, MethodNotAllowed) and not any(k == b"allow" for k, _ in headers):
+            headers.append((b"allow", rc.services.allow(None, rc.can_write)))
+        if error.close:
+            headers.append((b"connection", b"close"))
+        if error.condition is not None:
+            body = error_body(error.condition, error.hrefs)
+            headers.append((b"content-type", b'application/xml; charset="utf-8"'))
+        else:
+            body = _text(error.detail)
+            headers.append((b"content-type", b"text/plain; charset=utf-8"))
+            headers.append((b"x-content-type-options", b"nosniff"))
+        return Response(error.status, headers, body)
+
+
+def _closing(rc: RequestContext, response: Response) -> tuple[Header, ...]:
+    """A client that waits for 100 Continue and gets a final answer may still send its body, or
+    not: nobody can tell where its next request begins (RFC 9112 section 9.6)."""
+    if rc.asked_for_body or rc.headers.get(b"expect") is None or not has_body(rc):
+        return ()
+    if any(name == b"connection" for name, _ in response.headers):
+        return ()
+    return ((b"connection", b"close"),)
+
+
+def _text(detail: str) -> bytes:
+    return detail.encode("ascii", "backslashreplace") + b"\n" if detail else b""

@@ -1,0 +1,203 @@
+"""Where storage and state meet: publishing with a journal, and recovery of what a dead worker left.
+
+A change that touches disk and state is recorded before its first step and settled after its last.
+When its owner died in between, whoever meets it finishes it or undoes it: the identity of the
+resource tells which. Everything here runs inside the gate unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Mapping
+
+from davserver.context import Services
+from davserver.errors import ResourceNotFound, StorageError
+from davserver.protocol.path import DavPath, Key
+from davserver.state.base import Change, GateView, Step, StepKind
+from davserver.storage.base import Capability, Kind, Stat, Storage
+
+logger = logging.getLogger(__name__)
+Identity = tuple[int, int, int | None]
+
+
+def identity(stat: Stat) -> Identity:
+    """What tells a resource from another one that comes to stand at the same path."""
+    return stat.device, stat.inode, stat.birth_ns
+
+
+def _change(services: Services, step: Step, root: str) -> Change:
+    return Change(os.urandom(16).hex(), root, services.state.owner, (step,))
+
+
+def publish(
+    services: Services,
+    view: GateView,
+    source: tuple[DavPath, Key, Stat],
+    target: tuple[DavPath, Key, Stat | None],
+) -> DavPath | None:
+    """Makes what stands at `source` (a resource, or a tree staged under a hidden name) `target`.
+
+    Its dead properties go along, those of the old target go, locks at or below `source` go. The
+    old target stays until the new one stands. Returns the hidden path to which an old tree was
+    set aside, for the caller to remove after the gate, or None. Raises StorageError, with
+    everything as it was.
+    """
+    path, key, stat = source
+    goal, goal_key, old = target
+    replaces_file = old is not None and old.kind is Kind.FILE and stat.kind is Kind.FILE
+    aside = None
+    if old is not None and not replaces_file:
+        aside = path if path.is_reserved else services.storage.hidden(goal)
+    change = None
+    if aside is not None or view.has_rows(key) or view.has_rows(goal_key):
+        step = Step(StepKind.PUBLISH, path, goal, aside, identity(stat))
+        change = _change(services, step, key.root)
+        view.record(change)
+        view.commit()
+    try:
+        if aside is None:
+            services.storage.rename(path, goal, replace=replaces_file)
+        else:
+            _replace_tree(services.storage, path, goal, aside)
+    except BaseException:
+        if change is not None:
+            view.settle(change)
+            view.commit()
+        raise
+    if key != goal_key:
+        view.move_rows(key, goal_key)
+    if change is not None:
+        view.settle(change)
+    view.commit()
+    return aside
+
+
+def _replace_tree(storage: Storage, path: DavPath, goal: DavPath, aside: DavPath) -> None:
+    """Puts `path` in the place of `goal`, whose old tree ends up at `aside`."""
+    if Capability.EXCHANGE in storage.capabilities:
+        storage.exchange(path, goal)
+        if aside == path:
+            return
+        try:
+            storage.rename(path, aside)
+        except BaseException:
+            storage.exchange(path, goal)
+            raise
+        return
+    spare = storage.hidden(goal) if aside == path else aside
+    storage.rename(goal, spare)
+    try:
+        storage.rename(path, goal)
+    except BaseException:
+        storage.rename(spare, goal)
+        raise
+    if spare != aside:
+        storage.rename(spare, aside)
+
+
+def apply_attributes(
+    services: Services, view: GateView, path: DavPath, key: Key, values: Mapping[str, int]
+) -> None:
+    """Commits what the transaction holds together with the live `values` (`mtime_ns`,
+    `executable`), then puts those on the resource. Recovery rolls forward."""
+    change = _change(services, Step(StepKind.APPLY, target=path, values=dict(values)), key.root)
+    view.record(change)
+    view.commit()
+    _apply(services.storage, path, values)
+    view.settle(change)
+    view.commit()
+
+
+def _apply(storage: Storage, path: DavPath, values: Mapping[str, int]) -> None:
+    executable = values.get("executable")
+    storage.set_attributes(
+        path,
+        mtime_ns=values.get("mtime_ns"),
+        executable=None if executable is None else bool(executable),
+    )
+
+
+def remove_tree(storage: Storage, path: DavPath) -> None:
+    """Removes a hidden tree as far as it can, outside the gate: nobody else can name it."""
+    stack = [path]
+    while stack:
+        here = stack[-1]
+        try:
+            storage.delete(here)
+            stack.pop()
+            continue
+        except ResourceNotFound:
+            stack.pop()
+            continue
+        except StorageError:
+            pass
+        children: list[DavPath] = []
+        try:
+            with storage.scan_all(here) as members:
+                for entry in members:
+                    child = here.child(entry.name)
+                    if entry.stat.kind is Kind.COLLECTION:
+                        children.append(child)
+                    else:
+                        storage.delete(child)
+                    if len(children) >= 1000:
+                        break
+        except StorageError as error:
+            logger.warning("left behind %r: %s", here.name, error)
+            return
+        if not children:
+            with contextlib.suppress(StorageError):
+                storage.delete(here)
+            stack.pop()
+        stack.extend(children)
+
+
+def recover(services: Services, *, wait_s: float) -> None:
+    """Finishes or undoes every journalled change whose owner is dead. Enters the gate itself."""
+    state = services.state
+    with state.hold([Key("", b"")], wait_s=wait_s) as view:
+        for change in view.changes():
+            if change.owner == state.owner or state.is_alive(change.owner):
+                continue
+            logger.warning("recovering change %s of worker %s", change.id, change.owner)
+            for step in change.steps:
+                _recover_step(services, view, step)
+            view.settle(change)
+            view.commit()
+
+
+def _recover_step(services: Services, view: GateView, step: Step) -> None:
+    storage = services.storage
+    if step.kind is StepKind.APPLY and step.target is not None:
+        with contextlib.suppress(ResourceNotFound):
+            _apply(storage, step.target, step.values)
+    elif step.kind is StepKind.REMOVE and step.source is not None:
+        remove_tree(storage, step.source)
+        view.clear(storage.canonical(step.source))
+    elif step.kind is StepKind.PUBLISH and step.source is not None and step.target is not None:
+        _recover_publish(services, view, step, step.source, step.target)
+
+
+def _recover_publish(
+    services: Services, view: GateView, step: Step, source: DavPath, target: DavPath
+) -> None:
+    storage = services.storage
+    aside = step.aside
+    here = storage.locate(target)
+    if here.stat is not None and identity(here.stat) == step.identity:
+        # Published, but its rows did not follow any more.
+        if aside is not None and aside != source and storage.locate(source).stat is not None:
+            storage.rename(source, aside)
+        view.move_rows(storage.canonical(source), here.key)
+        view.commit()
+        if aside is not None:
+            remove_tree(storage, aside)
+        return
+    if here.stat is None and aside is not None and storage.locate(aside).stat is not None:
+        # Without an exchange the old target was set aside first: it comes back.
+        storage.rename(aside, target)
+    if source.is_reserved:
+        remove_tree(storage, source)
+        view.clear(storage.canonical(source))

@@ -1,0 +1,273 @@
+"""Settings: one pydantic model, and how it is read.
+
+Later ones win: defaults, the TOML file, environment variables `DAVSERVER_<NAME>`, flags. Every
+key is documented in config/davserver.toml.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+ENVIRONMENT = "DAVSERVER_"
+_NO_SETTINGS = frozenset({"CONFIG", "CONTAINER"})
+"""Environment variables with our prefix that are no settings: the path of the file, and the mark
+that the image sets."""
+
+Seconds = Annotated[float, Field(gt=0, le=10**7, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+WholeSeconds = Annotated[int, Field(ge=1, le=2**31)]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used. The message is one line that says where it stands."""
+
+
+def _in(section: str) -> Any:
+    return {"section": section}
+
+
+class Settings(BaseModel):
+    """What the server does. Sizes and rates are in bytes, times in seconds, None means absent.
+
+    Attributes that need more than their name says are described in config/davserver.toml, with
+    the same defaults.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    root: Path
+    state: Path | None = None
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    prefix: str = ""
+    read_only: bool = False
+    anonymous: Literal["none", "read", "write"] | None = None
+    public_url: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    log_level: LogLevel = "info"
+    access_log: bool = True
+
+    durability: Literal["none", "file", "full"] = Field("full", json_schema_extra=_in("dav"))
+    symlinks: Literal["deny", "within", "follow"] = Field("within", json_schema_extra=_in("dav"))
+    propfind_infinity: Literal["allow", "refuse"] = Field("allow", json_schema_extra=_in("dav"))
+    propfind_limit: Count | None = Field(None, json_schema_extra=_in("dav"))
+    lock_timeout_s: WholeSeconds = Field(3600, json_schema_extra=_in("dav"))
+    lock_timeout_max_s: WholeSeconds = Field(86_400, json_schema_extra=_in("dav"))
+    gate_wait_s: Seconds = Field(10.0, json_schema_extra=_in("dav"))
+
+    xml_body_limit: Count = Field(1_048_576, json_schema_extra=_in("limits"))
+    put_limit: Count | None = Field(None, json_schema_extra=_in("limits"))
+    locks_per_principal: Count = Field(10_000, json_schema_extra=_in("limits"))
+    locks_per_resource: Count = Field(100, json_schema_extra=_in("limits"))
+    properties_per_resource: Count = Field(1_000, json_schema_extra=_in("limits"))
+    property_bytes: Count = Field(65_536, json_schema_extra=_in("limits"))
+
+    head_timeout_s: Seconds = Field(10.0, json_schema_extra=_in("http"))
+    body_idle_s: Seconds = Field(30.0, json_schema_extra=_in("http"))
+    min_rate: Annotated[int, Field(ge=0)] = Field(1024, json_schema_extra=_in("http"))
+    write_idle_s: Seconds = Field(300.0, json_schema_extra=_in("http"))
+    keep_alive_s: Seconds = Field(75.0, json_schema_extra=_in("http"))
+    head_limit: Annotated[int, Field(ge=1024)] = Field(65_536, json_schema_extra=_in("http"))
+    header_count: Annotated[int, Field(ge=10)] = Field(100, json_schema_extra=_in("http"))
+    url_limit: Annotated[int, Field(ge=256)] = Field(8192, json_schema_extra=_in("http"))
+    connections: Count = Field(4096, json_schema_extra=_in("http"))
+    connections_per_address: Count = Field(1024, json_schema_extra=_in("http"))
+    grace_s: Seconds = Field(30.0, json_schema_extra=_in("http"))
+
+    tls_cert: Path | None = Field(None, json_schema_extra=_in("tls"))
+    tls_key: Path | None = Field(None, json_schema_extra=_in("tls"))
+
+    fallbacks: tuple[str, ...] = Field((), json_schema_extra=_in("test"))
+
+    @field_validator("root", "state", "tls_cert", "tls_key")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
+
+    @field_validator("prefix")
+    @classmethod
+    def _check_prefix(cls, value: str) -> str:
+        stripped = value.rstrip("/")
+        if not stripped:
+            return ""
+        segments = stripped.split("/")
+        if segments[0] or not all(segments[1:]) or {".", ".."} & set(segments):
+            raise ValueError("must look like /dav")
+        if "%" in value or not value.isprintable():
+            raise ValueError("must be plain text, not percent-encoded")
+        return stripped
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            if re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", url) is None:
+                raise ValueError(f"{url!r} must look like https://files.example.org/dav")
+        return value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _check_tls(cls, value: Path | None, info: Any) -> Path | None:
+        if value is not None and info.data.get("tls_cert") is None:
+            raise ValueError("needs tls_cert")
+        return value
+
+    @property
+    def state_folder(self) -> Path:
+        """Where properties and locks are kept: as set, or a folder of the user's for this root."""
+        return self.state if self.state is not None else default_state(self.root)
+
+    @property
+    def is_loopback(self) -> bool:
+        """True when only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+
+def default_state(root: Path) -> Path:
+    """Returns the state folder of a root: one for each, below the user's XDG state folder."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    # The XDG specification: "All paths set in these environment variables must be absolute."
+    folder = Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state"
+    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    return folder / "davserver" / name
+
+
+def section_of(name: str) -> str | None:
+    """Returns the TOML table that holds a key, None for the top level."""
+    extra = Settings.model_fields[name].json_schema_extra
+    section = extra.get("section") if isinstance(extra, dict) else None
+    return section if isinstance(section, str) else None
+
+
+def dotted(name: str) -> str:
+    """Returns the name of a key as the TOML file has it: `http.keep_alive_s`."""
+    section = section_of(name)
+    return name if section is None else f"{section}.{name}"
+
+
+def load_settings(
+    *,
+    config: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> Settings:
+    """Reads the settings. Raises SettingsError.
+
+    Args:
+        config: the TOML file; else the environment's DAVSERVER_CONFIG, else none.
+        environment: variables; None reads none.
+        flags: values of the command line by key; None values are not set.
+    """
+    environment = {} if environment is None else environment
+    if config is None and environment.get(f"{ENVIRONMENT}CONFIG"):
+        config = Path(environment[f"{ENVIRONMENT}CONFIG"])
+    values: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    if config is not None:
+        text = _read(config)
+        for name, value in _flatten(config, text).items():
+            values[name] = value
+            sources[name] = f"{config}, line {_line(text, name)}, {dotted(name)}"
+    for variable, name, raw in _variables(environment):
+        values[name] = _from_environment(name, raw)
+        sources[name] = variable
+    for name, value in (flags or {}).items():
+        if value is not None:
+            values[name] = value
+            sources[name] = f"--{name.replace('_', '-')}"
+    return _validate(values, sources)
+
+
+def _validate(values: Mapping[str, object], sources: Mapping[str, str]) -> Settings:
+    if "root" not in values:
+        raise SettingsError("no folder is named: davserver serve DIR")
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = str(first["loc"][0])
+        message = first["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        raise SettingsError(f"{sources.get(name, name)}: {message}") from None
+
+
+def _read(config: Path) -> str:
+    try:
+        return config.read_text("utf-8")
+    except OSError as error:
+        raise SettingsError(f"{config}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"{config}: not UTF-8") from None
+
+
+def _flatten(config: Path, text: str) -> dict[str, object]:
+    """Returns the values by key. Paths in the file are relative to it."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{config}: {error}") from None
+    flat: dict[str, object] = {}
+    for key, value in tables.items():
+        entries = value.items() if isinstance(value, dict) else [(key, value)]
+        section = key if isinstance(value, dict) else None
+        for name, entry in entries:
+            if name not in Settings.model_fields or section_of(name) != section:
+                where = f"{section}.{name}" if section else name
+                raise SettingsError(f"{config}, line {_line(text, name)}, {where}: unknown key")
+            flat[name] = _beside(config, entry) if _is_path(name) else entry
+    return flat
+
+
+def _is_path(name: str) -> bool:
+    return Settings.model_fields[name].annotation in (Path, Path | None)
+
+
+def _beside(config: Path, value: object) -> object:
+    if isinstance(value, str) and not value.startswith("~"):
+        return config.absolute().parent / value
+    return value
+
+
+def _line(text: str, name: str) -> int:
+    """Returns the line that sets a key: tomllib doesn't tell, so the text is searched."""
+    pattern = re.compile(rf"""\s*["']?{re.escape(name)}["']?\s*=""")
+    table = re.compile(rf"\s*\[\s*{re.escape(name)}\s*\]")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if pattern.match(line) or table.match(line):
+            return number
+    return 1
+
+
+def _variables(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    found = []
+    for variable in sorted(environment):
+        name = variable.removeprefix(ENVIRONMENT)
+        if name == variable or name in _NO_SETTINGS:
+            continue
+        if name.lower() not in Settings.model_fields or name != name.upper():
+            raise SettingsError(f"{variable}: unknown setting")
+        if environment[variable]:  # Compose files set what is not set to nothing
+            found.append((variable, name.lower(), environment[variable]))
+    return found
+
+
+def _from_environment(name: str, raw: str) -> object:
+    if isinstance(Settings.model_fields[name].default, tuple):
+        return tuple(part.strip() for part in raw.split(",") if part.strip())
+    return raw

@@ -1,0 +1,189 @@
+"""What a handler works with: the shared Services, one request's RequestContext, its Response.
+
+Services are immutable and built once (app.py); a RequestContext lives for one request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from davserver.aio import Runner
+from davserver.asgi import Receive, Scope
+from davserver.auth.base import ANONYMOUS, Authenticator, Authorizer, Principal
+from davserver.config import Settings
+from davserver.properties.base import LivePropertyRegistry
+from davserver.protocol.headers import Depth, DavHeaders
+from davserver.protocol.ifheader import IfHeader
+from davserver.protocol.path import DavPath, Key
+from davserver.protocol.preconditions import HttpConditions
+from davserver.state.base import GateView, State
+from davserver.storage.base import Kind, Reader, Stat, Storage
+
+_CHARSET = re.compile(rb";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that requests share.
+
+    Attributes:
+        allow: the value of Allow for a kind of resource (None: unmapped), for one who can write
+            or not.
+        dav: the value of the DAV field (RFC 4918 section 10.1), likewise.
+        clock: seconds since the epoch.
+        new_token: a fresh lock token URI.
+        runner: where synchronous work runs.
+    """
+
+    settings: Settings
+    storage: Storage
+    state: State
+    authenticator: Authenticator
+    authorizer: Authorizer
+    live: LivePropertyRegistry
+    allow: Callable[[Kind | None, bool], bytes]
+    dav: Callable[[bool], bytes]
+    clock: Callable[[], float]
+    new_token: Callable[[], str]
+    runner: Runner
+
+
+@dataclass(slots=True)
+class Progress:
+    """What long work tells of itself; `cancelled` is looked at between members."""
+
+    members: int = 0
+    bytes: int = 0
+    cancelled: bool = False
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request.
+
+    Attributes:
+        path: the Request-URI below the mount.
+        base: quoted mount prefix without trailing slash; hrefs begin with it.
+        prefix: the same, decoded.
+        now: seconds since the epoch, sampled once.
+        can_write: the asker may write here.
+        authorities: host[:port] spellings that mean this server, lower case.
+        depth: as sent; None when absent.
+        overwrite: RFC 4918 section 10.6.
+        if_header, conditions: parsed, None when absent.
+        submitted: lock tokens that count as submitted.
+        destination: below the mount, None when absent.
+        body, document: the XML body and what the method's `parse` made of it.
+        wait_s: how long `hold` may wait; 0 on the event loop.
+        asked_for_body: the client was told, or let, to send its body.
+        is_collection: whether the Request-URI was found to be one; None while unmapped.
+    """
+
+    services: Services
+    scope: Scope
+    receive: Receive
+    method: str
+    path: DavPath
+    headers: DavHeaders
+    now: float
+    base: bytes = b""
+    prefix: tuple[str, ...] = ()
+    principal: Principal = ANONYMOUS
+    can_write: bool = True
+    authorities: frozenset[bytes] = frozenset()
+    depth: Depth | None = None
+    overwrite: bool = True
+    if_header: IfHeader | None = None
+    conditions: HttpConditions | None = None
+    submitted: frozenset[str] = frozenset()
+    destination: DavPath | None = None
+    body: bytes = b""
+    document: Any = None
+    wait_s: float = 0.0
+    asked_for_body: bool = False
+    is_collection: bool | None = None
+    progress: Progress = field(default_factory=Progress)
+
+    def hold(
+        self, exclusive: Sequence[Key], shared: Sequence[Key] = ()
+    ) -> AbstractContextManager[GateView]:
+        """Enters the gate; raises GateBusy (503) when `wait_s` is over."""
+        return self.services.state.hold(exclusive, shared, wait_s=self.wait_s)
+
+    @property
+    def charset(self) -> str | None:
+        """The charset parameter of Content-Type, which wins over the XML declaration."""
+        found = _CHARSET.search(self.headers.get(b"content-type") or b"")
+        return None if found is None else found[1].decode("ascii")
+
+    def href(self, path: DavPath, *, collection: bool) -> bytes:
+        return path.href(self.base, collection=collection)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The Request-URI, and the Destination, looked up: by the pipeline and again in the gate."""
+
+    path: DavPath
+    key: Key
+    stat: Stat | None
+    destination: DavPath | None = None
+    destination_key: Key | None = None
+    destination_stat: Stat | None = None
+
+    @property
+    def kind(self) -> Kind | None:
+        return None if self.stat is None else self.stat.kind
+
+    @property
+    def is_collection(self) -> bool:
+        return self.stat is not None and self.stat.kind is Kind.COLLECTION
+
+
+@dataclass(frozen=True, slots=True)
+class FileBody:
+    """A stretch of an open file, in bytes. Whoever sends it closes the reader."""
+
+    reader: Reader
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolBody:
+    """A finished body in a temporary file, positioned at its start."""
+
+    file: BinaryIO
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartsBody:
+    """Several stretches of one open file, each after its part head (multipart/byteranges)."""
+
+    reader: Reader
+    parts: Sequence[tuple[bytes, int, int]]
+    """(head, offset, length)"""
+    tail: bytes
+
+    @property
+    def length(self) -> int:
+        return sum(len(head) + size for head, _, size in self.parts) + len(self.tail)
+
+
+Header = tuple[bytes, bytes]
+Body = bytes | FileBody | PartsBody | SpoolBody | AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer as a value. Content-Length is added for all bodies but iterators, which may
+    carry their own."""
+
+    status: int
+    headers: Sequence[Header] = ()
+    body: Body = b""

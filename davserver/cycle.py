@@ -1,0 +1,249 @@
+"""One request and its response: the ASGI side of a connection (RFC 9112 sections 6 and 9).
+
+In place of uvicorn's RequestResponseCycle, for what that lacks: an answer given before the body
+was read says whether the connection lives on, HTTP/1.0 gets no chunks, and a failure before the
+head has left is still a 500.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+import re
+from typing import Protocol
+
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from davserver.asgi import ASGIApp, Message, Scope
+
+logger = logging.getLogger(__name__)
+
+BODY_HIGH_WATER = 262_144
+"""Bytes of a request body that wait for the application before the socket is left alone."""
+DRAIN_LIMIT = 1_048_576
+"""Bytes of a body nobody wants that are read so that the connection lives on; a longer rest
+costs more than a new connection."""
+JOIN_LIMIT = 65_536
+"""A body up to here is sent in one piece with its head."""
+
+STATUS_LINES = {
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode())
+    for status in http.HTTPStatus
+}
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+class Connection(Protocol):
+    """What a cycle needs of the connection that it belongs to."""
+
+    transport: asyncio.Transport
+    flow: FlowControl
+
+    @property
+    def unread(self) -> int:
+        """Bytes of the request body still to come, as far as it is known."""
+
+    def date_header(self) -> bytes: ...
+    def on_response_complete(self) -> None: ...
+    def break_off(self) -> None:
+        """Ends the connection at once: the answer cannot be completed."""
+
+
+class Cycle:
+    """One request being answered.
+
+    Attributes:
+        asked: the application has called `receive`.
+        more_body: the request body is not yet here as a whole.
+        keep_alive: the connection is used further after this answer.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_connection",
+        "_head",
+        "_no_body",
+        "_parts",
+        "_rest",
+        "asked",
+        "buffered",
+        "disconnected",
+        "expects_100",
+        "keep_alive",
+        "message_event",
+        "more_body",
+        "response_complete",
+        "response_started",
+        "scope",
+    )
+
+    def __init__(
+        self, connection: Connection, scope: Scope, *, keep_alive: bool, expects_100: bool
+    ) -> None:
+        self._connection = connection
+        self.scope = scope
+        self.keep_alive = keep_alive
+        self.expects_100 = expects_100
+        self.message_event = asyncio.Event()
+        self.disconnected = False
+        self.asked = False
+        self.more_body = True
+        self._parts: list[bytes] = []
+        self.buffered = 0
+        self.response_started = False
+        self.response_complete = False
+        self._head: bytes | None = None
+        self._rest: int | None = None
+        self._chunked = False
+        self._no_body = False
+
+    async def run(self, app: ASGIApp) -> None:
+        """Runs the application for this request; whatever it raises ends here."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            self._connection.break_off()
+            raise
+        except Exception:
+            logger.exception("the application failed")
+            self._fail()
+        else:
+            if not self.response_complete and not self.disconnected:
+                logger.error("the application ended without a whole answer")
+                self._fail()
+
+    def _fail(self) -> None:
+        if self.disconnected or self.response_complete:
+            return
+        if self.response_started and self._head is None:
+            # Part of an answer is on its way: only a broken connection says that it is not whole.
+            self._connection.break_off()
+            return
+        self.keep_alive = False
+        self.response_started = False
+        self._start(500, [(b"content-type", b"text/plain"), (b"content-length", b"22")])
+        self._body(b"internal server error\n", more=False)
+
+    def feed(self, data: bytes) -> None:
+        """Takes a piece of the request body."""
+        self._parts.append(data)
+        self.buffered += len(data)
+        if self.buffered > BODY_HIGH_WATER:
+            self._connection.flow.pause_reading()
+        self.message_event.set()
+
+    def feed_end(self) -> None:
+        """The request body is here as a whole."""
+        self.more_body = False
+        self.message_event.set()
+
+    def disconnect(self) -> None:
+        """The client left, or its request broke off."""
+        self.disconnected = True
+        self.message_event.set()
+
+    async def receive(self) -> Message:
+        self.asked = True
+        connection = self._connection
+        if self.expects_100:
+            self.expects_100 = False
+            if not self.response_started and not connection.transport.is_closing():
+                connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not self.disconnected and not self.response_complete:
+            if self.more_body:
+                connection.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        parts, self._parts, self.buffered = self._parts, [], 0
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    async def send(self, message: Message) -> None:
+        if self._connection.flow.write_paused and not self.disconnected:
+            await self._connection.flow.drain()
+        if self.disconnected:
+            return
+        kind = message["type"]
+        if not self.response_started:
+            if kind != "http.response.start":
+                raise RuntimeError(f"expected http.response.start, got {kind!r}")
+            self._start(message["status"], message.get("headers", ()))
+        elif not self.response_complete and kind == "http.response.body":
+            self._body(message.get("body", b""), more=message.get("more_body", False))
+        else:
+            raise RuntimeError(f"unexpected {kind!r}")
+
+    def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Builds the head, which leaves with the first piece of the body."""
+        if self.more_body and (self.expects_100 or self._connection.unread > DRAIN_LIMIT):
+            # RFC 9110 section 10.1.1 with RFC 9112 section 9.6: nobody can tell whether a client
+            # that waits for 100 (Continue) still sends its body, so no further request is read.
+            self.keep_alive = False
+        lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        lines.append(self._connection.date_header())
+        rest: int | None = None
+        closes = False
+        for name, value in headers:
+            lower = name.lower()
+            if lower == b"content-length":
+                rest = int(value)
+            elif lower == b"connection":
+                if b"close" in value.lower():
+                    self.keep_alive = False
+                closes = closes or b"close" in value.lower()
+            elif lower == b"transfer-encoding":
+                continue  # the framing is ours to choose
+            lines.append(b"%b: %b\r\n" % (lower, value))
+        self._no_body = self.scope["method"] == "HEAD" or status in (204, 304)
+        self._chunked = rest is None and not self._no_body
+        if self._chunked and self.scope["http_version"] == "1.0":
+            # RFC 9112 section 6.1: no Transfer-Encoding to HTTP/1.0; the end of the connection
+            # is the end of the body.
+            self._chunked = self.keep_alive = False
+        elif self._chunked:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        if not self.keep_alive and not closes:
+            lines.append(b"connection: close\r\n")
+        head = b"".join(lines)
+        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+            raise RuntimeError("a header field of the answer holds a line break")
+        if _CONTROL.search(head):
+            raise RuntimeError("a header field of the answer holds a control character")
+        self._rest = rest
+        self._head = head + b"\r\n"
+        self.response_started = True
+
+    def _body(self, body: bytes, *, more: bool) -> None:
+        if self._no_body:
+            body = b""
+        elif self._chunked:
+            if body:
+                body = b"%x\r\n%b\r\n" % (len(body), body)
+            if not more:
+                body += b"0\r\n\r\n"
+        elif self._rest is not None:
+            self._rest -= len(body)
+            if self._rest < 0:
+                raise RuntimeError("the answer is longer than its Content-Length")
+            if self._rest and not more:
+                raise RuntimeError("the answer is shorter than its Content-Length")
+        self._write(body)
+        if not more:
+            self.response_complete = True
+            self.message_event.set()
+            self._connection.on_response_complete()
+
+    def _write(self, body: bytes) -> None:
+        transport = self._connection.transport
+        head, self._head = self._head, None
+        if head is None:
+            if body:
+                transport.write(body)
+        elif len(body) <= JOIN_LIMIT:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            transport.write(body)

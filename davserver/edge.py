@@ -1,0 +1,119 @@
+"""What all connections of a worker share: limits, a coarse clock, the answers the edge gives.
+
+One timer looks after every connection, instead of one timer each that every request re-arms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from davserver.accesslog import AccessLog
+from davserver.config import Settings
+from davserver.cycle import STATUS_LINES
+
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.%A-Za-z]*\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")
+_KNOWN_HOSTS = 64
+
+
+class Watched(Protocol):
+    """A connection that the shared timer looks after."""
+
+    def watch(self, now: float) -> None: ...
+
+
+class Edge:
+    """The limits and counters of one worker's connections.
+
+    Args:
+        settings: the limits; those on connections are divided by the number of workers.
+        log: where the edge's own answers are noted; None notes none.
+        methods: the names for Allow, asked for when first needed.
+    """
+
+    def __init__(
+        self, settings: Settings, log: AccessLog | None, methods: Callable[[], list[str]]
+    ) -> None:
+        self.settings = settings
+        self.log = log
+        self._methods = methods
+        self.now = 0.0
+        """Monotonic seconds, as exact as the timer's interval."""
+        self.minimum = settings.min_rate
+        workers = settings.workers
+        self._limit = math.ceil(settings.connections / workers)
+        self._limit_per_address = math.ceil(settings.connections_per_address / workers)
+        self._exempt = frozenset(settings.trusted_proxies)
+        self._open: set[Watched] = set()
+        self._addresses: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        self._hosts: set[bytes] = set()
+        shortest = min(
+            settings.head_timeout_s,
+            settings.body_idle_s,
+            settings.keep_alive_s,
+            settings.write_idle_s,
+        )
+        self._interval = min(1.0, shortest / 4)
+
+    @functools.cached_property
+    def allow(self) -> bytes:
+        """The value of Allow for a method that nobody knows."""
+        return ", ".join(self._methods()).encode()
+
+    def enter(self, connection: Watched, address: str) -> bool:
+        """Counts a new connection. False when there are too many: it is to be turned away."""
+        if self._timer is None:
+            self._tick()
+        full = len(self._open) >= self._limit
+        crowded = (
+            address not in self._exempt and self._addresses[address] >= self._limit_per_address
+        )
+        self._open.add(connection)
+        self._addresses[address] += 1
+        return not (full or crowded)
+
+    @property
+    def is_flooded(self) -> bool:
+        """True when even those that are turned away are too many to be told why."""
+        return len(self._open) > 2 * self._limit
+
+    def leave(self, connection: Watched, address: str) -> None:
+        """The connection is gone."""
+        if connection not in self._open:
+            return
+        self._open.discard(connection)
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.now = loop.time()
+        for connection in tuple(self._open):
+            connection.watch(self.now)
+        # Armed while the loop runs: it dies with it.
+        self._timer = loop.call_later(self._interval, self._tick)
+
+    def is_host(self, value: bytes) -> bool:
+        """True for what may stand in Host (RFC 9110 section 7.2), empty included."""
+        if value in self._hosts:
+            return True
+        if _HOST.fullmatch(value) is None:
+            return False
+        if len(self._hosts) < _KNOWN_HOSTS:
+            self._hosts.add(value)
+        return True
+
+
+def refusal(status: int, detail: bytes, date: bytes, extra: bytes = b"") -> bytes:
+    """Returns a whole answer of the edge's own, after which the connection ends."""
+    return (
+        b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+        b"%bconnection: close\r\n\r\n%b"
+    ) % (STATUS_LINES[status], date, len(detail) + 1, extra, detail + b"\n")

@@ -1,0 +1,1 @@
+"""One file a later RFC. Each offers EXTENSION, an Extension record."""

@@ -1,0 +1,21 @@
+"""The Extension record: what a later RFC adds, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from davserver.methods.base import Method
+from davserver.properties.base import LiveProperty
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """One RFC beyond 4918, switched off by `name` in the settings.
+
+    `dav_tokens` are compliance classes for the DAV field (RFC 4918 section 10.1).
+    """
+
+    name: str
+    dav_tokens: tuple[str, ...] = ()
+    methods: tuple[Method, ...] = ()
+    properties: tuple[LiveProperty, ...] = ()

@@ -1,0 +1,1 @@
+"""One file a method. Each offers METHODS, a tuple of Method records."""

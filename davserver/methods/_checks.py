@@ -1,0 +1,257 @@
+"""The checks between look-up and act, written once for every method.
+
+The pipeline makes them before a method runs; a method that changes something makes them again
+inside the gate (`relocate`), where nobody else can publish or lock meanwhile. Order: kind 405,
+existence 404 or 409, `If` 412, locks 423, RFC 9110 conditions 304 or 412, Overwrite 412.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from davserver.context import RequestContext, Target
+from davserver.errors import (
+    BadRequest,
+    Conflict,
+    EscapesRoot,
+    Forbidden,
+    Locked,
+    MethodNotAllowed,
+    NotFound,
+    PreconditionFailed,
+)
+from davserver.methods.base import LockRule, Method
+from davserver.protocol.headers import Depth
+from davserver.protocol.ifheader import IfList, evaluate_if
+from davserver.protocol.locks import Lock, blocking
+from davserver.protocol.path import DavPath, Key
+from davserver.protocol.preconditions import Outcome, ResourceState, evaluate_http
+from davserver.protocol.quirks import is_if_ignored, is_if_true_by_member_tokens
+from davserver.state.base import StateReader
+from davserver.storage.base import Kind, Stat
+
+
+def locate(rc: RequestContext) -> Target:
+    """Looks the Request-URI and the Destination up in the storage."""
+    found = rc.services.storage.locate(rc.path)
+    if rc.destination is None:
+        return Target(rc.path, found.key, found.stat)
+    other = rc.services.storage.locate(rc.destination)
+    return Target(rc.path, found.key, found.stat, rc.destination, other.key, other.stat)
+
+
+def check_kind(rc: RequestContext, method: Method, target: Target) -> None:
+    """Raises 405 with Allow when the method does not exist for this kind of resource; 403 for
+    what is no resource at all (a FIFO, a device, a link out of the root)."""
+    kind = target.kind
+    if kind in method.applies_to:
+        return
+    if kind is Kind.OTHER:
+        raise Forbidden(f"{target.path.name!r} is no file and no collection")
+    if kind is not None:
+        allow = rc.services.allow(kind, rc.can_write)
+        raise MethodNotAllowed(
+            f"{method.name} is not for a {kind.value}", headers=((b"allow", allow),)
+        )
+
+
+def check_existence(rc: RequestContext, method: Method, target: Target) -> None:
+    """Raises 404 for an unmapped Request-URI, 409 for a missing parent (RFC 4918 section 9.7.1:
+    "a PUT that would result in the creation of a resource without an appropriately scoped parent
+    collection MUST fail with a 409"), 400 for a name that must not be made."""
+    if target.stat is None:
+        if None not in method.applies_to:
+            raise NotFound(f"nothing is mapped to {target.path.name!r}")
+        if method.creates:
+            _check_parent(rc, target.path)
+    if target.destination is not None:
+        _check_destination(rc, method, target)
+
+
+def _check_parent(rc: RequestContext, path: DavPath) -> None:
+    parent = path.parent
+    if parent is None:
+        raise Forbidden("the root always exists")
+    stat = rc.services.storage.locate(parent).stat
+    if stat is None or stat.kind is not Kind.COLLECTION:
+        raise Conflict(f"the parent of {path.name!r} is no collection")
+    if not path.is_creatable:
+        raise BadRequest(
+            f"{path.name!r} is no name to create: it has control characters or is not UTF-8"
+        )
+
+
+def _check_destination(rc: RequestContext, method: Method, target: Target) -> None:
+    """RFC 4918 section 9.8.5: 403 onto itself, 409 without a parent; and never into or over
+    one's own tree, which would lose it."""
+    source, goal = target.key, target.destination_key
+    assert goal is not None
+    assert target.destination is not None
+    if target.destination.is_root:
+        raise Forbidden("the root cannot be replaced")
+    if method.name == "MOVE" and target.path.is_root:
+        raise Forbidden("the root cannot be moved")
+    if source == goal and not _is_case_rename(target):
+        raise Forbidden("source and destination are the same resource")
+    if source != goal and source.covers(goal) and rc.depth is not Depth.ZERO:
+        raise Forbidden("the destination is inside the source")
+    if source != goal and goal.covers(source):
+        raise Forbidden("the source is inside the destination")
+    if target.destination_stat is None:
+        _check_parent(rc, target.destination)
+    elif target.destination_stat.kind is Kind.OTHER:
+        raise Forbidden(f"{target.destination.name!r} is no file and no collection")
+
+
+def _is_case_rename(target: Target) -> bool:
+    """On a file system that folds case, `MOVE /a /A` renames a resource onto its own key."""
+    assert target.destination is not None
+    names = target.path.name, target.destination.name
+    return names[0] != names[1] and names[0].casefold() == names[1].casefold()
+
+
+def state_of(
+    rc: RequestContext, key: Key, stat: Stat | None, reader: StateReader, held: Sequence[Lock] = ()
+) -> ResourceState:
+    """What conditions are compared with.
+
+    An unmapped URL has no state tokens either (RFC 4918 section 10.4.4). `held` are locks that
+    counted when the request began: one that has only expired since, with nobody else's in its
+    place, counts still.
+    """
+    if stat is None:
+        return ResourceState(exists=False)
+    covering = reader.covering(key, now=rc.now)
+    tokens = {lock.token for lock in covering}
+    if not covering:
+        tokens = {lock.token for lock in held if lock.covers(key) and lock.expires_at <= rc.now}
+    return ResourceState(True, stat.etag, last_modified(stat, rc.now), tokens)
+
+
+def last_modified(stat: Stat, now: float) -> int:
+    """Seconds since the epoch, never later than Date (RFC 9110 section 8.8.2.1)."""
+    return min(stat.mtime_ns // 1_000_000_000, int(now))
+
+
+def check_if(
+    rc: RequestContext, target: Target, reader: StateReader, held: Sequence[Lock] = ()
+) -> None:
+    """Raises 412 when the If header is false (RFC 4918 section 10.4.3)."""
+    header = rc.if_header
+    if header is None or is_if_ignored(rc.method, header):
+        return
+
+    def lookup(group: IfList) -> ResourceState:
+        if group.foreign:
+            return ResourceState(exists=False)
+        if group.resource is None:
+            return state_of(rc, target.key, target.stat, reader, held)
+        path = group.resource.below(rc.prefix)
+        if path is None or path.is_reserved:
+            return ResourceState(exists=False)
+        try:
+            found = rc.services.storage.locate(path)
+        except EscapesRoot:
+            return ResourceState(exists=False)
+        return state_of(rc, found.key, found.stat, reader, held)
+
+    if evaluate_if(header, lookup):
+        return
+    inner = {lock.token for lock in reader.beneath(target.key, now=rc.now)}
+    if is_if_true_by_member_tokens(
+        rc.method, is_collection=target.is_collection, header=header, tokens_beneath=inner
+    ):
+        return
+    raise PreconditionFailed("the If header is false")
+
+
+def check_locks(rc: RequestContext, method: Method, target: Target, reader: StateReader) -> None:
+    """Raises 423 naming the lock roots whose tokens were not submitted (RFC 4918 section 7)."""
+    rule = method.locks
+    if rule is LockRule.NONE:
+        return
+    found: list[Lock] = []
+    if target.stat is not None and rule & LockRule.TARGET:
+        beneath = reader.beneath(target.key, now=rc.now) if rule & LockRule.SUBTREE else ()
+        found += unsubmitted(rc, reader.covering(target.key, now=rc.now), beneath)
+    creates = target.stat is None and rule & LockRule.CREATES
+    if rule & LockRule.PARENT or creates:
+        found += _on_parent(rc, target.key, reader)
+    if target.destination is not None and rule & LockRule.DESTINATION:
+        found += _on_destination(rc, target, reader)
+    if found:
+        raise locked_error(rc, found)
+
+
+def locked_error(rc: RequestContext, locks: Sequence[Lock]) -> Locked:
+    """The 423 for these locks: it names their roots, never their tokens."""
+    roots = dict.fromkeys(rc.base + lock.href for lock in locks)
+    return Locked("a lock token was not submitted", hrefs=tuple(roots))
+
+
+def unsubmitted(
+    rc: RequestContext, covering: Sequence[Lock], beneath: Sequence[Lock] = ()
+) -> list[Lock]:
+    if not covering and not beneath:
+        return []
+    return blocking(covering, beneath, rc.submitted, rc.principal.name)
+
+
+def _on_parent(rc: RequestContext, key: Key, reader: StateReader) -> list[Lock]:
+    # RFC 4918 section 7.4: a lock on a collection, of whatever depth, protects its membership.
+    parent = key.parent
+    return [] if parent is None else unsubmitted(rc, reader.covering(parent, now=rc.now))
+
+
+def _on_destination(rc: RequestContext, target: Target, reader: StateReader) -> list[Lock]:
+    key, stat = target.destination_key, target.destination_stat
+    assert key is not None
+    if stat is None:
+        return _on_parent(rc, key, reader)
+    found = unsubmitted(rc, reader.covering(key, now=rc.now), reader.beneath(key, now=rc.now))
+    # Section 7: a lock protects the collection from a member URL that comes to identify another
+    # resource. A file copied over a file only changes that file's content.
+    is_update = rc.method == "COPY" and stat.kind is Kind.FILE and target.kind is Kind.FILE
+    return found if is_update else found + _on_parent(rc, key, reader)
+
+
+def check_conditions(
+    rc: RequestContext, method: Method, target: Target, reader: StateReader
+) -> Outcome:
+    """Evaluates RFC 9110 section 13.2.2 and Overwrite; raises 412, returns NOT_MODIFIED for a
+    read that may answer 304."""
+    if rc.conditions is not None and method.name != "OPTIONS":
+        state = state_of(rc, target.key, target.stat, reader)
+        outcome = evaluate_http(rc.conditions, state, is_read=method.is_read)
+        if outcome is Outcome.FAILED:
+            raise PreconditionFailed("a conditional header field is false")
+        if outcome is Outcome.NOT_MODIFIED:
+            return outcome
+    if target.destination_stat is not None and not rc.overwrite:
+        raise PreconditionFailed("the destination exists and Overwrite is F")
+    return Outcome.PROCEED
+
+
+def check(
+    rc: RequestContext,
+    method: Method,
+    target: Target,
+    reader: StateReader,
+    held: Sequence[Lock] = (),
+) -> Outcome:
+    """Everything from existence on; see the module's order."""
+    check_existence(rc, method, target)
+    if rc.if_header is not None:
+        check_if(rc, target, reader, held)
+    check_locks(rc, method, target, reader)
+    return check_conditions(rc, method, target, reader)
+
+
+def relocate(
+    rc: RequestContext, method: Method, reader: StateReader, held: Sequence[Lock] = ()
+) -> Target:
+    """Inside the gate: looks everything up again and makes every check again."""
+    target = locate(rc)
+    check_kind(rc, method, target)
+    check(rc, method, target, reader, held)
+    return target

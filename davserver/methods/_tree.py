@@ -1,0 +1,317 @@
+"""Walks that change whole trees: delete and copy, member by member, with what failed and why.
+
+RFC 4918 sections 9.6.1, 9.8.3: what can be done is done, a member that fails stays with all its
+ancestors, and only the causes are reported. A walk keeps one open listing a level, 64 at most.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import BinaryIO, cast
+
+from davserver.context import RequestContext, Response, SpoolBody
+from davserver.errors import (
+    CollectionNotEmpty,
+    DavError,
+    NoSpace,
+    QuotaExceeded,
+    ResourceNotFound,
+    StateError,
+    StorageError,
+    from_storage,
+)
+from davserver.methods._checks import locked_error, unsubmitted
+from davserver.protocol.locks import Lock
+from davserver.protocol.multistatus import MultiStatusWriter
+from davserver.protocol.path import DavPath, Key
+from davserver.state.base import GateView
+from davserver.storage.base import Entry, Kind, Storage
+
+BATCH = 64
+_SPOOL = 1 << 20
+_ATTEMPTS = 3
+
+
+class Failures:
+    """The causes, as a multistatus that goes to a temporary file once it is long."""
+
+    def __init__(self, rc: RequestContext) -> None:
+        self._rc = rc
+        self._writer = MultiStatusWriter()
+        self._file = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115
+        self.count = 0
+
+    def add(self, path: DavPath, error: DavError, *, collection: bool) -> None:
+        href = self._rc.href(path, collection=collection)
+        self._writer.status(href, error.status, condition=error.condition, hrefs=error.hrefs)
+        self.count += 1
+        if self._writer.pending > 1 << 15:
+            self._file.write(self._writer.take())
+
+    def response(self) -> Response:
+        """207 with everything that was added."""
+        self._file.write(self._writer.finish())
+        length = self._file.tell()
+        self._file.seek(0)
+        headers = ((b"content-type", b'application/xml; charset="utf-8"'),)
+        return Response(207, headers, SpoolBody(cast(BinaryIO, self._file), length))
+
+
+@dataclass(slots=True)
+class _Frame:
+    """One level of a walk."""
+
+    path: DavPath
+    key: Key
+    target: DavPath | None = None
+    listing: AbstractContextManager[Iterator[Entry]] | None = None
+    members: Iterator[Entry] | None = None
+    pending: list[str] = field(default_factory=list)
+    failed: bool = False
+    locked: bool = False
+    attempts: int = 0
+
+    def open(self, storage: Storage, *, everything: bool, level: int) -> None:
+        listing = storage.scan_all(self.path) if everything else storage.scan(self.path)
+        if level < 64:
+            self.listing, self.members = listing, listing.__enter__()
+            return
+        with listing as members:
+            self.members = iter(list(members))
+
+    def close(self) -> None:
+        if self.listing is not None:
+            self.listing.__exit__(None, None, None)
+            self.listing = None
+        self.members = None
+
+
+class TreeDelete:
+    """DELETE of a collection with everything in it (RFC 4918 section 9.6.1).
+
+    Each batch of members is checked and removed inside the gate, so that a lock that somebody
+    takes meanwhile protects what it covers.
+    """
+
+    def __init__(self, rc: RequestContext, failures: Failures) -> None:
+        self._rc = rc
+        self._failures = failures
+        self._storage = rc.services.storage
+
+    def run(self, path: DavPath, key: Key) -> bool:
+        """Returns True when all is gone. What failed is in the failures; an error of the
+        collection itself, when nothing in it failed, is raised (a plain status)."""
+        stack = [_Frame(path, key)]
+        try:
+            stack[0].open(self._storage, everything=True, level=0)
+            while stack:
+                if self._rc.progress.cancelled:
+                    return False
+                self._step(stack)
+        finally:
+            for frame in stack:
+                frame.close()
+        return self._failures.count == 0
+
+    def _step(self, stack: list[_Frame]) -> None:
+        frame = stack[-1]
+        if frame.pending:
+            self._descend(stack, frame.pending.pop())
+            return
+        assert frame.members is not None
+        batch = [] if frame.locked else list(islice(frame.members, BATCH))
+        if batch:
+            self._delete_batch(frame, batch, is_root=len(stack) == 1)
+            return
+        frame.close()
+        stack.pop()
+        if frame.failed:
+            if stack:
+                stack[-1].failed = True
+            return
+        self._delete_collection(stack, frame)
+
+    def _descend(self, stack: list[_Frame], name: str) -> None:
+        parent = stack[-1]
+        path, key = parent.path.child(name), _child(parent.key, name)
+        frame = _Frame(path, key)
+        try:
+            with self._rc.hold([key], [parent.key]) as view:
+                locks = self._locks_on(view, key)
+            if locks:
+                raise locked_error(self._rc, locks)
+            frame.open(self._storage, everything=True, level=len(stack))
+        except ResourceNotFound:
+            return
+        except (DavError, StorageError, StateError) as error:
+            self._fail(parent, path, error, collection=True)
+            return
+        stack.append(frame)
+
+    def _locks_on(self, view: GateView, key: Key) -> list[Lock]:
+        return unsubmitted(self._rc, view.covering(key, now=self._rc.now))
+
+    def _delete_batch(self, frame: _Frame, batch: Sequence[Entry], *, is_root: bool) -> None:
+        with self._rc.hold([_child(frame.key, e.name) for e in batch], [frame.key]) as view:
+            if locks := self._locks_on(view, frame.key):
+                # Somebody locked the collection while we were in it: its membership stays.
+                error = locked_error(self._rc, locks)
+                if is_root and not self._failures.count:
+                    raise error
+                self._fail(frame, frame.path, error, collection=True)
+                frame.locked = True
+                return
+            for entry in batch:
+                if entry.stat.kind is Kind.COLLECTION:
+                    frame.pending.append(entry.name)
+                    continue
+                self._delete_file(frame, entry, view)
+
+    def _delete_file(self, frame: _Frame, entry: Entry, view: GateView) -> None:
+        path, key = frame.path.child(entry.name), _child(frame.key, entry.name)
+        try:
+            if locks := self._locks_on(view, key):
+                raise locked_error(self._rc, locks)
+            self._storage.delete(path)
+        except ResourceNotFound:
+            pass
+        except (DavError, StorageError) as error:
+            self._fail(frame, path, error, collection=False)
+            return
+        view.clear(key)
+        self._rc.progress.members += 1
+
+    def _delete_collection(self, stack: list[_Frame], frame: _Frame) -> None:
+        try:
+            with self._rc.hold([frame.key], [p for p in (frame.key.parent,) if p]) as view:
+                locks = self._locks_on(view, frame.key)
+                parent = frame.key.parent
+                if parent is not None:
+                    locks += self._locks_on(view, parent)
+                if locks:
+                    raise locked_error(self._rc, locks)
+                self._storage.delete(frame.path)
+                view.clear(frame.key)
+        except ResourceNotFound:
+            return
+        except CollectionNotEmpty as error:
+            # Members came while we were in it.
+            frame.attempts += 1
+            if frame.attempts < _ATTEMPTS:
+                frame.open(self._storage, everything=True, level=len(stack))
+                stack.append(frame)
+                return
+            self._fail_collection(stack, frame, error)
+        except (DavError, StorageError) as error:
+            self._fail_collection(stack, frame, error)
+        else:
+            self._rc.progress.members += 1
+
+    def _fail_collection(
+        self, stack: list[_Frame], frame: _Frame, error: DavError | StorageError
+    ) -> None:
+        if stack:
+            self._fail(stack[-1], frame.path, error, collection=True)
+        else:
+            raise error
+
+    def _fail(self, frame: _Frame, path: DavPath, error: Exception, *, collection: bool) -> None:
+        frame.failed = True
+        self._failures.add(path, _as_dav(error), collection=collection)
+
+
+class TreeCopy:
+    """Copies a tree to a hidden name, where nobody sees it until it is published whole."""
+
+    def __init__(self, rc: RequestContext, failures: Failures, *, keep_times: bool) -> None:
+        self._rc = rc
+        self._failures = failures
+        self._storage = rc.services.storage
+        self._keep_times = keep_times
+
+    def run(self, source: DavPath, key: Key, target: DavPath) -> None:
+        """Raises the StorageError of the collection itself, and NoSpace or QuotaExceeded of
+        any member; other members' errors are in the failures (RFC 4918 section 9.8.3)."""
+        frame = _Frame(source, key, target)
+        stack = [frame]
+        try:
+            frame.open(self._storage, everything=False, level=0)
+            self._storage.make_collection(target)
+            while stack and not self._rc.progress.cancelled:
+                self._step(stack)
+        finally:
+            for frame in stack:
+                frame.close()
+
+    def _step(self, stack: list[_Frame]) -> None:
+        frame = stack[-1]
+        assert frame.target is not None
+        if frame.pending:
+            self._descend(stack, frame.pending.pop())
+            return
+        assert frame.members is not None
+        batch = list(islice(frame.members, BATCH))
+        if not batch:
+            frame.close()
+            stack.pop()
+            return
+        for entry in batch:
+            if entry.stat.kind is Kind.COLLECTION:
+                frame.pending.append(entry.name)
+            else:
+                self._copy_file(frame, entry)
+
+    def _copy_file(self, frame: _Frame, entry: Entry) -> None:
+        assert frame.target is not None
+        path = frame.path.child(entry.name)
+        mtime_ns = entry.stat.mtime_ns if self._keep_times else None
+        try:
+            self._storage.copy(path, frame.target.child(entry.name), mtime_ns=mtime_ns)
+        except (NoSpace, QuotaExceeded):
+            raise
+        except ResourceNotFound:
+            return  # deleted while we were copying: it is no member any more
+        except StorageError as error:
+            self._failures.add(path, _as_dav(error), collection=False)
+            return
+        self._rc.progress.members += 1
+        self._rc.progress.bytes += entry.stat.size
+
+    def _descend(self, stack: list[_Frame], name: str) -> None:
+        parent = stack[-1]
+        assert parent.target is not None
+        path = parent.path.child(name)
+        frame = _Frame(path, _child(parent.key, name), parent.target.child(name))
+        try:
+            frame.open(self._storage, everything=False, level=len(stack))
+        except ResourceNotFound:
+            return
+        except StorageError as error:
+            self._failures.add(path, _as_dav(error), collection=True)
+            return
+        try:
+            assert frame.target is not None
+            self._storage.make_collection(frame.target)
+        except (NoSpace, QuotaExceeded):
+            frame.close()
+            raise
+        except StorageError as error:
+            frame.close()
+            self._failures.add(path, _as_dav(error), collection=True)
+            return
+        stack.append(frame)
+
+
+def _child(key: Key, name: str) -> Key:
+    return key.child(name.encode("utf-8", "surrogateescape"))
+
+
+def _as_dav(error: Exception) -> DavError:
+    if isinstance(error, DavError):
+        return error
+    assert isinstance(error, StorageError | StateError)
+    return from_storage(error)

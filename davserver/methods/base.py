@@ -1,0 +1,89 @@
+"""The Method record: policy as data, so that the pipeline is written once and Allow computed."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from davserver.auth.base import Privilege
+from davserver.context import RequestContext, Response, Target
+from davserver.storage.base import Kind
+
+SyncHandler = Callable[[RequestContext, Target], Response]
+AsyncHandler = Callable[[RequestContext, Target], Awaitable[Response]]
+
+
+class BodyPolicy(enum.Enum):
+    """What the pipeline does with a request body before the handler runs."""
+
+    NONE = "none"
+    """A body is refused with 415 (RFC 4918 section 8.4)."""
+    XML = "xml"
+    """Read whole up to `xml_body_limit` (413), given to `Method.parse` (400, 403, 413)."""
+    STREAM = "stream"
+    """Left to the handler, who asks for it after every check."""
+
+
+class LockRule(enum.Flag):
+    """Whose tokens must be submitted (RFC 4918 section 7)."""
+
+    NONE = 0
+    TARGET = enum.auto()
+    """Locks in whose scope the mapped Request-URI is."""
+    PARENT = enum.auto()
+    """Those of its parent: the method removes a member, or creates the unmapped one."""
+    CREATES = enum.auto()
+    """As PARENT, when the Request-URI is unmapped."""
+    SUBTREE = enum.auto()
+    """Those rooted anywhere below it."""
+    DESTINATION = enum.auto()
+    """Those of the Destination, its members, and of its parent when the binding changes."""
+
+
+MAPPED: frozenset[Kind | None] = frozenset({Kind.FILE, Kind.COLLECTION})
+UNMAPPED: frozenset[Kind | None] = frozenset({None})
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One request method.
+
+    Attributes:
+        handle: synchronous handler: runs inline or in one thread hop, may be run again when the
+            gate was busy, so it changes nothing before it holds the gate.
+        stream: coroutine handler, for bodies that move in or out. Exactly one of the two.
+        parse: makes `RequestContext.document` of an XML body (b"" when none was sent).
+        validate: looks at header fields before anything is looked up (400, 415).
+        locks: whose tokens must be submitted; checked by the pipeline, and again in the gate by
+            `checks.check`.
+        privilege: what the asker needs on the Request-URI.
+        destination: what the asker needs on the Destination; None when the method has none.
+        applies_to: kinds for which the method exists; None stands for an unmapped URL. What is
+            mapped to another kind is 405, what is unmapped 404.
+        creates: an unmapped URL is created: its parent must be a collection (409).
+        unbounded: may take long: always runs in a thread.
+    """
+
+    name: str
+    handle: SyncHandler | None = None
+    stream: AsyncHandler | None = None
+    parse: Callable[[RequestContext], Any] | None = None
+    validate: Callable[[RequestContext], None] | None = None
+    body: BodyPolicy = BodyPolicy.NONE
+    locks: LockRule = LockRule.NONE
+    privilege: Privilege = Privilege.READ
+    destination: Privilege | None = None
+    applies_to: frozenset[Kind | None] = MAPPED
+    creates: bool = False
+    unbounded: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.handle is None) == (self.stream is None):
+            raise ValueError(f"method {self.name!r} needs a handle or a stream, not both")
+
+    @property
+    def is_read(self) -> bool:
+        """GET and HEAD: a failed If-None-Match is 304 (RFC 9110 section 13.1.2)."""
+        return self.name in ("GET", "HEAD")

@@ -1,0 +1,119 @@
+"""GET and HEAD (RFC 9110 sections 9.3.1, 9.3.2 and 14; RFC 4918 section 9.4)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from davserver.context import FileBody, Header, PartsBody, RequestContext, Response, Target
+from davserver.methods._checks import last_modified
+from davserver.methods.base import Method
+from davserver.properties.rfc4918 import content_language
+from davserver.protocol.dates import format_http_date
+from davserver.protocol.mediatypes import media_type
+from davserver.protocol.ranges import evaluate_if_range, parse_range
+from davserver.storage.base import Kind, Reader, Stat
+from davserver.web.listing import listing
+
+_ACTIVE = (
+    b"text/html",
+    b"application/xhtml+xml",
+    b"image/svg+xml",
+    b"text/xml",
+    b"application/xml",
+)
+
+
+def handle_get(rc: RequestContext, target: Target) -> Response:
+    """Serves a file, whole or in ranges; a collection as a plain listing."""
+    if target.is_collection:
+        return listing(rc, target)
+    reader = rc.services.storage.open(target.path)
+    try:
+        return _respond(rc, target, reader)
+    except BaseException:
+        reader.close()
+        raise
+
+
+def _respond(rc: RequestContext, target: Target, reader: Reader) -> Response:
+    # The open file decides: it may be a newer version than the one that was looked up.
+    stat = reader.stat
+    kind = media_type(target.path.name)
+    headers = file_headers(rc, target, stat, kind)
+    # RFC 9110 section 14.2: "A server MUST ignore a Range header field received with a request
+    # method that is unrecognized or for which range handling is not defined" - GET alone has it.
+    value = rc.headers.single(b"range") if rc.method == "GET" else None
+    ranges = None if value is None else parse_range(value, stat.size)
+    if ranges is None or not _range_holds(rc, stat):
+        return Response(200, headers, FileBody(reader, 0, stat.size))
+    if len(ranges) == 1:
+        first, last = ranges[0]
+        headers.append((b"content-range", b"bytes %d-%d/%d" % (first, last, stat.size)))
+        return Response(206, headers, FileBody(reader, first, last - first + 1))
+    return _multipart(headers, ranges, stat.size, kind, reader)
+
+
+def file_headers(rc: RequestContext, target: Target, stat: Stat, kind: bytes) -> list[Header]:
+    """The validators and the description of a file, the same for GET, HEAD, 206 and 304."""
+    etag = stat.etag
+    headers: list[Header] = [
+        (b"content-type", kind),
+        (b"last-modified", format_http_date(last_modified(stat, rc.now))),
+        (b"accept-ranges", b"bytes"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if etag is not None:
+        headers.append((b"etag", etag.to_header()))
+    language = content_language(rc.services.state.properties(target.key))
+    if language:
+        headers.append((b"content-language", language))
+    if kind.partition(b";")[0] in _ACTIVE:
+        # What somebody stored never runs in the origin of this server.
+        headers.append((b"content-security-policy", b"sandbox; default-src 'none'"))
+    return headers
+
+
+def not_modified(rc: RequestContext, target: Target) -> Response:
+    """304 with the fields that a 200 would carry (RFC 9110 section 15.4.5)."""
+    if target.stat is None or target.stat.kind is not Kind.FILE:
+        return Response(304)
+    kept = (b"etag", b"last-modified", b"content-location")
+    headers = file_headers(rc, target, target.stat, media_type(target.path.name))
+    return Response(304, [header for header in headers if header[0] in kept])
+
+
+def _range_holds(rc: RequestContext, stat: Stat) -> bool:
+    value = rc.headers.single(b"if-range")
+    if value is None:
+        return True
+    return evaluate_if_range(value, stat.etag, last_modified(stat, rc.now), int(rc.now))
+
+
+def _multipart(
+    headers: list[Header],
+    ranges: Sequence[tuple[int, int]],
+    size: int,
+    kind: bytes,
+    reader: Reader,
+) -> Response:
+    """Several ranges as multipart/byteranges, in the order asked for (RFC 9110 section 14.6)."""
+    boundary = os.urandom(12).hex().encode()
+    parts = []
+    for number, (first, last) in enumerate(ranges):
+        head = b"%s--%s\r\nContent-Type: %s\r\nContent-Range: bytes %d-%d/%d\r\n\r\n" % (
+            b"\r\n" if number else b"",
+            boundary,
+            kind,
+            first,
+            last,
+            size,
+        )
+        parts.append((head, first, last - first + 1))
+    tail = b"\r\n--%s--\r\n" % boundary
+    others = [header for header in headers if header[0] != b"content-type"]
+    others.append((b"content-type", b"multipart/byteranges; boundary=" + boundary))
+    return Response(206, others, PartsBody(reader, parts, tail))
+
+
+METHODS = (Method("GET", handle=handle_get), Method("HEAD", handle=handle_get))

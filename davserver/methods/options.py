@@ -1,0 +1,29 @@
+"""OPTIONS (RFC 9110 section 9.3.7, RFC 4918 section 10.1)."""
+
+from __future__ import annotations
+
+from davserver.context import RequestContext, Response, Target
+from davserver.methods.base import MAPPED, UNMAPPED, Method
+from davserver.storage.base import Kind
+
+ANY: frozenset[Kind | None] = MAPPED | UNMAPPED | {Kind.OTHER}
+
+
+def handle_options(rc: RequestContext, target: Target) -> Response:
+    """Answers 200 for every URL below the mount, mapped or not: clients ask before they create.
+
+    Windows needs 200 rather than 204, and MS-Author-Via; Finder mounts read-only without
+    class 2.
+    """
+    return Response(
+        200,
+        (
+            (b"dav", rc.services.dav(rc.can_write)),
+            (b"allow", rc.services.allow(target.kind, rc.can_write)),
+            (b"ms-author-via", b"DAV"),
+            (b"accept-ranges", b"bytes"),
+        ),
+    )
+
+
+METHODS = (Method("OPTIONS", handle=handle_options, applies_to=ANY),)

@@ -1,0 +1,275 @@
+"""PROPFIND (RFC 4918 section 9.1): properties of a resource and its members, streamed.
+
+A synchronous generator walks the tree, depth first, with one open listing a level and never more
+than a batch of names; each step renders one batch into the multistatus. The first step runs before
+the head is sent, so that the target's own errors still have their status. What is listed is
+consistent batch by batch; a listing is no snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractContextManager
+from itertools import islice
+
+from davserver.auth.base import Privilege
+from davserver.context import Header, RequestContext, Response, Target
+from davserver.errors import Forbidden, ResourceNotFound, StorageError, from_storage
+from davserver.methods.base import BodyPolicy, Method
+from davserver.properties.base import Needs, Plan, Resource
+from davserver.protocol.headers import Depth
+from davserver.protocol.multistatus import MultiStatusWriter
+from davserver.protocol.names import QName
+from davserver.protocol.path import DavPath, Key, quote_segment
+from davserver.protocol.quirks import leaves_out_missing_properties
+from davserver.storage.base import Entry, Kind, Quota, Stat
+
+logger = logging.getLogger(__name__)
+XML = (b"content-type", b'application/xml; charset="utf-8"')
+_WHOLE_BODY = 32 * 1024
+"""Bytes: an answer up to this size is sent in one piece, with its length."""
+_FIRST_BATCH, _LAST_BATCH = 16, 256
+_OPEN_LEVELS = 64
+"""Listings held open at once; deeper collections are listed whole before their own are entered."""
+_NO_ROWS: Mapping[QName, bytes] = {}
+
+
+def parse_request(rc: RequestContext) -> Plan:
+    minimal = leaves_out_missing_properties(rc.headers)
+    return rc.services.live.compile(rc.body, rc.charset, minimal=minimal)
+
+
+async def handle_propfind(rc: RequestContext, target: Target) -> Response:
+    """207 with a response for each resource to the depth; 403 for a depth that is refused."""
+    plan: Plan = rc.document
+    walk = _Walk(rc, plan, _depth(rc, target))
+    steps = walk.steps(target)
+    runner = rc.services.runner
+    headers = _headers(rc)
+    try:
+        more = await runner.batch(lambda: next(steps, False))
+        # Off the event loop a step may be slow: there the first goes out at once.
+        while more and runner.inline and walk.writer.pending <= _WHOLE_BODY:
+            more = await runner.batch(lambda: next(steps, False))
+    except BaseException:
+        steps.close()
+        raise
+    if not more:
+        return Response(207, headers, walk.writer.finish())
+    return Response(207, headers, _stream(rc, walk, steps))
+
+
+async def _stream(rc: RequestContext, walk: _Walk, steps: Iterator[bool]) -> AsyncIterator[bytes]:
+    """Yields what was rendered so far and then batch by batch; an error breaks the answer off,
+    for a document that ends well must be complete."""
+    more = True
+    try:
+        while more:
+            yield walk.writer.take()
+            await asyncio.sleep(0)
+            more = await rc.services.runner.batch(lambda: next(steps, False))
+        yield walk.writer.finish()
+    finally:
+        walk.close()
+
+
+def _depth(rc: RequestContext, target: Target) -> Depth:
+    """Section 9.1: without a Depth it is infinity, where that is allowed."""
+    if not target.is_collection:
+        return Depth.ZERO
+    is_refused = rc.services.settings.propfind_infinity == "refuse"
+    if rc.depth is None:
+        return Depth.ONE if is_refused else Depth.INFINITY
+    if rc.depth is Depth.INFINITY and is_refused:
+        raise Forbidden("Depth infinity is refused here", condition=b"propfind-finite-depth")
+    return rc.depth
+
+
+def _headers(rc: RequestContext) -> list[Header]:
+    headers: list[Header] = [XML]
+    if rc.headers.get(b"prefer") is not None and leaves_out_missing_properties(rc.headers):
+        headers.append((b"preference-applied", b"return=minimal"))
+    return headers
+
+
+class _Level:
+    """A collection that is being listed. `members` is None once the listing has ended."""
+
+    __slots__ = ("_listing", "href", "identity", "key", "members", "path", "pending")
+
+    def __init__(
+        self,
+        path: DavPath,
+        key: Key,
+        href: bytes,
+        stat: Stat,
+        listing: AbstractContextManager[Iterator[Entry]],
+    ) -> None:
+        self.path = path
+        self.key = key
+        self.href = href
+        self.identity = (stat.device, stat.inode)
+        self._listing = listing
+        self.members: Iterator[Entry] | None = listing.__enter__()
+        self.pending: deque[Entry] = deque()
+
+    def close(self) -> None:
+        if self.members is not None:
+            self.members = None
+            self._listing.__exit__(None, None, None)
+
+
+class _Walk:
+    """One PROPFIND on its way through the tree."""
+
+    def __init__(self, rc: RequestContext, plan: Plan, depth: Depth) -> None:
+        self.writer = MultiStatusWriter()
+        self._rc = rc
+        self._plan = plan
+        self._depth = depth
+        self._storage = rc.services.storage
+        self._state = rc.services.state
+        self._limit = rc.services.settings.propfind_limit
+        self._count = 0
+        self._stack: list[_Level] = []
+        self._batch = _FIRST_BATCH
+
+    def close(self) -> None:
+        while self._stack:
+            self._stack.pop().close()
+
+    def steps(self, target: Target) -> Iterator[bool]:
+        """Renders a batch a step. Raises the target's own errors in the first."""
+        assert target.stat is not None
+        try:
+            href = self._rc.href(target.path, collection=target.is_collection)
+            level = None
+            if self._depth is not Depth.ZERO:
+                level = self._open(target.path, target.key, href, target.stat)
+            self._render_one(target.path, target.key, href, target.stat)
+            if level is None:
+                return
+            while self._stack:
+                if self._step():
+                    yield True
+        finally:
+            self.close()
+
+    def _open(self, path: DavPath, key: Key, href: bytes, stat: Stat) -> _Level:
+        level = _Level(path, key, href, stat, self._storage.scan(path))
+        self._stack.append(level)
+        return level
+
+    def _step(self) -> bool:
+        """Does the next piece of work; True when it was a batch worth sending."""
+        level = self._stack[-1]
+        may_enter = level.members is None or len(self._stack) < _OPEN_LEVELS
+        if level.pending and may_enter:
+            self._enter(level, level.pending.popleft())
+            return len(self._stack) % _OPEN_LEVELS == 0 or self.writer.pending > _WHOLE_BODY
+        if level.members is None:
+            self._stack.pop()
+            return False
+        entries = list(islice(level.members, self._batch))
+        if not entries:
+            level.close()
+            return False
+        self._render_batch(level, entries)
+        self._batch = min(2 * self._batch, _LAST_BATCH)
+        return True
+
+    def _enter(self, parent: _Level, entry: Entry) -> None:
+        """Answers for one inner collection, and goes into it.
+
+        It is opened first, so that one that cannot be listed has its own status. A link that
+        leads back to a collection above is listed and not entered.
+        """
+        path = parent.path.child(entry.name)
+        href = parent.href + quote_segment(entry.name) + b"/"
+        if self._limit is not None and self._count >= self._limit:
+            condition = b"number-of-matches-within-limits"
+            self.writer.status(href, 507, condition=condition)
+            return
+        key = self._storage.canonical(path)
+        identity = (entry.stat.device, entry.stat.inode)
+        if all(level.identity != identity for level in self._stack):
+            try:
+                self._open(path, key, href, entry.stat)
+            except ResourceNotFound:
+                return
+            except StorageError as exc:
+                error = from_storage(exc)
+                self.writer.status(href, error.status, condition=error.condition)
+                return
+        self._render_one(path, key, href, entry.stat)
+
+    def _resource(self, href: bytes, name: str, stat: Stat) -> Resource:
+        rc = self._rc
+        return Resource(
+            href, name, stat, rc.principal.name, rc.base, rc.services.clock(), rc.can_write
+        )
+
+    def _render_one(self, path: DavPath, key: Key, href: bytes, stat: Stat) -> None:
+        needs = self._plan.needs
+        resource = self._resource(href, path.name, stat)
+        if Needs.DEAD in needs:
+            resource.dead = self._state.properties(key)
+        if Needs.LOCKS in needs:
+            resource.locks = self._state.covering(key, now=resource.now)
+        if Needs.QUOTA in needs and stat.kind is Kind.COLLECTION:
+            resource.quota = self._storage.quota(path)
+        self._count += 1
+        self.writer.add(self._plan.render_response(resource))
+
+    def _render_batch(self, level: _Level, entries: list[Entry]) -> None:
+        """Renders members; at depth infinity inner collections wait until they are entered."""
+        if self._depth is Depth.INFINITY:
+            level.pending.extend([one for one in entries if one.stat.kind is Kind.COLLECTION])
+            entries = [one for one in entries if one.stat.kind is not Kind.COLLECTION]
+        if not entries:
+            return
+        needs = self._plan.needs
+        names: list[bytes] = []
+        dead: Mapping[bytes, Mapping[QName, bytes]] = {}
+        if needs & (Needs.DEAD | Needs.LOCKS):
+            names = [one.name.encode("utf-8", "surrogateescape") for one in entries]
+        if Needs.DEAD in needs:
+            dead = self._state.member_properties(level.key, names)
+        resource = self._resource(level.href, "", entries[0].stat)
+        render, base, add = self._plan.render_response, level.href, self.writer.add
+        has_locks, has_quota = Needs.LOCKS in needs, Needs.QUOTA in needs
+        for index, (name, stat) in enumerate(entries):
+            is_collection = stat.kind is Kind.COLLECTION
+            href = base + quote_segment(name)
+            resource.href = href + b"/" if is_collection else href
+            resource.name = name
+            resource.stat = stat
+            if dead:
+                resource.dead = dead.get(names[index], _NO_ROWS)
+            if has_locks:
+                key = level.key.child(names[index])
+                resource.locks = self._state.covering(key, now=resource.now)
+            if has_quota:
+                resource.quota = self._quota(level.path, name) if is_collection else None
+            add(render(resource))
+        self._count += len(entries)
+
+    def _quota(self, parent: DavPath, name: str) -> Quota | None:
+        try:
+            return self._storage.quota(parent.child(name))
+        except StorageError:
+            # It vanished meanwhile, or cannot be asked: its listing does not fail for that.
+            return None
+
+
+PROPFIND = Method(
+    "PROPFIND",
+    stream=handle_propfind,
+    parse=parse_request,
+    body=BodyPolicy.XML,
+    privilege=Privilege.READ,
+)
+METHODS = (PROPFIND,)

@@ -1,0 +1,225 @@
+"""PUT (RFC 9110 section 9.3.4, RFC 4918 section 9.7): nothing is visible until all of it is there.
+
+Every check runs before the first byte of the body is asked for, and again inside the gate when
+the new version is published.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+
+from davserver.aio import body_chunks, check_length
+from davserver.auth.base import Privilege
+from davserver.context import Header, RequestContext, Response, Target
+from davserver.errors import (
+    BadRequest,
+    Conflict,
+    ContentTooLarge,
+    GateBusy,
+    InsufficientStorage,
+    ResourceExists,
+    UnsupportedMediaType,
+)
+from davserver.methods._checks import last_modified, relocate
+from davserver.methods.base import UNMAPPED, BodyPolicy, LockRule, Method
+from davserver.protocol.dates import format_http_date
+from davserver.protocol.headers import parse_content_length
+from davserver.protocol.locks import Lock
+from davserver.protocol.names import PropertyChange
+from davserver.properties.base import CREATED, created_element
+from davserver.state.base import GateView
+from davserver.storage.base import Kind, Stat, Writer
+
+INLINE_LIMIT = 1 << 20
+"""Bytes: a body up to this is gathered and written in one call."""
+
+_DIGITS = re.compile(rb"[0-9]{1,18}\Z")
+
+
+def validate_put(rc: RequestContext) -> None:
+    """Refuses what would store something other than what was meant, before any look-up."""
+    headers = rc.headers
+    if headers.get(b"content-range") is not None:
+        # RFC 9110 section 14.5: "an origin server SHOULD respond with a 400 (Bad Request)".
+        raise BadRequest("a partial PUT is not supported: Content-Range must not be sent")
+    coding = headers.joined(b"content-encoding")
+    if coding is not None and coding.lower() not in (b"", b"identity"):
+        raise UnsupportedMediaType(
+            f"content coding {coding!r} is not stored", headers=((b"accept-encoding", b"identity"),)
+        )
+    expected_length(rc)
+
+
+def expected_length(rc: RequestContext) -> int | None:
+    """Bytes announced by Content-Length, or by Finder for a chunked body; None if neither."""
+    length = parse_content_length(rc.headers)
+    if length is not None:
+        return length
+    value = rc.headers.single(b"x-expected-entity-length")
+    if value is None:
+        return None
+    if not _DIGITS.match(value):
+        raise BadRequest(f"X-Expected-Entity-Length is no number: {value!r}")
+    return int(value)
+
+
+async def handle_put(rc: RequestContext, target: Target) -> Response:
+    """201 for a new resource, 204 for a replaced one; with the ETag of what was sent."""
+    if target.path.slash and target.stat is None:
+        raise Conflict("a URL with a trailing slash names a collection")
+    length = expected_length(rc)
+    limit = rc.services.settings.put_limit
+    if limit is not None and length is not None and length > limit:
+        raise ContentTooLarge(f"the body has {length} bytes, {limit} are allowed")
+    if length is not None and length > INLINE_LIMIT:
+        _refuse_what_cannot_fit(rc, target, length)
+    return await _Upload(rc, target, length, limit).run()
+
+
+def _refuse_what_cannot_fit(rc: RequestContext, target: Target, length: int) -> None:
+    parent = target.path.parent
+    assert parent is not None
+    quota = rc.services.storage.quota(parent)
+    if quota is not None and length > quota.available:
+        raise InsufficientStorage(f"{length} bytes do not fit, {quota.available} are free")
+
+
+class _Upload:
+    """One body on its way to disk: small ones in one call, long ones a MiB at a time while the
+    next is received."""
+
+    def __init__(
+        self, rc: RequestContext, target: Target, length: int | None, limit: int | None
+    ) -> None:
+        self._rc = rc
+        self._target = target
+        self._length = length
+        self._limit = limit
+        self._held: Sequence[Lock] = ()
+        if rc.submitted and target.stat is not None:
+            self._held = rc.services.state.covering(target.key, now=rc.now)
+
+    async def run(self) -> Response:
+        self._rc.asked_for_body = True
+        buffer = bytearray()
+        writer: Writer | None = None
+        received = 0
+        try:
+            async for chunk in body_chunks(self._rc.receive):
+                received += len(chunk)
+                if self._limit is not None and received > self._limit:
+                    raise ContentTooLarge(f"the body is larger than {self._limit} bytes")
+                buffer += chunk
+                if len(buffer) < INLINE_LIMIT or received == self._length:
+                    continue
+                writer = await self._flush(writer, bytes(buffer))
+                buffer.clear()
+            check_length(self._length, received)
+            return await self._finish(writer, bytes(buffer))
+        except BaseException:
+            if writer is not None:
+                writer.discard()
+            raise
+
+    async def _flush(self, writer: Writer | None, data: bytes) -> Writer:
+        def write() -> Writer:
+            current = writer
+            if current is None:
+                current = self._create()
+            try:
+                current.write(data)
+            except BaseException:
+                current.discard()
+                raise
+            return current
+
+        return await self._rc.services.runner.hop(write)
+
+    def _create(self) -> Writer:
+        return self._rc.services.storage.create(self._target.path, size_hint=self._length)
+
+    async def _finish(self, writer: Writer | None, data: bytes) -> Response:
+        services = self._rc.services
+        if writer is None and services.runner.inline and not services.storage.durable:
+            writer = services.runner.call(self._complete, None, data)
+            try:
+                return self._publish(writer)
+            except GateBusy:
+                pass
+        self._rc.wait_s = services.settings.gate_wait_s
+        return await services.runner.hop(partial(self._complete_and_publish, writer, data))
+
+    def _complete(self, writer: Writer | None, data: bytes) -> Writer:
+        writer = writer or self._create()
+        try:
+            if data:
+                writer.write(data)
+            writer.seal()
+        except BaseException:
+            writer.discard()
+            raise
+        return writer
+
+    def _complete_and_publish(self, writer: Writer | None, data: bytes) -> Response:
+        return self._publish(self._complete(writer, data))
+
+    def _publish(self, writer: Writer) -> Response:
+        """Raises GateBusy with the writer as it was, to be called again."""
+        rc = self._rc
+        parent = self._target.key.parent
+        try:
+            with rc.hold([self._target.key], [parent] if parent else []) as view:
+                stat, replaced = self._commit(view, writer)
+            writer.settle()
+        except GateBusy:
+            if rc.wait_s:
+                writer.discard()
+            raise
+        except BaseException:
+            writer.discard()
+            raise
+        return _stored(rc, stat, replaced=replaced)
+
+    def _commit(self, view: GateView, writer: Writer) -> tuple[Stat, bool]:
+        fresh = relocate(self._rc, PUT, view, self._held)
+        if fresh.stat is None:
+            # A new resource inherits nothing of what stood here once.
+            view.clear(fresh.key)
+        else:
+            self._keep_creation_time(view, fresh, fresh.stat)
+        view.commit()
+        try:
+            return writer.commit(replace=fresh.stat is not None), fresh.stat is not None
+        except ResourceExists:
+            # Somebody beside this server created it in between: look again.
+            fresh = relocate(self._rc, PUT, view, self._held)
+            return writer.commit(replace=True), True
+
+    def _keep_creation_time(self, view: GateView, target: Target, stat: Stat) -> None:
+        # The new version is a new file: without this the resource would seem created now.
+        if stat.birth_ns is None or CREATED in view.properties(target.key):
+            return
+        view.patch(target.key, [PropertyChange(CREATED, created_element(stat.birth_ns))])
+
+
+def _stored(rc: RequestContext, stat: Stat, *, replaced: bool) -> Response:
+    headers: list[Header] = []
+    if stat.etag is not None:
+        headers.append((b"etag", stat.etag.to_header()))
+    headers.append((b"last-modified", format_http_date(last_modified(stat, rc.services.clock()))))
+    return Response(204 if replaced else 201, headers)
+
+
+PUT = Method(
+    "PUT",
+    stream=handle_put,
+    validate=validate_put,
+    body=BodyPolicy.STREAM,
+    locks=LockRule.TARGET | LockRule.CREATES,
+    privilege=Privilege.WRITE,
+    applies_to=UNMAPPED | {Kind.FILE},
+    creates=True,
+)
+METHODS = (PUT,)

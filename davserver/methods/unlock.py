@@ -1,0 +1,45 @@
+"""UNLOCK (RFC 4918 section 9.11)."""
+
+from __future__ import annotations
+
+from davserver.auth.base import Privilege
+from davserver.context import RequestContext, Response, Target
+from davserver.errors import BadRequest, Conflict, Forbidden
+from davserver.methods._checks import relocate
+from davserver.methods.base import MAPPED, UNMAPPED, Method
+from davserver.protocol.headers import parse_lock_token
+
+
+def validate_unlock(rc: RequestContext) -> None:
+    value = rc.headers.single(b"lock-token")
+    if value is None:
+        raise BadRequest("UNLOCK needs a Lock-Token header")
+    parse_lock_token(value)
+
+
+def handle_unlock(rc: RequestContext, target: Target) -> Response:
+    """204: the whole lock is gone, from whichever URL of its scope it was asked."""
+    token = parse_lock_token(rc.headers.get(b"lock-token") or b"")
+    with rc.hold([target.key]) as view:
+        fresh = relocate(rc, UNLOCK, view)
+        lock = view.lock(token, now=rc.now)
+        if lock is None or not lock.covers(fresh.key):
+            raise Conflict(
+                "the token names no lock on this resource",
+                condition=b"lock-token-matches-request-uri",
+            )
+        if lock.principal != rc.principal.name:
+            raise Forbidden("the lock belongs to somebody else")
+        view.remove_lock(token)
+    return Response(204)
+
+
+UNLOCK = Method(
+    "UNLOCK",
+    handle=handle_unlock,
+    validate=validate_unlock,
+    privilege=Privilege.WRITE,
+    # A lock whose root was deleted behind the server's back can still be given up.
+    applies_to=MAPPED | UNMAPPED,
+)
+METHODS = (UNLOCK,)

@@ -1,0 +1,314 @@
+"""The pipeline: every check that a request passes, in order, the same for every method.
+
+Path 400 or 414, method 501, sign-in 401, header fields 400, Destination 400 or 502, rights 403,
+look-up, kind 405, body 415 or 413, XML 400, existence 404 or 409, If 412, locks 423, conditions
+304 or 412, Overwrite 412, space 507, act. Up to the rights nothing touches the disk; from the
+look-up on it is one synchronous call.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from davserver.aio import read_body
+from davserver.asgi import Scope
+from davserver.auth.base import Privilege
+from davserver.changes import recover
+from davserver.context import RequestContext, Response, Services, Target
+from davserver.errors import (
+    BadRequest,
+    Forbidden,
+    GateBusy,
+    NotFound,
+    NotImplementedMethod,
+    Unauthorized,
+    UnsupportedMediaType,
+)
+from davserver.methods._checks import check, check_kind, locate
+from davserver.methods.base import BodyPolicy, Method
+from davserver.methods.get import not_modified
+from davserver.origin import authorities, is_secure
+from davserver.protocol.headers import (
+    normalize_authority,
+    parse_content_length,
+    parse_depth,
+    parse_destination,
+    parse_overwrite,
+)
+from davserver.protocol.ifheader import parse_if
+from davserver.protocol.path import DavPath
+from davserver.protocol.preconditions import HttpConditions, Outcome
+from davserver.protocol.quirks import refresh_token_without_list, submitted_by_lock_token_header
+from davserver.registry import Registry
+from davserver.web.service import service
+from davserver.web.synthetic import ancestor
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_XML_TYPES = frozenset(
+    {
+        b"application/xml",
+        b"text/xml",
+        b"text/plain",
+        b"application/x-www-form-urlencoded",
+        b"application/octet-stream",
+    }
+)
+_PLAIN = frozenset({"GET", "HEAD", "PUT", "OPTIONS"})
+"""Methods to which Depth, Destination and Overwrite mean nothing: clients send them all the
+same."""
+
+
+class Pipeline:
+    """Turns a request into a response. Raises DavError, StorageError, StateError,
+    ClientDisconnect."""
+
+    def __init__(self, services: Services, registry: Registry) -> None:
+        self._services = services
+        self._registry = registry
+        self._public = frozenset(
+            normalize_authority(url.encode().partition(b"://")[2].partition(b"/")[0])
+            for url in services.settings.public_url
+        )
+        self._prefix = split_path(services.settings.prefix)
+
+    async def answer(self, rc: RequestContext) -> Response:
+        special = self._resolve_path(rc)
+        if special is not None:
+            return await special
+        method = self._registry.methods.get(rc.method)
+        if method is None:
+            raise NotImplementedMethod(
+                f"{rc.method!r} is no method of this server", headers=_allow_all(self._registry)
+            )
+        await self._authenticate(rc)
+        _check_framing(rc)
+        self._read_headers(rc, method)
+        self._authorize(rc, method)
+        if rc.services.state.has_changes():
+            wait_s = rc.services.settings.gate_wait_s
+            await rc.services.runner.hop(partial(recover, rc.services, wait_s=wait_s))
+        return _with_location(rc, await self._dispatch(rc, method))
+
+    def _resolve_path(self, rc: RequestContext) -> Awaitable[Response] | None:
+        """Sets path and prefix. Returns the answer to a URL that is no resource of ours."""
+        raw = raw_path(rc.scope)
+        prefix = split_path(rc.scope.get("root_path", "")) + self._prefix
+        rc.prefix = prefix
+        rc.base = DavPath(prefix).href(collection=False) if prefix else b""
+        if raw == b"*":
+            if rc.method != "OPTIONS":
+                raise BadRequest("only OPTIONS has the target *")
+            return None
+        path = DavPath.from_raw(raw)
+        below = path.below(prefix)
+        if below is None:
+            if path.covers(DavPath(prefix)):
+                return self._ancestor(rc, path)
+            raise NotFound("this server is mounted elsewhere")
+        rc.path = below
+        if below.is_reserved:
+            if below.segments[0] == ".davserver":
+                return service(rc)
+            raise NotFound("a reserved name")
+        return None
+
+    async def _ancestor(self, rc: RequestContext, path: DavPath) -> Response:
+        await self._authenticate(rc)
+        _check_framing(rc)
+        body = b""
+        if has_body(rc):
+            rc.asked_for_body = True
+            body = await read_body(rc.receive, self._services.settings.xml_body_limit)
+        return await ancestor(rc, path, body)
+
+    async def _authenticate(self, rc: RequestContext) -> None:
+        services = rc.services
+        authenticator = services.authenticator
+        secure = is_secure(rc.scope, rc.headers, proxies=services.settings.trusted_proxies)
+        authenticate = partial(
+            authenticator.authenticate,
+            rc.headers.get(b"authorization"),
+            method=rc.method,
+            uri=raw_path(rc.scope),
+            secure=secure,
+            now=rc.now,
+        )
+        blocking = authenticator.blocking
+        principal = await services.runner.hop(authenticate) if blocking else authenticate()
+        if principal is None:
+            raise self._challenge(secure=secure)
+        rc.principal = principal
+        rc.can_write = services.authorizer.permits(principal, Privilege.WRITE, rc.path)
+
+    def _challenge(self, *, secure: bool) -> Unauthorized:
+        challenges = self._services.authenticator.challenges(secure=secure)
+        headers = tuple((b"www-authenticate", challenge) for challenge in challenges)
+        return Unauthorized("sign in", headers=headers)
+
+    def _read_headers(self, rc: RequestContext, method: Method) -> None:
+        headers = rc.headers
+        has_if = headers.get(b"if") is not None
+        if has_if or method.destination is not None:
+            rc.authorities = authorities(
+                rc.scope,
+                headers,
+                proxies=rc.services.settings.trusted_proxies,
+                public=self._public,
+            )
+        rc.conditions = HttpConditions.from_headers(headers)
+        if rc.method not in _PLAIN:
+            rc.depth = parse_depth(headers.single(b"depth"))
+            rc.overwrite = parse_overwrite(headers.single(b"overwrite"))
+        if has_if:
+            self._read_if(rc)
+        token = submitted_by_lock_token_header(rc.method, headers.get(b"lock-token"))
+        if token is not None:
+            rc.submitted |= {token}
+        if method.validate is not None:
+            method.validate(rc)
+        if method.destination is not None:
+            rc.destination = _destination(rc)
+
+    def _read_if(self, rc: RequestContext) -> None:
+        values = rc.headers.get_all(b"if")
+        if rc.method == "LOCK" and not has_body(rc) and refresh_token_without_list(values):
+            return
+        rc.if_header = parse_if(values, authorities=rc.authorities)
+        if rc.if_header is not None:
+            rc.submitted = rc.if_header.submitted_tokens()
+
+    def _authorize(self, rc: RequestContext, method: Method) -> None:
+        permits = rc.services.authorizer.permits
+        allowed = permits(rc.principal, method.privilege, rc.path)
+        if allowed and rc.destination is not None and method.destination is not None:
+            allowed = permits(rc.principal, method.destination, rc.destination)
+        if allowed:
+            return
+        secure = is_secure(rc.scope, rc.headers, proxies=rc.services.settings.trusted_proxies)
+        challenge = self._challenge(secure=secure)
+        if challenge.headers and not rc.principal.name:
+            raise challenge
+        raise Forbidden(f"no right to {rc.method} here")
+
+    async def _dispatch(self, rc: RequestContext, method: Method) -> Response:
+        if method.body is not BodyPolicy.STREAM and has_body(rc):
+            await self._run(rc, method, lambda: check_kind(rc, method, locate(rc)))
+            await self._read_xml(rc, method)
+        if method.parse is not None:
+            rc.document = method.parse(rc)
+        if method.stream is None:
+            return await self._run(rc, method, lambda: _execute(rc, method))
+        found = await self._run(rc, method, lambda: _prepare(rc, method))
+        if isinstance(found, Response):
+            return found
+        return await method.stream(rc, found)
+
+    async def _read_xml(self, rc: RequestContext, method: Method) -> None:
+        if method.body is BodyPolicy.NONE:
+            # RFC 4918 section 8.4: a body that the method does not define is refused, lest it
+            # be taken for something that was done.
+            raise UnsupportedMediaType(f"{method.name} has no body here")
+        kind = (rc.headers.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+        if kind and kind not in _XML_TYPES and not kind.endswith(b"+xml"):
+            raise UnsupportedMediaType(f"the body must be XML, not {kind!r}")
+        limit = rc.services.settings.xml_body_limit
+        rc.asked_for_body = True
+        rc.body = await read_body(rc.receive, limit)
+
+    async def _run(self, rc: RequestContext, method: Method, function: Callable[[], T]) -> T:
+        """Runs inline what is bounded; else, or when the gate is held, in one hop."""
+        services = rc.services
+        waits = services.storage.durable and method.privilege is Privilege.WRITE
+        if services.runner.inline and not method.unbounded and not waits:
+            try:
+                return services.runner.call(function)
+            except GateBusy:
+                logger.debug("the gate is held: %s goes to a thread", rc.method)
+        rc.wait_s = services.settings.gate_wait_s
+        return await services.runner.hop(function, tree=method.unbounded)
+
+
+def _execute(rc: RequestContext, method: Method) -> Response:
+    assert method.handle is not None
+    found = _prepare(rc, method)
+    return found if isinstance(found, Response) else method.handle(rc, found)
+
+
+def _prepare(rc: RequestContext, method: Method) -> Target | Response:
+    target = locate(rc)
+    rc.is_collection = None if target.stat is None else target.is_collection
+    check_kind(rc, method, target)
+    if check(rc, method, target, rc.services.state) is Outcome.NOT_MODIFIED:
+        return not_modified(rc, target)
+    return target
+
+
+def _with_location(rc: RequestContext, response: Response) -> Response:
+    """Adds Content-Location where a collection was addressed without its slash (RFC 4918
+    section 5.2), or a file with one."""
+    path = rc.path
+    if (
+        rc.is_collection in (None, path.slash)
+        or path.is_root
+        or rc.method in ("DELETE", "MOVE", "UNLOCK")
+    ):
+        return response
+    if not 200 <= response.status < 400:
+        return response
+    href = (b"content-location", rc.href(path, collection=bool(rc.is_collection)))
+    return replace(response, headers=(*response.headers, href))
+
+
+def _destination(rc: RequestContext) -> DavPath:
+    value = rc.headers.single(b"destination")
+    if value is None:
+        raise BadRequest(f"{rc.method} needs a Destination header")
+    url = parse_destination(value, authorities=rc.authorities)
+    path = url.below(rc.prefix)
+    if path is None:
+        raise Forbidden("the destination is outside of what this server serves")
+    if path.is_reserved:
+        raise NotFound("the destination has a reserved name")
+    return path
+
+
+def _check_framing(rc: RequestContext) -> None:
+    """What our own HTTP server has refused already; another one may not have."""
+    coding = rc.headers.joined(b"transfer-encoding")
+    length = parse_content_length(rc.headers)
+    if coding is None:
+        return
+    if length is not None:
+        raise BadRequest("both Content-Length and Transfer-Encoding", close=True)
+    if coding.lower() != b"chunked":
+        raise NotImplementedMethod(f"transfer coding {coding!r} is not understood", close=True)
+
+
+def has_body(rc: RequestContext) -> bool:
+    length = rc.headers.get(b"content-length")
+    return length not in (None, b"0") or rc.headers.get(b"transfer-encoding") is not None
+
+
+def _allow_all(registry: Registry) -> tuple[tuple[bytes, bytes], ...]:
+    return ((b"allow", ", ".join(sorted(registry.methods)).encode()),)
+
+
+def raw_path(scope: Scope) -> bytes:
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:
+        # Not every server offers it; then what it decoded is all there is.
+        path: str = scope["path"]
+        return DavPath(split_path(path), slash=path.endswith("/")).href(
+            collection=path.endswith("/")
+        )
+    return raw.partition(b"?")[0]
+
+
+def split_path(path: str) -> tuple[str, ...]:
+    return tuple(segment for segment in path.split("/") if segment)

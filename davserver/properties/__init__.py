@@ -1,0 +1,1 @@
+"""Live properties: records collected by the registry, rendered by a compiled plan."""

@@ -1,0 +1,292 @@
+"""Live properties: the record, the registry, and the plan that a PROPFIND body is compiled to.
+
+A live property is one `LiveProperty` record in a module here (or in an extension); allprop,
+propname, 404 and the 403 of PROPPATCH follow from it. Rendering is the hot path of every listing:
+a Plan is compiled once for a request body and kept, and gives a member's whole response as bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from davserver.errors import Forbidden
+from davserver.protocol.deadprops import element_text, name_only
+from davserver.protocol.locks import Lock
+from davserver.protocol.multistatus import PropStat
+from davserver.protocol.names import PropertyChange, QName
+from davserver.protocol.xmlread import PropfindKind, PropfindRequest, parse_propfind
+from davserver.storage.base import Kind, Quota, Stat
+
+PRIVATE = "{davserver:}"
+"""Names in this namespace are the server's own: never listed, set or copied."""
+CREATED = QName(f"{PRIVATE}created")
+"""The creation time that outlives a replacement of the file: decimal nanoseconds."""
+_CACHED_BODY = 4096
+_NONE: Mapping[QName, bytes] = {}
+
+
+class Needs(enum.Flag):
+    """What must be fetched before a property can be rendered."""
+
+    STAT = 0
+    LOCKS = enum.auto()
+    QUOTA = enum.auto()
+    DEAD = enum.auto()
+
+
+@dataclass(slots=True)
+class Resource:
+    """What a renderer sees of a resource. A walk fills the same object anew for each member.
+
+    Attributes:
+        href: percent-encoded, with the mount prefix; ends with "/" on a collection.
+        name: last segment as stored, "" for the root.
+        principal: name of the asker; "" is the anonymous principal.
+        base: quoted mount prefix without trailing slash.
+        now: seconds since the epoch.
+        can_write: the asker may write here.
+        locks, dead, quota: only as far as the plan needs them.
+    """
+
+    href: bytes
+    name: str
+    stat: Stat
+    principal: str
+    base: bytes
+    now: float
+    can_write: bool
+    locks: Sequence[Lock] = ()
+    dead: Mapping[QName, bytes] = field(default_factory=lambda: _NONE)
+    quota: Quota | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What setting or removing a live property comes to: rows for the store of dead properties,
+    and attributes (`mtime_ns`, `executable`) for the storage."""
+
+    rows: tuple[PropertyChange, ...] = ()
+    attributes: tuple[tuple[str, int], ...] = ()
+
+
+Render = Callable[[Resource], bytes | None]
+Prepare = Callable[[Resource, bytes | None], Prepared]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveProperty:
+    """One live property.
+
+    Attributes:
+        render: the whole element; None: not defined on this resource (404). When there is no
+            renderer at all, the property is read as a dead one and only setting it is special.
+        kinds: kinds of resource that can have it.
+        needs: what must be fetched to render it.
+        in_allprop: RFC 4918 section 14.2.
+        prepare: validates a new value (the element in canonical form, None to remove), changes
+            nothing yet, raises Conflict (409) or Forbidden (403). Without it the property is
+            protected: 403 with `cannot-modify-protected-property`.
+    """
+
+    name: QName
+    render: Render | None
+    kinds: frozenset[Kind] = frozenset({Kind.FILE, Kind.COLLECTION})
+    needs: Needs = Needs.STAT
+    in_allprop: bool = True
+    in_propname: bool = True
+    prepare: Prepare | None = None
+
+
+def protected(name: QName) -> Forbidden:
+    """The refusal to change a property that the server alone determines (section 16)."""
+    return Forbidden(f"{name} is protected", condition=b"cannot-modify-protected-property")
+
+
+def created_element(ns: int) -> bytes:
+    """Returns the stored form of a creation time in nanoseconds since the epoch."""
+    return b'<created xmlns="davserver:">%d</created>' % ns
+
+
+def created_ns(dead: Mapping[QName, bytes]) -> int | None:
+    """Returns the stored creation time in nanoseconds since the epoch."""
+    row = dead.get(CREATED)
+    text = None if row is None else element_text(row)
+    return None if text is None else int(text)
+
+
+class LivePropertyRegistry:
+    """All live properties by name. Raises ValueError for two of one name."""
+
+    def __init__(self, properties: Iterable[LiveProperty]) -> None:
+        self._properties: dict[QName, LiveProperty] = {}
+        for one in properties:
+            if one.name in self._properties:
+                raise ValueError(f"live property {one.name!r} is offered twice")
+            self._properties[one.name] = one
+        self._cached = lru_cache(maxsize=256)(self._compile)
+
+    def get(self, name: QName) -> LiveProperty | None:
+        return self._properties.get(name)
+
+    def compile(self, body: bytes, charset: str | None = None, *, minimal: bool = False) -> Plan:
+        """Returns the plan for a PROPFIND body; short bodies are compiled once.
+
+        Raises what `parse_propfind` raises (400, 403, 413, 415).
+        """
+        if len(body) <= _CACHED_BODY:
+            return self._cached(body, charset, minimal)
+        return self._compile(body, charset, minimal)
+
+    def _compile(self, body: bytes, charset: str | None, minimal: bool) -> Plan:
+        return self.plan(parse_propfind(body, charset=charset), minimal=minimal)
+
+    def plan(self, request: PropfindRequest, *, minimal: bool = False) -> Plan:
+        """Compiles a request; `minimal` leaves out what is missing (RFC 8144 section 2.1)."""
+        return Plan(self._properties, request, minimal=minimal)
+
+    def prepare(self, resource: Resource, change: PropertyChange) -> Prepared:
+        """Validates one instruction of a PROPPATCH. Raises Conflict (409), Forbidden (403)."""
+        live = self._properties.get(change.name)
+        if live is None:
+            if change.name.startswith(PRIVATE):
+                raise protected(change.name)
+            return Prepared(rows=(change,))
+        if live.prepare is None:
+            raise protected(change.name)
+        return live.prepare(resource, change.value)
+
+
+Slot = tuple[Render, bytes]
+"""Renderer, and what goes into the 404 propstat when it gives None."""
+
+
+class Plan:
+    """What a PROPFIND asks for, ready to be rendered for any number of resources."""
+
+    def __init__(
+        self, live: Mapping[QName, LiveProperty], request: PropfindRequest, *, minimal: bool
+    ) -> None:
+        self._minimal = minimal
+        self._live = live
+        self._all_dead = request.kind is not PropfindKind.PROP
+        self._names_only = request.kind is PropfindKind.PROPNAME
+        asked = [live[name] for name in request.names if name in live]
+        rendered = [one for one in asked if one.render is not None]
+        every = self._every(request.kind)
+        rendered = [one for one in rendered if one not in every]
+        self._slots = {
+            kind: self._slots_of(kind, every, rendered) for kind in (Kind.FILE, Kind.COLLECTION)
+        }
+        self._absent = {
+            kind: b"".join([name_only(one.name) for one in rendered if kind not in one.kinds])
+            for kind in (Kind.FILE, Kind.COLLECTION)
+        }
+        known = {one.name for one in rendered} | {one.name for one in every}
+        self._dead = [(name, name_only(name)) for name in request.names if name not in known]
+        self._dead_absent = b"".join([absent for _, absent in self._dead])
+        self.needs = self._needs(every, rendered)
+
+    def _every(self, kind: PropfindKind) -> list[LiveProperty]:
+        """The live properties that are named by nobody: those of allprop and propname."""
+        if kind is PropfindKind.PROP:
+            return []
+        if kind is PropfindKind.ALLPROP:
+            chosen = [one for one in self._live.values() if one.in_allprop]
+        else:
+            chosen = [one for one in self._live.values() if one.in_propname]
+        return [one for one in chosen if one.render is not None]
+
+    def _slots_of(
+        self, kind: Kind, every: list[LiveProperty], asked: list[LiveProperty]
+    ) -> tuple[Slot, ...]:
+        unnamed = [(_renderer(one, self._names_only), b"") for one in every if kind in one.kinds]
+        named = [(_renderer(one), name_only(one.name)) for one in asked if kind in one.kinds]
+        return (*unnamed, *named)
+
+    def _needs(self, every: list[LiveProperty], asked: list[LiveProperty]) -> Needs:
+        needs = Needs.DEAD if self._all_dead or self._dead else Needs.STAT
+        for one in (*every, *asked):
+            needs |= one.needs
+        # A list of names shows that there is a lockdiscovery, not what is in it.
+        return needs & ~Needs.LOCKS if self._names_only else needs
+
+    def render(self, resource: Resource) -> list[PropStat]:
+        """Returns the propstats of a resource, 200 first."""
+        found, missing = self._collect(resource)
+        if not missing:
+            return [PropStat(200, found)]
+        if not found:
+            return [PropStat(404, missing)]
+        return [PropStat(200, found), PropStat(404, missing)]
+
+    def render_response(self, resource: Resource) -> bytes:
+        """Returns the whole `D:response` element of a resource."""
+        found, missing = self._collect(resource)
+        if not missing:
+            return _FOUND % (resource.href, found)
+        if not found:
+            return _MISSING % (resource.href, missing)
+        return _BOTH % (resource.href, found, missing)
+
+    def _collect(self, resource: Resource) -> tuple[bytes, bytes]:
+        """Returns the inner XML of the 200 propstat and of the 404 one."""
+        kind = resource.stat.kind
+        found: list[bytes] = []
+        missing: list[bytes] = [self._absent[kind]]
+        for render, absent in self._slots[kind]:
+            element = render(resource)
+            if element is None:
+                missing.append(absent)
+            else:
+                found.append(element)
+        if resource.dead:
+            self._collect_dead(resource.dead, found, missing)
+        else:
+            missing.append(self._dead_absent)
+        return b"".join(found), b"" if self._minimal else b"".join(missing)
+
+    def _collect_dead(
+        self, dead: Mapping[QName, bytes], found: list[bytes], missing: list[bytes]
+    ) -> None:
+        if self._all_dead:
+            for name, element in dead.items():
+                if not self._is_shadowed(name):
+                    found.append(name_only(name) if self._names_only else element)
+        for name, absent in self._dead:
+            if name in dead and not name.startswith(PRIVATE):
+                if not self._all_dead:
+                    found.append(dead[name])
+            else:
+                missing.append(absent)
+
+    def _is_shadowed(self, name: QName) -> bool:
+        """True for rows that are not dead properties, but what a live one is made of."""
+        live = self._live.get(name)
+        return name.startswith(PRIVATE) or (live is not None and live.render is not None)
+
+
+_FOUND = (
+    b"<D:response><D:href>%s</D:href><D:propstat><D:prop>%s</D:prop>"
+    b"<D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>"
+)
+_MISSING = (
+    b"<D:response><D:href>%s</D:href><D:propstat><D:prop>%s</D:prop>"
+    b"<D:status>HTTP/1.1 404 Not Found</D:status></D:propstat></D:response>"
+)
+_BOTH = (
+    b"<D:response><D:href>%s</D:href><D:propstat><D:prop>%s</D:prop>"
+    b"<D:status>HTTP/1.1 200 OK</D:status></D:propstat><D:propstat><D:prop>%s</D:prop>"
+    b"<D:status>HTTP/1.1 404 Not Found</D:status></D:propstat></D:response>"
+)
+
+
+def _renderer(one: LiveProperty, names_only: bool = False) -> Render:
+    render = one.render
+    assert render is not None
+    if not names_only:
+        return render
+    name = name_only(one.name)
+    return lambda resource: None if render(resource) is None else name

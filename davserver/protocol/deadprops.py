@@ -1,0 +1,126 @@
+"""Dead property values in canonical form (RFC 4918 section 4.3). No I/O here.
+
+A value is kept as the whole property element, serialised so that it stands on its own: every
+namespace declaration that it needs is on it, and the `xml:lang` that was in scope. Such an element
+can be put verbatim inside any other one that binds no default namespace.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from davserver.protocol.names import DAV, QName
+from davserver.protocol.xmlguard import Element
+
+XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
+_TEXT = re.compile("[&<>\r]")
+_ATTRIBUTE = re.compile('[&<>"\t\n\r]')
+_REFERENCES = {
+    **{"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"},
+    **{"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"},
+}
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Outside of XML 1.0's Char: control characters, surrogates, U+FFFE, U+FFFF."""
+_CONTENT_PREFIX = re.compile(r"([^\W\d][\w.\-]*):")
+_WHOLE = re.compile(rb"<[^>]*?(?:/>|>([^<]*)</[^>]*>)")
+
+
+def escape_text(text: str) -> str:
+    """Character data; a carriage return would not survive as itself (XML 1.0 section 2.11)."""
+    return _TEXT.sub(lambda match: _REFERENCES[match[0]], text)
+
+
+def escape_attribute(text: str) -> str:
+    return _ATTRIBUTE.sub(lambda match: _REFERENCES[match[0]], text)
+
+
+def xml_text(text: str) -> bytes:
+    """Character data for any text: what XML cannot carry becomes U+FFFD."""
+    return escape_text(_ILLEGAL.sub("\ufffd", text)).encode("utf-8")
+
+
+def canonical_element(element: Element) -> bytes:
+    """Returns the element in canonical form; see the module."""
+    parts: list[str] = []
+    lang = element.lang
+    has_lang = any(attribute.name == f"{{{XML_NAMESPACE}}}lang" for attribute in element.attributes)
+    inherited = "" if lang is None or has_lang else f' xml:lang="{escape_attribute(lang)}"'
+    _serialise(element, {"": ""}, parts, inherited)
+    return "".join(parts).encode("utf-8")
+
+
+def _serialise(
+    element: Element, outer: dict[str, str], parts: list[str], more_attributes: str = ""
+) -> None:
+    """Appends the element to `parts`; `outer` is what is declared around it in the output."""
+    missing = {prefix: uri for prefix, uri in _needed(element).items() if outer.get(prefix) != uri}
+    scope = outer | missing if missing else outer
+    tag = _tag(element.name, element.prefix)
+    parts.append("<" + tag)
+    for prefix, uri in missing.items():
+        parts.append(f' xmlns{":" if prefix else ""}{prefix}="{escape_attribute(uri)}"')
+    for name, prefix, value in element.attributes:
+        parts.append(f' {_tag(name, prefix)}="{escape_attribute(value)}"')
+    parts.append(more_attributes)
+    if not element.children:
+        parts.append("/>")
+        return
+    parts.append(">")
+    for child in element.children:
+        if isinstance(child, str):
+            parts.append(escape_text(child))
+        else:
+            _serialise(child, scope, parts)
+    parts.append(f"</{tag}>")
+
+
+def _needed(element: Element) -> dict[str, str]:
+    """The declarations that this element uses: for its name, its attributes, and for prefixes in
+    its text and attribute values, which may be qualified names (section 4.3)."""
+    needed = {element.prefix: _uri(element.name)}
+    content: list[str] = [child for child in element.children if isinstance(child, str)]
+    for name, prefix, value in element.attributes:
+        if prefix:
+            needed[prefix] = _uri(name)
+        content.append(value)
+    for text in content:
+        if ":" in text:
+            for prefix in _CONTENT_PREFIX.findall(text):
+                if prefix in element.scope:
+                    needed[prefix] = element.scope[prefix]
+    needed.pop("xml", None)
+    return needed
+
+
+def _uri(name: str) -> str:
+    return name[1:].partition("}")[0] if name.startswith("{") else ""
+
+
+def _tag(name: str, prefix: str) -> str:
+    local = name.rpartition("}")[2]
+    return f"{prefix}:{local}" if prefix else local
+
+
+@lru_cache(maxsize=4096)
+def name_only(name: QName) -> bytes:
+    """Returns the property as an empty element, for an answer that names it without a value."""
+    uri, local = _uri(name), name.rpartition("}")[2]
+    if uri == DAV:
+        return f"<D:{local}/>".encode()
+    if uri == XML_NAMESPACE:
+        return f"<xml:{local}/>".encode()
+    if not uri:
+        return f"<{local}/>".encode()
+    return f'<ns0:{local} xmlns:ns0="{escape_attribute(uri)}"/>'.encode()
+
+
+def element_text(value: bytes) -> str | None:
+    """Returns the text of an element in canonical form, None when it has child elements."""
+    match = _WHOLE.fullmatch(value)
+    if match is None:
+        return None
+    text = (match[1] or b"").decode("utf-8")
+    for character in ("\r", ">", "<", "&"):
+        text = text.replace(_REFERENCES[character], character)
+    return text

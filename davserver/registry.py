@@ -1,0 +1,99 @@
+"""Collects what the packages offer: methods, properties, extensions. Refuses duplicates, freezes.
+
+A new method or property is a new file: nothing else has to name it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from types import MappingProxyType, ModuleType
+
+import davserver.extensions
+import davserver.methods
+import davserver.properties
+from davserver.auth.base import Privilege
+from davserver.extensions.base import Extension
+from davserver.methods.base import Method
+from davserver.properties.base import LiveProperty, LivePropertyRegistry
+from davserver.storage.base import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What this server can do."""
+
+    methods: MappingProxyType[str, Method]
+    live: LivePropertyRegistry
+    extensions: tuple[Extension, ...]
+    _allow: MappingProxyType[tuple[Kind | None, bool], bytes]
+    _dav: tuple[bytes, bytes]
+
+    def allow(self, kind: Kind | None, can_write: bool) -> bytes:
+        """The value of Allow for a resource of this kind (RFC 9110 section 10.2.1)."""
+        return self._allow[kind, can_write]
+
+    def dav(self, can_write: bool) -> bytes:
+        """The value of DAV (RFC 4918 section 10.1). Class 2 only for who can lock: Finder
+        mounts read-only then, instead of failing at the first write."""
+        return self._dav[can_write]
+
+
+def build_registry(*, without: Collection[str] = ()) -> Registry:
+    """Builds the registry, leaving out the extensions named in `without`."""
+    extensions = tuple(
+        module.EXTENSION
+        for module in _modules(davserver.extensions)
+        if module.EXTENSION.name not in without
+    )
+    methods: dict[str, Method] = {}
+    for method in _methods(extensions):
+        if method.name in methods:
+            raise ValueError(f"method {method.name!r} is offered twice")
+        methods[method.name] = method
+    live = LivePropertyRegistry(_properties(extensions))
+    kinds: tuple[Kind | None, ...] = (None, *Kind)
+    allow = {
+        (kind, can_write): _allow(methods, kind, can_write=can_write)
+        for kind in kinds
+        for can_write in (False, True)
+    }
+    tokens = "".join(f", {token}" for extension in extensions for token in extension.dav_tokens)
+    dav = (f"1, 3{tokens}".encode(), f"1, 2, 3{tokens}".encode())
+    return Registry(MappingProxyType(methods), live, extensions, MappingProxyType(allow), dav)
+
+
+def _modules(package: ModuleType) -> Iterator[ModuleType]:
+    names = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
+    for name in names:
+        if name != "base" and not name.startswith("_"):
+            yield importlib.import_module(f"{package.__name__}.{name}")
+
+
+def _methods(extensions: tuple[Extension, ...]) -> Iterator[Method]:
+    for module in _modules(davserver.methods):
+        yield from module.METHODS
+    for extension in extensions:
+        yield from extension.methods
+
+
+def _properties(extensions: tuple[Extension, ...]) -> Iterator[LiveProperty]:
+    for module in _modules(davserver.properties):
+        yield from getattr(module, "PROPERTIES", ())
+    for extension in extensions:
+        yield from extension.properties
+
+
+def _allow(methods: dict[str, Method], kind: Kind | None, *, can_write: bool) -> bytes:
+    names = [
+        method.name
+        for method in methods.values()
+        if kind in method.applies_to and (can_write or not _writes(method))
+    ]
+    return ", ".join(sorted(names)).encode()
+
+
+def _writes(method: Method) -> bool:
+    return Privilege.WRITE in (method.privilege, method.destination)

@@ -1,0 +1,116 @@
+"""Response values become ASGI messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from davserver.aio import Runner
+from davserver.asgi import Send
+from davserver.context import Body, FileBody, Header, PartsBody, Response, SpoolBody
+from davserver.storage.base import Reader
+
+CHUNK = 1 << 18
+"""Bytes of a file per message: 256 KiB come out of the page cache in 4 to 7 µs."""
+
+
+async def send_response(
+    send: Send, response: Response, *, extra: tuple[Header, ...], is_head: bool, runner: Runner
+) -> int:
+    """Sends a response; returns the bytes of body sent. Closes files in any case."""
+    body = response.body
+    headers = [*response.headers, *extra]
+    try:
+        length = _length(body)
+        if length is not None and response.status not in (204, 304):
+            headers.append((b"content-length", b"%d" % length))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        if is_head or response.status in (204, 304):
+            await send({"type": "http.response.body", "body": b""})
+            return 0
+        return await _send_body(send, body, runner)
+    finally:
+        await _close(body)
+
+
+def _length(body: Body) -> int | None:
+    if isinstance(body, bytes):
+        return len(body)
+    if isinstance(body, FileBody | PartsBody | SpoolBody):
+        return body.length
+    return None
+
+
+async def _send_body(send: Send, body: Body, runner: Runner) -> int:
+    if isinstance(body, bytes):
+        await send({"type": "http.response.body", "body": body})
+        return len(body)
+    if isinstance(body, FileBody):
+        return await _send_file(send, body, runner)
+    if isinstance(body, PartsBody):
+        return await _send_parts(send, body, runner)
+    if isinstance(body, SpoolBody):
+        sent = 0
+        while chunk := await runner.hop(lambda: body.file.read(CHUNK)):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            sent += len(chunk)
+        await send({"type": "http.response.body", "body": b""})
+        return sent
+    sent = 0
+    async for chunk in body:
+        if chunk:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            sent += len(chunk)
+    await send({"type": "http.response.body", "body": b""})
+    return sent
+
+
+async def _send_file(send: Send, body: FileBody, runner: Runner) -> int:
+    sent = 0
+    async for chunk in file_chunks(body.reader, body.offset, body.length, runner):
+        sent += len(chunk)
+        more = sent < body.length
+        await send({"type": "http.response.body", "body": chunk, "more_body": more})
+    if body.length == 0:
+        await send({"type": "http.response.body", "body": b""})
+    return sent
+
+
+async def _send_parts(send: Send, body: PartsBody, runner: Runner) -> int:
+    for head, offset, length in body.parts:
+        await send({"type": "http.response.body", "body": head, "more_body": True})
+        async for chunk in file_chunks(body.reader, offset, length, runner):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": body.tail})
+    return body.length
+
+
+async def file_chunks(
+    reader: Reader, offset: int, length: int, runner: Runner
+) -> AsyncIterator[bytes]:
+    """Yields `length` bytes from `offset`: inline while the page cache has them, else a hop.
+
+    Raises RuntimeError when the file got shorter: the connection must break rather than end
+    what looks whole (decision: never padded).
+    """
+    end = offset + length
+    while offset < end:
+        size = min(CHUNK, end - offset)
+        chunk = reader.try_read_at(offset, size) if runner.inline else None
+        if chunk is None:
+            position = offset
+            chunk = await runner.hop(lambda: reader.read_at(position, size))  # noqa: B023
+        if not chunk:
+            raise RuntimeError("the file got shorter while it was sent")
+        offset += len(chunk)
+        yield chunk
+
+
+async def _close(body: Body) -> None:
+    if isinstance(body, FileBody | PartsBody):
+        body.reader.close()
+    elif isinstance(body, SpoolBody):
+        body.file.close()
+    elif not isinstance(body, bytes):
+        close = getattr(body, "aclose", None)
+        if close is not None:
+            await close()

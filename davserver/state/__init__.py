@@ -1,0 +1,1 @@
+"""What the disk cannot hold: dead properties, locks, the gate and the journal of changes."""

@@ -1,0 +1,151 @@
+"""The State seam: dead properties, locks, the gate, the journal. Raises StateError only.
+
+One store holds all, so that a MOVE changes properties and locks in one transaction. Rows are
+keyed by the canonical Key of a resource, never by what a client called it.
+
+The gate (`State.hold`) is the one place where conditions and locks are evaluated for the last
+time and a change is published; it holds across threads and worker processes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from davserver.protocol.locks import Lock
+from davserver.protocol.names import PropertyChange, QName
+from davserver.protocol.path import DavPath, Key
+
+
+class StepKind(enum.Enum):
+    """What one step of a change does; its inverse is what recovery may have to do."""
+
+    PUBLISH = "publish"
+    """What stands at `source` becomes `target` with its rows; an old target is set aside."""
+    REMOVE = "remove"
+    """The tree at `source` goes, with its rows."""
+    APPLY = "apply"
+    """The live values in `values` are put on `target`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One journalled step.
+
+    Attributes:
+        source, target: paths in the storage (hidden names allowed).
+        aside: hidden path that the old target goes to, when there is one.
+        identity: (device, inode, birth_ns) of what stands at `source` before the step, so that
+            recovery can tell whether the step was done. None where not needed.
+        values: for APPLY, attribute name to integer (`mtime_ns`, `executable`).
+    """
+
+    kind: StepKind
+    source: DavPath | None = None
+    target: DavPath | None = None
+    aside: DavPath | None = None
+    identity: tuple[int, int, int | None] | None = None
+    values: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An ordered list of steps, journalled before the first and settled after the last.
+
+    `owner` is the worker that makes it: dead when its lock file can be taken.
+    """
+
+    id: str
+    root: str
+    owner: str
+    steps: tuple[Step, ...]
+
+
+class StateReader(Protocol):
+    """What can be asked with and without the gate."""
+
+    def covering(self, key: Key, *, now: float) -> Sequence[Lock]:
+        """Locks in whose scope `key` is: on it, or of depth infinity above it. Never expired
+        ones. Costs microseconds and no query when nothing changed."""
+
+    def beneath(self, key: Key, *, now: float) -> Sequence[Lock]:
+        """Locks rooted strictly below `key`."""
+
+    def lock(self, token: str, *, now: float) -> Lock | None: ...
+    def properties(self, key: Key) -> Mapping[QName, bytes]:
+        """Dead properties of one resource: name to canonical element."""
+
+    def member_properties(
+        self, parent: Key, names: Sequence[bytes]
+    ) -> Mapping[bytes, Mapping[QName, bytes]]:
+        """Dead properties of members of one collection, by name (file system bytes), in one
+        query; members without any are left out."""
+
+
+class GateView(StateReader, Protocol):
+    """The state seen from inside the gate. Mutations are one transaction: `commit` or leaving
+    the gate in peace makes them durable, an exception undoes what was not committed."""
+
+    def add_lock(self, lock: Lock) -> None:
+        """Raises StateFull past the limits (locks of a principal, locks on a resource)."""
+
+    def refresh_lock(self, token: str, *, timeout_s: int, expires_at: float) -> Lock:
+        """Raises KeyError when there is no such lock."""
+
+    def remove_lock(self, token: str) -> None: ...
+    def remove_locks(self, key: Key, *, itself: bool = True) -> None:
+        """Removes locks rooted below `key`, and at it."""
+
+    def patch(self, key: Key, changes: Sequence[PropertyChange]) -> None:
+        """Applies in order. Raises StateFull past the limits on count and size."""
+
+    def copy_properties(self, source: Key, target: Key, *, tree: bool) -> None:
+        """Target's own properties (its tree's, with `tree`) go first. Names in the private
+        namespace `{davserver:}` are not copied."""
+
+    def move_rows(self, source: Key, target: Key) -> None:
+        """The properties of the whole tree move; those that target had, and locks rooted at or
+        below source, go. Locks at or below target stay (remove_locks is the caller's)."""
+
+    def clear(self, key: Key, *, locks: bool = True) -> None:
+        """Removes properties (and locks) of the resource and everything below."""
+
+    def has_rows(self, key: Key) -> bool:
+        """True when any property is stored at or below `key`, private ones included."""
+
+    def record(self, change: Change) -> None:
+        """Journals a change. Durable only after `commit`."""
+
+    def settle(self, change: Change) -> None:
+        """The change is done or undone: its row goes."""
+
+    def changes(self) -> Sequence[Change]:
+        """Every journalled change, of any owner."""
+
+    def commit(self) -> None: ...
+
+
+class State(StateReader, Protocol):
+    """The whole store, one object a worker."""
+
+    @property
+    def inline(self) -> bool: ...
+    @property
+    def owner(self) -> str:
+        """This worker's id: part of hidden names and of journalled changes."""
+
+    def is_alive(self, owner: str) -> bool:
+        """False once the worker's lock file can be taken."""
+
+    def hold(
+        self, exclusive: Sequence[Key], shared: Sequence[Key] = (), *, wait_s: float
+    ) -> AbstractContextManager[GateView]:
+        """Enters the gate. wait_s 0 never blocks. Raises GateBusy when the wait is over."""
+
+    def has_changes(self) -> bool:
+        """True when any change of another owner is journalled (no query when nothing changed)."""
+
+    def close(self) -> None: ...

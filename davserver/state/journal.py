@@ -1,0 +1,63 @@
+"""Journalled changes as JSON text. Names survive whatever bytes they are made of."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from davserver.errors import StateFailure
+from davserver.protocol.path import DavPath
+from davserver.state.base import Step, StepKind
+
+
+def dump_steps(steps: tuple[Step, ...]) -> str:
+    """Returns the steps as ASCII JSON, each segment as the hexadecimal of its bytes."""
+    return json.dumps([_dump_step(step) for step in steps], separators=(",", ":"))
+
+
+def load_steps(text: str) -> tuple[Step, ...]:
+    """Raises StateFailure (500) for what this version did not write."""
+    try:
+        return tuple(_load_step(step) for step in json.loads(text))
+    except (ValueError, KeyError, TypeError) as exc:
+        raise StateFailure(f"the journal holds a change that cannot be read: {exc}") from exc
+
+
+def _dump_step(step: Step) -> dict[str, object]:
+    return {
+        "kind": step.kind.value,
+        "source": _dump_path(step.source),
+        "target": _dump_path(step.target),
+        "aside": _dump_path(step.aside),
+        "identity": step.identity,
+        "values": dict(step.values),
+    }
+
+
+def _load_step(step: dict[str, Any]) -> Step:
+    identity = step["identity"]
+    return Step(
+        kind=StepKind(step["kind"]),
+        source=_load_path(step["source"]),
+        target=_load_path(step["target"]),
+        aside=_load_path(step["aside"]),
+        identity=None if identity is None else (identity[0], identity[1], identity[2]),
+        values={str(name): int(value) for name, value in step["values"].items()},
+    )
+
+
+def _dump_path(path: DavPath | None) -> dict[str, object] | None:
+    if path is None:
+        return None
+    # Not every name is UTF-8, and JSON cannot carry lone surrogates everywhere.
+    segments = [name.encode("utf-8", "surrogateescape").hex() for name in path.segments]
+    return {"segments": segments, "slash": path.slash}
+
+
+def _load_path(value: dict[str, Any] | None) -> DavPath | None:
+    if value is None:
+        return None
+    names = (bytes.fromhex(segment) for segment in value["segments"])
+    return DavPath(
+        tuple(name.decode("utf-8", "surrogateescape") for name in names), bool(value["slash"])
+    )

@@ -1,0 +1,179 @@
+"""What a worker knows of the store without asking: locks and journalled changes, kept in step.
+
+SQLite's `data_version` tells in microseconds that nobody committed; when somebody did, only the
+rows of the table `changes` past the last one seen are read. A worker's own writes enter at once,
+so that it sees them inside the gate; a rollback makes the mirror stale, and it is read anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+
+from davserver.protocol.headers import Depth
+from davserver.protocol.locks import Lock, LockScope
+from davserver.protocol.names import QName
+from davserver.protocol.path import Key
+from davserver.state import rows
+from davserver.state.lockindex import LockIndex
+from davserver.state.rows import Reader, Row, Value
+
+LOCK = "lock"
+INTENT = "intent"
+# Past this many the table is as quick to read whole.
+_MOST_CHANGES = 1_000
+_COLUMNS = (
+    "token, root, path, href, scope, depth, owner_xml, principal, timeout_s, expires_at FROM locks"
+)
+
+
+def lock_row(lock: Lock) -> tuple[Value, ...]:
+    """Returns the values of a row of the table `locks`."""
+    return (
+        lock.token,
+        *lock.key,
+        lock.href,
+        lock.scope.value,
+        lock.depth.value,
+        lock.owner_xml,
+        lock.principal,
+        lock.timeout_s,
+        lock.expires_at,
+    )
+
+
+def _lock(row: Row) -> Lock:
+    token, root, path, href, scope, depth, owner_xml, principal, timeout_s, expires_at = row
+    return Lock(
+        token=token,
+        key=Key(root, path),
+        href=href,
+        scope=LockScope(scope),
+        depth=Depth(depth),
+        owner_xml=owner_xml,
+        principal=principal,
+        timeout_s=timeout_s,
+        expires_at=expires_at,
+    )
+
+
+class Mirror:
+    """Safe across threads; every section is short, so that the event loop may take it.
+
+    Attributes:
+        mutex: guards the reader and everything here.
+        index: the locks. Hold `mutex`.
+        intents: id to owner of every journalled change. Hold `mutex`.
+        now: when somebody last asked, in seconds since the epoch.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.mutex = threading.Lock()
+        self.index = LockIndex()
+        self.intents: dict[str, str] = {}
+        self.now = 0.0
+        self._reader = reader
+        self._version: int | None = None
+        self._seq = 0
+
+    def attach(self, reader: Reader) -> None:
+        """Reads from another database from now on. Hold `mutex`."""
+        self._reader = reader
+        self._version = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Catches up with what was committed. Hold `mutex`."""
+        version = self._reader.data_version()
+        if version == self._version:
+            return
+        if self._version is None or not self._catch_up():
+            self._load()
+        # Only now: a failure above is tried again. What is committed meanwhile moves it further.
+        self._version = version
+
+    def invalidate(self) -> None:
+        """After a rollback: what is here was perhaps never true."""
+        with self.mutex:
+            self._version = None
+
+    def written(self, seq: int) -> None:
+        """A row of `changes` that this worker wrote itself and has entered here. Hold `mutex`."""
+        self._seq = seq
+
+    def _load(self) -> None:
+        # First the number: what is committed in between is then read twice, not missed.
+        newest = self._reader.query("SELECT coalesce(max(seq), 0) FROM changes")
+        self.index = LockIndex(map(_lock, self._reader.query(f"SELECT {_COLUMNS}")))
+        self._load_intents()
+        self._seq = newest[0][0]
+
+    def _load_intents(self) -> None:
+        self.intents = dict(self._reader.query("SELECT id, owner FROM intents"))
+
+    def _catch_up(self) -> bool:
+        """False when too much happened, or what happened is pruned already."""
+        changes = self._reader.query(
+            "SELECT seq, root, path, kind FROM changes WHERE seq > ? ORDER BY seq LIMIT ?",
+            (self._seq, _MOST_CHANGES),
+        )
+        if not changes:
+            return True
+        if changes[0][0] != self._seq + 1 or len(changes) == _MOST_CHANGES:
+            return False
+        for root, path in {(row[1], row[2]) for row in changes if row[3] == LOCK}:
+            here = f"SELECT {_COLUMNS} WHERE root = ? AND path = ?"
+            self.index.replace(Key(root, path), map(_lock, self._reader.query(here, (root, path))))
+        if any(row[3] == INTENT for row in changes):
+            self._load_intents()
+        self._seq = changes[-1][0]
+        return True
+
+    def covering(self, key: Key, *, now: float, fresh: bool = True) -> Sequence[Lock]:
+        """`fresh` False inside the gate, where nobody else commits."""
+        with self.mutex:
+            self.now = now
+            if fresh:
+                self.refresh()
+            return self.index.covering(key, now) if self.index else ()
+
+    def beneath(self, key: Key, *, now: float, fresh: bool = True) -> Sequence[Lock]:
+        with self.mutex:
+            self.now = now
+            if fresh:
+                self.refresh()
+            return self.index.beneath(key, now) if self.index else ()
+
+    def lock(self, token: str, *, now: float, fresh: bool = True) -> Lock | None:
+        with self.mutex:
+            self.now = now
+            if fresh:
+                self.refresh()
+            return self.index.get(token, now)
+
+    def properties(self, key: Key) -> Mapping[QName, bytes]:
+        return rows.read(self, key)
+
+    def member_properties(
+        self, parent: Key, names: Sequence[bytes]
+    ) -> Mapping[bytes, Mapping[QName, bytes]]:
+        return rows.read_members(self, parent, names)
+
+    def query(self, sql: str, bindings: Sequence[Value] = ()) -> list[Row]:
+        """Runs one statement on the reader."""
+        with self.mutex:
+            return self._reader.query(sql, bindings)
+
+    def keys(self) -> Iterator[Key]:
+        """Yields what has properties, then the lock roots, never holding `mutex` meanwhile."""
+        yield from rows.keys(self)
+        with self.mutex:
+            self.refresh()
+            roots = self.index.keys()
+        yield from roots
+
+    def has_changes(self, owner: str) -> bool:
+        """True when a change of another owner is journalled."""
+        with self.mutex:
+            self.refresh()
+            return any(other != owner for other in self.intents.values())

@@ -1,0 +1,228 @@
+"""The gate's view of the SQL store: mutations are one transaction, begun by the first of them.
+
+The caller holds the gate, so nobody else writes; a gate in which nothing is changed costs no SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from davserver.errors import StateError, StateFailure
+from davserver.protocol.locks import Lock
+from davserver.protocol.names import PropertyChange, QName
+from davserver.protocol.path import Key
+from davserver.state import rows
+from davserver.state.base import Change
+from davserver.state.journal import dump_steps, load_steps
+from davserver.state.limits import StateLimits, patched
+from davserver.state.mirror import INTENT, LOCK, Mirror, lock_row
+from davserver.state.rows import Row, Value, Writer
+
+# Rows of `changes` that stay for workers that have not looked for a while, and how often the
+# older ones go.
+_CHANGES_KEPT = 8_192
+_PRUNE_EVERY = 1_024
+# Expired locks that one write clears away: bounds its time.
+_EXPIRED_AT_ONCE = 500
+
+
+class SqlView:
+    """A GateView; of use to one thread, until `finish`."""
+
+    def __init__(
+        self, db: Writer, mirror: Mirror, limits: StateLimits, clock: Callable[[], float]
+    ) -> None:
+        self._db = db
+        self._mirror = mirror
+        self._limits = limits
+        self._clock = clock
+        self._begun = False
+        self._failed = False
+        self._dirty_mirror = False
+
+    def query(self, sql: str, bindings: Sequence[Value] = ()) -> list[Row]:
+        """Runs one statement; when it fails, nothing of this transaction can be committed."""
+        try:
+            return self._db.query(sql, bindings)
+        except StateError:
+            self._failed = True
+            raise
+
+    def covering(self, key: Key, *, now: float) -> Sequence[Lock]:
+        return self._mirror.covering(key, now=now, fresh=False)
+
+    def beneath(self, key: Key, *, now: float) -> Sequence[Lock]:
+        return self._mirror.beneath(key, now=now, fresh=False)
+
+    def lock(self, token: str, *, now: float) -> Lock | None:
+        return self._mirror.lock(token, now=now, fresh=False)
+
+    def properties(self, key: Key) -> Mapping[QName, bytes]:
+        return rows.read(self, key)
+
+    def member_properties(
+        self, parent: Key, names: Sequence[bytes]
+    ) -> Mapping[bytes, Mapping[QName, bytes]]:
+        return rows.read_members(self, parent, names)
+
+    def has_rows(self, key: Key) -> bool:
+        return rows.has_rows(self, key)
+
+    def add_lock(self, lock: Lock) -> None:
+        self._begin()
+        with self._mirror.mutex:
+            self._mirror.index.check_limits(lock, self._limits, self._mirror.now)
+        self.query("INSERT INTO locks VALUES(?,?,?,?,?,?,?,?,?,?)", lock_row(lock))
+        self._put(lock)
+
+    def refresh_lock(self, token: str, *, timeout_s: int, expires_at: float) -> Lock:
+        with self._mirror.mutex:
+            old = self._mirror.index.get(token, self._mirror.now)
+        if old is None:
+            raise KeyError(token)
+        self._begin()
+        lock = replace(old, timeout_s=timeout_s, expires_at=expires_at)
+        self.query(
+            "UPDATE locks SET timeout_s = ?, expires_at = ? WHERE token = ?",
+            (timeout_s, expires_at, token),
+        )
+        self._put(lock)
+        return lock
+
+    def remove_lock(self, token: str) -> None:
+        with self._mirror.mutex:
+            lock = self._mirror.index.get(token, float("-inf"))
+        if lock is not None:
+            self._drop([lock])
+
+    def remove_locks(self, key: Key, *, itself: bool = True) -> None:
+        with self._mirror.mutex:
+            doomed = self._mirror.index.rooted(key, itself=itself) if self._mirror.index else []
+        if doomed:
+            self._drop(doomed)
+
+    def patch(self, key: Key, changes: Sequence[PropertyChange]) -> None:
+        before = rows.read(self, key)
+        after = patched(before, changes, self._limits)
+        if after != before:
+            self._begin()
+            rows.write(self, key, before, after)
+
+    def copy_properties(self, source: Key, target: Key, *, tree: bool) -> None:
+        if source == target:
+            return
+        if tree:
+            rows.refuse_overlap(source, target)
+        if not (rows.has_rows(self, source) or rows.has_rows(self, target)):
+            return
+        self._begin()
+        if tree:
+            rows.delete_tree(self, target)
+            rows.copy_tree(self, source, target)
+        else:
+            rows.delete(self, target)
+            rows.copy(self, source, target)
+
+    def move_rows(self, source: Key, target: Key) -> None:
+        if source != target:
+            rows.refuse_overlap(source, target)
+            if rows.has_rows(self, source) or rows.has_rows(self, target):
+                self._begin()
+                rows.delete_tree(self, target)
+                rows.move_tree(self, source, target)
+        self.remove_locks(source)
+
+    def clear(self, key: Key, *, locks: bool = True) -> None:
+        if rows.has_rows(self, key):
+            self._begin()
+            rows.delete_tree(self, key)
+        if locks:
+            self.remove_locks(key)
+
+    def record(self, change: Change) -> None:
+        self._begin()
+        self.query(
+            "INSERT INTO intents VALUES(?,?,?,?,?)",
+            (change.id, change.root, change.owner, dump_steps(change.steps), self._clock()),
+        )
+        with self._mirror.mutex:
+            self._dirty_mirror = True
+            self._mirror.intents[change.id] = change.owner
+        self._log([Key(change.root, b"")], INTENT)
+
+    def settle(self, change: Change) -> None:
+        with self._mirror.mutex:
+            if change.id not in self._mirror.intents:
+                return
+        self._begin()
+        self.query("DELETE FROM intents WHERE id = ?", (change.id,))
+        with self._mirror.mutex:
+            self._dirty_mirror = True
+            del self._mirror.intents[change.id]
+        self._log([Key(change.root, b"")], INTENT)
+
+    def changes(self) -> Sequence[Change]:
+        with self._mirror.mutex:
+            if not self._mirror.intents:
+                return ()
+        found = self.query("SELECT id, root, owner, steps FROM intents ORDER BY created, id")
+        return [Change(id, root, owner, load_steps(steps)) for id, root, owner, steps in found]
+
+    def commit(self) -> None:
+        if not self._begun:
+            return
+        if self._failed or not self._db.in_transaction:
+            raise StateFailure("a write to the state has failed, and what came with it is undone")
+        self.query("COMMIT")
+        self._begun = self._dirty_mirror = False
+
+    def rollback(self) -> None:
+        """Undoes what was not committed."""
+        dirty = self._dirty_mirror
+        self._begun = self._failed = self._dirty_mirror = False
+        try:
+            if self._db.in_transaction:
+                self._db.query("ROLLBACK")
+        finally:
+            if dirty:
+                self._mirror.invalidate()
+
+    def _begin(self) -> None:
+        if self._begun:
+            return
+        self._db.query("BEGIN IMMEDIATE")
+        self._begun, self._failed = True, False
+        with self._mirror.mutex:
+            index, now = self._mirror.index, self._mirror.now
+            expired = index.pop_expired(now, _EXPIRED_AT_ONCE) if index else []
+            self._dirty_mirror = bool(expired)
+        # Other workers need no telling: they pass over expired locks, too.
+        for lock in expired:
+            self.query("DELETE FROM locks WHERE token = ?", (lock.token,))
+
+    def _put(self, lock: Lock) -> None:
+        with self._mirror.mutex:
+            self._dirty_mirror = True
+            self._mirror.index.put(lock)
+        self._log([lock.key], LOCK)
+
+    def _drop(self, locks: Sequence[Lock]) -> None:
+        self._begin()
+        for lock in locks:
+            self.query("DELETE FROM locks WHERE token = ?", (lock.token,))
+        with self._mirror.mutex:
+            self._dirty_mirror = True
+            for lock in locks:
+                self._mirror.index.remove(lock.token)
+        self._log({lock.key for lock in locks}, LOCK)
+
+    def _log(self, keys: Iterable[Key], kind: str) -> None:
+        """Tells the other workers' mirrors what to read again."""
+        for key in keys:
+            insert = "INSERT INTO changes(root, path, kind) VALUES(?,?,?) RETURNING seq"
+            seq: int = self.query(insert, (*key, kind))[0][0]
+            with self._mirror.mutex:
+                self._mirror.written(seq)
+            if seq % _PRUNE_EVERY == 0:
+                self.query("DELETE FROM changes WHERE seq <= ?", (seq - _CHANGES_KEPT,))

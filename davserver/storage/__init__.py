@@ -1,0 +1,1 @@
+"""Where resources live: the Storage seam and its backends."""

@@ -1,0 +1,205 @@
+"""The Storage seam: synchronous, blocking, raises StorageError only.
+
+Implementers: every path is a DavPath whose segments are decoded names (surrogateescape for bytes
+that are not UTF-8). A path's last segment may be a hidden name made by `hidden`; the pipeline
+keeps clients from ever naming one. Nothing here knows HTTP, locks or properties.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from davserver.protocol.etag import ETag
+from davserver.protocol.path import DavPath, Key
+
+
+class Kind(enum.Enum):
+    """What is mapped to a path."""
+
+    FILE = "file"
+    COLLECTION = "collection"
+    OTHER = "other"
+    """FIFO, socket, device, a link that leads nowhere or out of the root: never opened."""
+
+
+class Capability(enum.Enum):
+    """What a backend can do beyond the required calls."""
+
+    TREE_RENAME = "tree-rename"
+    EXCHANGE = "exchange"
+    BIRTH_TIME = "birth-time"
+    EXECUTABLE = "executable"
+
+
+class Stat(NamedTuple):
+    """What is known of a resource.
+
+    Attributes:
+        size: bytes; 0 for a collection.
+        mtime_ns: nanoseconds since the epoch.
+        birth_ns: creation time, None where the backend cannot tell.
+        device, inode: identity while it lives; with birth_ns what an intent checks.
+        executable: the owner's execute bit of a file.
+    """
+
+    kind: Kind
+    size: int
+    mtime_ns: int
+    birth_ns: int | None
+    device: int
+    inode: int
+    executable: bool = False
+
+    @property
+    def etag(self) -> ETag | None:
+        """A strong entity-tag of inode, size and mtime_ns; None for what is no file."""
+        if self.kind is not Kind.FILE:
+            return None
+        return ETag(f"{self.inode:x}-{self.size:x}-{self.mtime_ns:x}")
+
+
+class Entry(NamedTuple):
+    """One member of a collection. `name` is the segment as stored."""
+
+    name: str
+    stat: Stat
+
+
+class Located(NamedTuple):
+    """A path looked up once: its canonical key, and what is there (None: unmapped)."""
+
+    key: Key
+    stat: Stat | None
+
+
+class Quota(NamedTuple):
+    """Bytes (RFC 4331 section 3)."""
+
+    available: int
+    used: int
+
+
+class Reader(Protocol):
+    """An open file. Its content is one version, whatever is published meanwhile."""
+
+    @property
+    def stat(self) -> Stat: ...
+    @property
+    def fd(self) -> int | None:
+        """A descriptor for sendfile, None where there is none."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Returns up to `size` bytes; fewer only at the end of the file."""
+
+    def try_read_at(self, offset: int, size: int) -> bytes | None:
+        """As read_at, but None where it would block (a page cache miss)."""
+
+    def close(self) -> None: ...
+
+
+class Writer(Protocol):
+    """A new version of a file, invisible until `commit`. Order: write*, seal, commit, settle."""
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Appends all of `data`. Raises NoSpace, QuotaExceeded, StorageFailure."""
+
+    def seal(self, *, mtime_ns: int | None = None) -> None:
+        """Sets mode and times and makes the data durable (as the policy says). Outside the gate.
+
+        `mtime_ns` None means now; a client's time keeps its second and gets random nanoseconds,
+        so that no entity-tag comes back.
+        """
+
+    def commit(self, *, replace: bool, expect: ETag | None = None) -> Stat:
+        """Publishes, inside the gate. Raises ResourceExists (not `replace`), ParentChanged,
+        EtagMismatch (`expect` is not what stands there), IsACollection, NoSpace."""
+
+    def settle(self) -> None:
+        """Makes the publication durable (as the policy says). After the gate."""
+
+    def discard(self) -> None:
+        """Leaves nothing behind. Harmless after commit, and twice."""
+
+
+class Storage(Protocol):
+    """A tree of resources."""
+
+    @property
+    def inline(self) -> bool:
+        """True while bounded calls may run on the event loop (local disk, memory)."""
+
+    @property
+    def durable(self) -> bool:
+        """True when publishing waits for the disk, so that it belongs off the event loop."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
+    def canonical(self, path: DavPath) -> Key:
+        """Returns the identity that locks, properties and the gate use (decisions: links inside
+        the root, NFC/NFD spellings and case folding meet in one key). Defined for unmapped paths
+        too: what exists is resolved, the rest kept. Raises EscapesRoot."""
+
+    def locate(self, path: DavPath) -> Located:
+        """As canonical and stat in one call. A missing resource is no error (stat None); a path
+        through a link out of the root raises EscapesRoot; through a file: stat None."""
+
+    def stat(self, path: DavPath) -> Stat:
+        """Raises ResourceNotFound, EscapesRoot, AccessDenied."""
+
+    def scan(self, path: DavPath) -> AbstractContextManager[Iterator[Entry]]:
+        """Yields the members one by one, never hidden names, links out of the root, special
+        files or what cannot be read. Raises ResourceNotFound, NotACollection, AccessDenied."""
+
+    def scan_all(self, path: DavPath) -> AbstractContextManager[Iterator[Entry]]:
+        """As scan, and what scan leaves out too (kind OTHER, hidden names of dead owners): for
+        deleting a tree."""
+
+    def open(self, path: DavPath) -> Reader:
+        """Raises ResourceNotFound, IsACollection, UnsupportedKind, AccessDenied, EscapesRoot."""
+
+    def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
+        """Begins a new version. Raises ParentMissing, IsACollection, InvalidName, NoSpace,
+        AccessDenied. `size_hint` is bytes: too many raise NoSpace before the first is sent."""
+
+    def make_collection(self, path: DavPath) -> None:
+        """Raises ResourceExists, ParentMissing, InvalidName, NoSpace, AccessDenied."""
+
+    def delete(self, path: DavPath) -> None:
+        """Removes one file, link, special file or empty collection: never what a link names.
+        Raises ResourceNotFound, CollectionNotEmpty, AccessDenied."""
+
+    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
+        """Copies one file to an unmapped target (usually a hidden name), whole or not at all;
+        reflink or copy_file_range where possible. mtime None means now. Raises as open and
+        create do."""
+
+    def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
+        """One atomic step, for a file or a whole tree. With `replace` a file may take the place
+        of a file. Raises ResourceExists, ResourceNotFound, ParentMissing, CrossDevice."""
+
+    def exchange(self, a: DavPath, b: DavPath) -> None:
+        """Swaps two mapped paths in one step (two renames where the system cannot). Raises
+        CrossDevice, ResourceNotFound."""
+
+    def set_attributes(
+        self, path: DavPath, *, mtime_ns: int | None = None, executable: bool | None = None
+    ) -> Stat:
+        """Sets what is not None; a time keeps its second and gets random nanoseconds."""
+
+    def quota(self, path: DavPath) -> Quota | None:
+        """None where unknown."""
+
+    def sync(self, path: DavPath) -> None:
+        """Makes the membership of a collection durable (as the policy says). After the gate."""
+
+    def hidden(self, path: DavPath) -> DavPath:
+        """Returns a fresh name beside `path`: `.davserver.<owner>.<random>`."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,332 @@
+"""The file-system backend: one directory tree, reached only through its root's descriptor.
+
+A resource is a file or directory; its canonical path is its path on disk, links resolved. What
+each call needs of the operating system is in the modules beside this one; this one says what the
+calls of the seam mean.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from davserver.errors import (
+    AccessDenied,
+    CollectionNotEmpty,
+    IsACollection,
+    NotACollection,
+    ResourceExists,
+    ResourceNotFound,
+    UnsupportedKind,
+)
+from davserver.protocol.path import DavPath, Key
+from davserver.storage import _linux, names
+from davserver.storage._oserrors import show, translating
+from davserver.storage.base import (
+    Capability,
+    Entry,
+    Kind,
+    Located,
+    Quota,
+    Reader,
+    Stat,
+    Writer,
+)
+from davserver.storage.copying import copy_file
+from davserver.storage.policy import Durability, Policy, new_mtime_ns, require_creatable
+from davserver.storage.reader import open_reader
+from davserver.storage.resolve import Found, Resolver, Symlinks
+from davserver.storage.scanning import open_scan
+from davserver.storage.writer import open_writer, rename_new
+
+_O_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
+FALLBACKS = frozenset(
+    {"openat2", "statx", "tmpfile", "nowait", "renameat2", "reflink", "copy_file_range"}
+)
+"""What `fallbacks` may name: a feature of the system that is then not used."""
+
+
+class FilesystemStorage:
+    """Storage over a directory.
+
+    Args:
+        root: the directory that is served.
+        owner: id of this worker, part of its hidden names.
+        root_id: id of the share, part of every Key.
+        is_alive: False for the owner of hidden names that may be removed. It must stay True
+            while any journalled change of that owner waits for recovery.
+        symlinks: "deny" follows none, "within" those that stay inside, "follow" all: then
+            nothing contains the clients but the permissions of this process.
+        durability: "none" waits for no disk, "file" for the content, "full" for the name too.
+        fallbacks: members of FALLBACKS.
+        read_only: every change raises ReadOnlyStorage.
+
+    Raises StorageError where the root cannot be opened.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        owner: str,
+        root_id: str = "",
+        is_alive: Callable[[str], bool],
+        symlinks: Symlinks = "within",
+        durability: Durability = "full",
+        fallbacks: frozenset[str] = frozenset(),
+        read_only: bool = False,
+    ) -> None:
+        root_path = DavPath(())
+        with translating(root_path):
+            resolver = Resolver(
+                os.fsencode(root),
+                root_id,
+                symlinks=symlinks,
+                use_openat2="openat2" not in fallbacks,
+                use_statx="statx" not in fallbacks,
+            )
+        self._resolver = resolver
+        self._policy = Policy(
+            resolver,
+            owner,
+            is_alive,
+            durability,
+            umask=_umask(),
+            fallbacks=fallbacks,
+            read_only=read_only,
+            inline=not _linux.is_remote(resolver.root_fd),
+        )
+        resolver.folding = not read_only and _probe_folding(resolver.root_fd, owner)
+        can = {Capability.TREE_RENAME, Capability.EXCHANGE, Capability.EXECUTABLE}
+        if self.stat(root_path).birth_ns is not None:
+            can.add(Capability.BIRTH_TIME)
+        self._capabilities = frozenset(can)
+
+    @property
+    def inline(self) -> bool:
+        """True for a local file system, by its type."""
+        return self._policy.inline
+
+    @property
+    def durable(self) -> bool:
+        return self._policy.durability != "none"
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self._capabilities
+
+    @property
+    def is_folding(self) -> bool:
+        """True when names that differ in case are one; keys are then folded (`key_name`)."""
+        return self._resolver.folding
+
+    def key_name(self, name: bytes) -> bytes:
+        """Returns what a member's name is in its Key."""
+        return names.fold(name) if self._resolver.folding else name
+
+    def canonical(self, path: DavPath) -> Key:
+        return self._resolver.locate(path).key
+
+    def locate(self, path: DavPath) -> Located:
+        return self._resolver.locate(path)
+
+    def stat(self, path: DavPath) -> Stat:
+        stat = self._resolver.locate(path).stat
+        if stat is None:
+            raise ResourceNotFound(f"{show(path)}: no such resource")
+        return stat
+
+    def scan(self, path: DavPath) -> AbstractContextManager[Iterator[Entry]]:
+        return open_scan(self._policy, path, everything=False)
+
+    def scan_all(self, path: DavPath) -> AbstractContextManager[Iterator[Entry]]:
+        return open_scan(self._policy, path, everything=True)
+
+    def open(self, path: DavPath) -> Reader:
+        return open_reader(self._policy, path)
+
+    def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
+        return open_writer(self._policy, path, size_hint=size_hint)
+
+    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
+        return copy_file(self._policy, source, target, mtime_ns=mtime_ns)
+
+    def make_collection(self, path: DavPath) -> None:
+        self._policy.refuse_read_only(path)
+        with self._resolver.find(path) as found:
+            if found.stat is not None:
+                raise ResourceExists(f"{show(path)}: exists")
+            require_creatable(path, found)
+            with translating(path):
+                os.mkdir(found.name, 0o777, dir_fd=found.dir_fd)
+
+    def delete(self, path: DavPath) -> None:
+        self._policy.refuse_read_only(path)
+        with self._resolver.find(path, follow=False) as found:
+            stat = _require_member(path, found)
+            with translating(path):
+                if stat.kind is not Kind.COLLECTION:
+                    os.unlink(found.name, dir_fd=found.dir_fd)
+                    return
+                try:
+                    os.rmdir(found.name, dir_fd=found.dir_fd)
+                except FileExistsError as error:  # POSIX leaves the choice of the two
+                    raise CollectionNotEmpty(f"{show(path)}: has members") from error
+
+    def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
+        self._policy.refuse_read_only(target)
+        with self._resolver.find(source, follow=False) as src:
+            stat = _require_member(source, src)
+            with self._resolver.find(target, follow=False) as dst:
+                if dst.stat is None:
+                    require_creatable(target, dst)
+                    is_tree = stat.kind is Kind.COLLECTION
+                    with translating(target):
+                        ends = (src.dir_fd, src.name, dst.dir_fd, dst.name)
+                        rename_new(self._policy, *ends, is_tree=is_tree)
+                    return
+                if not replace or not dst.name or stat.kind is Kind.COLLECTION:
+                    raise ResourceExists(f"{show(target)}: exists")
+                with translating(target):
+                    _rename_over(src, dst)
+
+    def exchange(self, a: DavPath, b: DavPath) -> None:
+        self._policy.refuse_read_only(a)
+        with self._resolver.find(a, follow=False) as one:
+            _require_member(a, one)
+            with self._resolver.find(b, follow=False) as other:
+                _require_member(b, other)
+                with translating(a):
+                    self._exchange(one, other)
+
+    def _exchange(self, one: Found, other: Found) -> None:
+        if "renameat2" not in self._policy.fallbacks:
+            try:
+                ends = (one.dir_fd, one.name, other.dir_fd, other.name)
+                _linux.renameat2(*ends, _linux.RENAME_EXCHANGE)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOSYS, errno.EINVAL):
+                    raise
+        aside = names.encode(names.hidden_name(self._policy.owner))
+        os.rename(one.name, aside, src_dir_fd=one.dir_fd, dst_dir_fd=one.dir_fd)
+        try:
+            os.rename(other.name, one.name, src_dir_fd=other.dir_fd, dst_dir_fd=one.dir_fd)
+        except OSError:
+            os.rename(aside, one.name, src_dir_fd=one.dir_fd, dst_dir_fd=one.dir_fd)
+            raise
+        os.rename(aside, other.name, src_dir_fd=one.dir_fd, dst_dir_fd=other.dir_fd)
+
+    def set_attributes(
+        self, path: DavPath, *, mtime_ns: int | None = None, executable: bool | None = None
+    ) -> Stat:
+        self._policy.refuse_read_only(path)
+        stat = self.stat(path)
+        if stat.kind is Kind.OTHER:
+            raise UnsupportedKind(f"{show(path)}: neither file nor collection")
+        if executable is not None and stat.kind is Kind.COLLECTION:
+            raise IsACollection(f"{show(path)}: is a collection")
+        fd = self._resolver.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            with translating(path):
+                if executable is not None:
+                    mode = os.fstat(fd).st_mode & 0o7777
+                    granted = mode | (mode & 0o444) >> 2
+                    os.fchmod(fd, granted if executable else mode & ~0o111)
+                if mtime_ns is not None:
+                    times = (os.fstat(fd).st_atime_ns, new_mtime_ns(mtime_ns))
+                    os.utime(fd, ns=times)
+                self._policy.sync_file(fd)
+        finally:
+            os.close(fd)
+        return self.stat(path)
+
+    def quota(self, path: DavPath) -> Quota | None:
+        """Space of the file system that the path, or its nearest mapped ancestor, is on."""
+        nearest = path
+        while True:
+            try:
+                fd = self._resolver.open(nearest, _O_PATH | os.O_CLOEXEC)
+                break
+            except (ResourceNotFound, NotACollection):
+                parent = nearest.parent
+                if parent is None:
+                    return None
+                nearest = parent
+        try:
+            with translating(path):
+                space = os.fstatvfs(fd)
+        finally:
+            os.close(fd)
+        if not space.f_blocks:
+            return None
+        block = space.f_frsize
+        return Quota(space.f_bavail * block, (space.f_blocks - space.f_bfree) * block)
+
+    def sync(self, path: DavPath) -> None:
+        fd = self._resolver.open(path, _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with translating(path):
+                self._policy.sync_directory(fd)
+        finally:
+            os.close(fd)
+
+    def hidden(self, path: DavPath) -> DavPath:
+        parent = path.parent
+        if parent is None:
+            raise AccessDenied("nothing is beside the root")
+        return parent.child(names.hidden_name(self._policy.owner))
+
+    def close(self) -> None:
+        """Closes the root; harmless twice."""
+        self._resolver.close()
+
+
+def _require_member(path: DavPath, found: Found) -> Stat:
+    """Returns what is there. Raises ResourceNotFound, AccessDenied (the root is no member)."""
+    if found.stat is None:
+        raise ResourceNotFound(f"{show(path)}: no such resource")
+    if not found.name:
+        raise AccessDenied("the root can be neither removed nor renamed")
+    return found.stat
+
+
+def _rename_over(src: Found, dst: Found) -> None:
+    """A file in the place of a file. Raises OSError."""
+    os.rename(src.name, dst.name, src_dir_fd=src.dir_fd, dst_dir_fd=dst.dir_fd)
+    one, other = src.stat, dst.stat
+    if one is None or other is None or (one.device, one.inode) != (other.device, other.inode):
+        return
+    # rename(2): two names of one file (hard links) are left as they are, without an error
+    here, there = os.fstat(src.dir_fd), os.fstat(dst.dir_fd)
+    if (here.st_dev, here.st_ino, src.name) != (there.st_dev, there.st_ino, dst.name):
+        os.unlink(src.name, dir_fd=src.dir_fd)
+
+
+def _umask() -> int:
+    """Returns the process's umask; there is no way to read it without setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _probe_folding(root_fd: int, owner: str) -> bool:
+    """True when the root's file system takes names that differ in case for one."""
+    name = f".davserver.{owner}.case{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.close(os.open(name, flags, 0o600, dir_fd=root_fd))
+    except OSError:
+        return False
+    try:
+        os.stat(name.upper(), dir_fd=root_fd, follow_symlinks=False)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.unlink(name, dir_fd=root_fd)

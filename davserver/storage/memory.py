@@ -1,0 +1,380 @@
+"""The memory backend: everything the seam promises, nothing kept. For tests and demonstrations."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+from davserver.errors import (
+    AccessDenied,
+    CollectionNotEmpty,
+    EtagMismatch,
+    InvalidName,
+    IsACollection,
+    NotACollection,
+    ParentChanged,
+    ParentMissing,
+    ResourceExists,
+    ResourceNotFound,
+    StorageFailure,
+)
+from davserver.protocol.etag import ETag
+from davserver.protocol.path import DavPath, Key
+from davserver.storage import names
+from davserver.storage.base import (
+    Capability,
+    Entry,
+    Kind,
+    Located,
+    Quota,
+    Reader,
+    Stat,
+    Writer,
+)
+from davserver.storage.policy import new_mtime_ns
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_DEVICE = 1
+
+
+@dataclass(slots=True)
+class _Node:
+    """A file (`members` None) or collection. A new version of a file is a new node."""
+
+    inode: int
+    mtime_ns: int
+    birth_ns: int
+    data: bytes = b""
+    executable: bool = False
+    members: dict[bytes, _Node] | None = None
+
+    @property
+    def stat(self) -> Stat:
+        kind = Kind.FILE if self.members is None else Kind.COLLECTION
+        size = len(self.data)
+        times = (self.mtime_ns, self.birth_ns)
+        return Stat(kind, size, *times, _DEVICE, self.inode, self.executable)
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a path leads: the collection above, the stored name, what is there."""
+
+    path: DavPath
+    parent: _Node | None
+    segments: tuple[bytes, ...]
+    node: _Node | None
+    missing: int = 0
+
+    @property
+    def name(self) -> bytes:
+        return self.segments[-1]
+
+    def require(self) -> _Node:
+        if self.node is None:
+            raise ResourceNotFound(f"{_show(self.path)}: no such resource")
+        return self.node
+
+    def require_creatable(self) -> dict[bytes, _Node]:
+        """Returns the members to put the new name in."""
+        if self.missing > 1 or self.parent is None or self.parent.members is None:
+            raise ParentMissing(f"{_show(self.path)}: its parent is no collection")
+        name = names.decode(self.name)
+        if len(self.name) > names.NAME_MAX or not DavPath((name,)).is_creatable:
+            raise InvalidName(f"{_show(self.path)}: too long, not UTF-8 or a control character")
+        return self.parent.members
+
+    def members_above(self) -> dict[bytes, _Node]:
+        """Returns the members that a mapped path is one of."""
+        if self.parent is None or self.parent.members is None:
+            raise AccessDenied("the root can be neither removed nor renamed")
+        return self.parent.members
+
+
+def _show(path: DavPath) -> str:
+    return repr("/" + "/".join(path.segments))
+
+
+def touch(collection: _Node | None) -> None:
+    """Gives a collection whose membership changed its new time."""
+    if collection is not None:
+        collection.mtime_ns = time.time_ns()
+
+
+class _MemoryReader:
+    """A Reader over the bytes of one version."""
+
+    fd = None
+
+    def __init__(self, stat: Stat, data: bytes) -> None:
+        self.stat = stat
+        self._data = data
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._data[offset : offset + size]
+
+    def try_read_at(self, offset: int, size: int) -> bytes | None:
+        return self.read_at(offset, size)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class _MemoryWriter:
+    """A Writer into a buffer that becomes a node at its publication."""
+
+    def __init__(
+        self, storage: MemoryStorage, path: DavPath, parent: _Node, *, executable: bool
+    ) -> None:
+        self._storage = storage
+        self._path = path
+        self._parent = parent
+        self._buffer: bytearray | None = bytearray()
+        self._mtime_ns = 0
+        self.executable = executable
+
+    @property
+    def size(self) -> int:
+        return 0 if self._buffer is None else len(self._buffer)
+
+    def _open_buffer(self) -> bytearray:
+        if self._buffer is None:
+            raise StorageFailure(f"{_show(self._path)}: nothing to publish")
+        return self._buffer
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._open_buffer().extend(data)
+
+    def seal(self, *, mtime_ns: int | None = None) -> None:
+        self._mtime_ns = new_mtime_ns(mtime_ns)
+
+    def commit(self, *, replace: bool, expect: ETag | None = None) -> Stat:
+        with self._storage.lock:
+            return self._commit(replace=replace, expect=expect)
+
+    def _commit(self, *, replace: bool, expect: ETag | None) -> Stat:
+        data = bytes(self._open_buffer())
+        place = self._storage.find(self._path)
+        if place.missing > 1 or place.parent is not self._parent:
+            raise ParentChanged(f"{_show(self._path)}: its parent was replaced meanwhile")
+        current = place.node
+        if expect is not None and (current is None or current.stat.etag != expect):
+            raise EtagMismatch(f"{_show(self._path)}: changed meanwhile")
+        if current is not None:
+            if current.members is not None:
+                raise IsACollection(f"{_show(self._path)}: is a collection")
+            if not replace:
+                raise ResourceExists(f"{_show(self._path)}: exists")
+        node = self._storage.new_node(data=data)
+        node.mtime_ns = self._mtime_ns or node.mtime_ns
+        node.executable = self.executable
+        assert self._parent.members is not None
+        self._parent.members[place.name] = node
+        touch(self._parent)
+        self._buffer = None
+        return node.stat
+
+    def settle(self) -> None:
+        """Memory lasts as long as it lasts."""
+        self.discard()
+
+    def discard(self) -> None:
+        self._buffer = None
+
+
+def _locked(
+    call: Callable[Concatenate[MemoryStorage, P], T],
+) -> Callable[Concatenate[MemoryStorage, P], T]:
+    @wraps(call)
+    def locked(self: MemoryStorage, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self.lock:
+            return call(self, *args, **kwargs)
+
+    return locked
+
+
+class MemoryStorage:
+    """Storage in dictionaries; one lock around every call, so that each is atomic."""
+
+    def __init__(self, root_id: str = "", owner: str = "memory") -> None:
+        self.lock = threading.RLock()
+        self._root_id = root_id
+        self._owner = owner
+        self._inodes = itertools.count(2)
+        now = time.time_ns()
+        self._root = _Node(1, now, now, members={})
+
+    @property
+    def inline(self) -> bool:
+        return True
+
+    @property
+    def durable(self) -> bool:
+        return False
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset(Capability)
+
+    def new_node(self, *, data: bytes = b"", is_collection: bool = False) -> _Node:
+        now = time.time_ns()
+        return _Node(next(self._inodes), now, now, data, members={} if is_collection else None)
+
+    def find(self, path: DavPath) -> _Place:
+        """Looks a path up; names that are not ASCII in their other spellings too."""
+        parent, node = None, self._root
+        done: list[bytes] = []
+        segments = tuple(map(names.encode, path.segments))
+        for index, segment in enumerate(segments):
+            found = None
+            if node.members is not None:
+                spellings = (segment, *names.spellings(segment))
+                found = next((name for name in spellings if name in node.members), None)
+            if node.members is None or found is None:
+                rest = segments[index:]
+                missing = len(rest) if node.members is not None else len(rest) + 1
+                return _Place(path, node, (*done, *rest), None, missing)
+            parent, node = node, node.members[found]
+            done.append(found)
+        return _Place(path, parent, tuple(done), node)
+
+    def canonical(self, path: DavPath) -> Key:
+        return self.locate(path).key
+
+    @_locked
+    def locate(self, path: DavPath) -> Located:
+        place = self.find(path)
+        key = Key(self._root_id, b"/".join(place.segments))
+        return Located(key, None if place.node is None else place.node.stat)
+
+    @_locked
+    def stat(self, path: DavPath) -> Stat:
+        return self.find(path).require().stat
+
+    @contextmanager
+    def scan(self, path: DavPath) -> Iterator[Iterator[Entry]]:
+        with self.lock:
+            node = self.find(path).require()
+            if node.members is None:
+                raise NotACollection(f"{_show(path)}: is no collection")
+            members = list(node.members.items())
+        decoded = ((names.decode(name), member) for name, member in members)
+        yield (Entry(name, member.stat) for name, member in decoded if not names.is_hidden(name))
+
+    def scan_all(self, path: DavPath) -> AbstractContextManager[Iterator[Entry]]:
+        return self.scan(path)
+
+    @_locked
+    def open(self, path: DavPath) -> Reader:
+        node = self.find(path).require()
+        if node.members is not None:
+            raise IsACollection(f"{_show(path)}: is a collection")
+        return _MemoryReader(node.stat, node.data)
+
+    @_locked
+    def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
+        return self._writer(path)
+
+    def _writer(self, path: DavPath) -> _MemoryWriter:
+        place = self.find(path)
+        if place.node is None:
+            place.require_creatable()
+        elif place.node.members is not None:
+            raise IsACollection(f"{_show(path)}: is a collection")
+        assert place.parent is not None
+        executable = place.node is not None and place.node.executable
+        return _MemoryWriter(self, path, place.parent, executable=executable)
+
+    @_locked
+    def make_collection(self, path: DavPath) -> None:
+        place = self.find(path)
+        if place.node is not None:
+            raise ResourceExists(f"{_show(path)}: exists")
+        place.require_creatable()[place.name] = self.new_node(is_collection=True)
+        touch(place.parent)
+
+    @_locked
+    def delete(self, path: DavPath) -> None:
+        place = self.find(path)
+        node = place.require()
+        members = place.members_above()
+        if node.members:
+            raise CollectionNotEmpty(f"{_show(path)}: has members")
+        del members[place.name]
+        touch(place.parent)
+
+    @_locked
+    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
+        node = self.find(source).require()
+        if node.members is not None:
+            raise IsACollection(f"{_show(source)}: is a collection")
+        writer = self._writer(target)
+        writer.write(node.data)
+        writer.seal(mtime_ns=mtime_ns)
+        writer.executable = node.executable
+        return writer.commit(replace=False)
+
+    @_locked
+    def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
+        src, dst = self.find(source), self.find(target)
+        node = src.require()
+        old = src.members_above()
+        if dst.node is None:
+            members = dst.require_creatable()
+            if dst.segments[: len(src.segments)] == src.segments:
+                raise InvalidName(f"{_show(target)}: is inside of what is renamed")
+        elif not replace or node.members is not None or dst.node.members is not None:
+            raise ResourceExists(f"{_show(target)}: exists")
+        else:
+            members = dst.members_above()
+        del old[src.name]
+        members[dst.name] = node
+        touch(src.parent)
+        touch(dst.parent)
+
+    @_locked
+    def exchange(self, a: DavPath, b: DavPath) -> None:
+        one, other = self.find(a), self.find(b)
+        first, second = one.require(), other.require()
+        above_one, above_other = one.members_above(), other.members_above()
+        shorter, longer = sorted((one.segments, other.segments), key=len)
+        if longer[: len(shorter)] == shorter and longer != shorter:
+            raise InvalidName(f"{_show(a)}: one is inside of the other")
+        above_one[one.name], above_other[other.name] = second, first
+        touch(one.parent)
+        touch(other.parent)
+
+    @_locked
+    def set_attributes(
+        self, path: DavPath, *, mtime_ns: int | None = None, executable: bool | None = None
+    ) -> Stat:
+        node = self.find(path).require()
+        if executable is not None:
+            if node.members is not None:
+                raise IsACollection(f"{_show(path)}: is a collection")
+            node.executable = executable
+        if mtime_ns is not None:
+            node.mtime_ns = new_mtime_ns(mtime_ns)
+        return node.stat
+
+    def quota(self, path: DavPath) -> Quota | None:
+        return None
+
+    def sync(self, path: DavPath) -> None:
+        self.stat(path)
+
+    def hidden(self, path: DavPath) -> DavPath:
+        parent = path.parent
+        if parent is None:
+            raise AccessDenied("nothing is beside the root")
+        return parent.child(names.hidden_name(self._owner))
+
+    def close(self) -> None:
+        """There is nothing to close."""

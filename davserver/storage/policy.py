@@ -1,0 +1,87 @@
+"""What the parts of the file-system backend share: the resolver and how to publish."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from davserver.errors import InvalidName, ParentMissing, ReadOnlyStorage
+from davserver.protocol.path import DavPath
+from davserver.storage import names
+from davserver.storage._oserrors import show
+from davserver.storage.resolve import Found, Resolver
+
+Durability = Literal["none", "file", "full"]
+
+_FULLFSYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+_NS = 1_000_000_000
+
+
+@dataclass(slots=True)
+class Policy:
+    """Settings and facts of one mount.
+
+    Attributes:
+        owner: id of this worker, part of its hidden names.
+        is_alive: False for the id of a worker that is gone, whose hidden names may be removed.
+        umask: as the process had it at start.
+        fallbacks: names of system features not to use, for tests and for systems without.
+        inline: the file system is local.
+    """
+
+    resolver: Resolver
+    owner: str
+    is_alive: Callable[[str], bool]
+    durability: Durability
+    umask: int
+    fallbacks: frozenset[str]
+    read_only: bool
+    inline: bool
+
+    def refuse_read_only(self, path: DavPath) -> None:
+        """Raises ReadOnlyStorage (403)."""
+        if self.read_only:
+            raise ReadOnlyStorage(f"{show(path)}: this storage is read-only")
+
+    def sync_file(self, fd: int) -> None:
+        """Makes the content of a file durable. Raises OSError: it is then lost, never retried."""
+        if self.durability != "none":
+            _fsync(fd)
+
+    def sync_directory(self, dir_fd: int) -> None:
+        """Makes the names in a directory durable. `dir_fd` may be an O_PATH descriptor."""
+        if self.durability != "full":
+            return
+        fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            _fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _fsync(fd: int) -> None:
+    if _FULLFSYNC is not None:
+        fcntl.fcntl(fd, _FULLFSYNC)  # macOS: fsync does not empty the drive's cache
+    else:
+        os.fsync(fd)
+
+
+def new_mtime_ns(wanted_ns: int | None) -> int:
+    """Returns the time to set: now, or the second of `wanted_ns` with random nanoseconds, so
+    that an entity-tag never comes back."""
+    if wanted_ns is None:
+        return time.time_ns()
+    return wanted_ns // _NS * _NS + secrets.randbelow(_NS)
+
+
+def require_creatable(path: DavPath, found: Found) -> None:
+    """Raises ParentMissing (409) or InvalidName (400) where an unmapped path cannot be made."""
+    if found.missing > 1:
+        raise ParentMissing(f"{show(path)}: its parent is no collection")
+    if not DavPath((names.decode(found.name),)).is_creatable:
+        raise InvalidName(f"{show(path)}: not UTF-8, or has a control character")

@@ -1,0 +1,329 @@
+"""A new version of a file: written where nobody sees it, published in one step.
+
+Where the system can, the version has no name at all until then (O_TMPFILE), so that a crash
+leaves nothing; elsewhere it has a hidden name beside its target. Publishing a new name is a link,
+which fails where something stands; publishing over an old version is a rename.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as st
+from contextlib import suppress
+
+from davserver.errors import (
+    AccessDenied,
+    EtagMismatch,
+    IsACollection,
+    NoSpace,
+    ParentChanged,
+    ResourceExists,
+    StorageError,
+    StorageFailure,
+    UnsupportedKind,
+)
+from davserver.protocol.etag import ETag
+from davserver.protocol.path import DavPath
+from davserver.storage import _linux, names
+from davserver.storage._oserrors import show, translate_io, translating
+from davserver.storage._stat import look
+from davserver.storage.base import Kind, Stat
+from davserver.storage.policy import Policy, new_mtime_ns, require_creatable
+from davserver.storage.resolve import Found
+
+_O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
+_NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
+_HAS_PROC = os.path.isdir("/proc/self/fd")
+_LOOK_FOR_SPACE_FROM = 1 << 20  # bytes; smaller bodies find out by writing
+_MODE_MASK = 0o777  # never setuid, setgid or sticky: the content is another one now
+_ATTRIBUTES = ("user.", "system.posix_acl_access", "com.apple.")
+
+
+class FileWriter:
+    """A Writer in the directory of its target."""
+
+    def __init__(
+        self, policy: Policy, path: DavPath, found: Found, *, mode: int | None = None
+    ) -> None:
+        self._policy = policy
+        self._path = path
+        self._mode = mode
+        self._name = found.name
+        self._replaces = found.stat is not None
+        self._size = 0
+        self._failed = False
+        self._published = False
+        self._hidden: bytes | None = None
+        self._fd = -1
+        self._dir_fd = found.take()
+        try:
+            with translating(path):
+                self._open()
+        except BaseException:
+            self._close()
+            raise
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def fd(self) -> int:
+        """The descriptor to copy into; `advance` tells how much that was."""
+        return self._fd
+
+    def _open(self) -> None:
+        if _O_TMPFILE and _HAS_PROC and "tmpfile" not in self._policy.fallbacks:
+            flags = _O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+            try:
+                self._fd = os.open(b".", flags, 0o600, dir_fd=self._dir_fd)
+                return
+            except OSError as error:
+                if error.errno not in _NO_TMPFILE:
+                    raise
+        hidden = self._new_hidden()
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(hidden, flags, 0o600, dir_fd=self._dir_fd)
+        self._hidden = hidden
+
+    def _new_hidden(self) -> bytes:
+        return names.encode(names.hidden_name(self._policy.owner))
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Appends all of `data`. May block."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                count = os.write(self._fd, rest)
+                self._size += count
+                rest = rest[count:]
+        except OSError as error:
+            self._failed = True
+            raise translate_io(error, self._path) from error
+
+    def advance(self, count: int) -> None:
+        """Counts bytes that were put into `fd` by other ways."""
+        self._size += count
+
+    def seal(self, *, mtime_ns: int | None = None) -> None:
+        """Sets mode and times, then waits for the disk as the policy says. May block."""
+        try:
+            self._set_mode()
+            modified_ns = new_mtime_ns(mtime_ns)
+            os.utime(self._fd, ns=(modified_ns, modified_ns))
+            self._policy.sync_file(self._fd)
+        except OSError as error:
+            # What a failed fsync left behind is unknown, and a second one would report success.
+            self._failed = True
+            raise translate_io(error, self._path) from error
+
+    def _set_mode(self) -> None:
+        mode = self._mode
+        if self._replaces:
+            old = self._adopt_attributes()
+            mode = old if mode is None else mode
+        if mode is None:
+            mode = 0o666 & ~self._policy.umask
+        os.fchmod(self._fd, mode & _MODE_MASK)
+
+    def _adopt_attributes(self) -> int | None:
+        """Gives the new version the owner and extended attributes of the old one, as far as
+        this process may. Returns the old one's mode."""
+        try:
+            old = os.stat(self._name, dir_fd=self._dir_fd, follow_symlinks=False)
+        except OSError:
+            return None
+        if not st.S_ISREG(old.st_mode):
+            return None
+        new = os.fstat(self._fd)
+        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+            self._adopt_owner(old.st_uid, old.st_gid)
+        if hasattr(os, "listxattr"):
+            self._adopt_xattrs()
+        return old.st_mode
+
+    def _adopt_owner(self, uid: int, gid: int) -> None:
+        for owner in (uid, -1):
+            try:
+                os.fchown(self._fd, owner, gid)
+                return
+            except OSError:
+                continue
+
+    def _adopt_xattrs(self) -> None:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            old_fd = os.open(self._name, flags, dir_fd=self._dir_fd)
+        except OSError:
+            return
+        try:
+            for attribute in os.listxattr(old_fd):
+                if attribute.startswith(_ATTRIBUTES):
+                    os.setxattr(self._fd, attribute, os.getxattr(old_fd, attribute))
+        except OSError:
+            return  # a file system without them; the content is what counts
+        finally:
+            os.close(old_fd)
+
+    def commit(self, *, replace: bool, expect: ETag | None = None) -> Stat:
+        """Publishes, if the target is still in the same directory. One rename at most."""
+        if self._failed or self._published:
+            raise StorageFailure(f"{show(self._path)}: nothing to publish")
+        with self._policy.resolver.find(self._path) as found:
+            with translating(self._path):
+                self._require_same_parent(found)
+                _require_publishable(self._path, found, replace=replace, expect=expect)
+                self._name = found.name
+                if found.stat is None:
+                    self._publish_new(replace=replace)
+                else:
+                    self._publish_over()
+                self._published = True
+                return look(self._fd, b"", plain=self._policy.resolver.plain).stat
+
+    def _require_same_parent(self, found: Found) -> None:
+        if found.missing <= 1 and found.name:
+            now, then = os.fstat(found.dir_fd), os.fstat(self._dir_fd)
+            if (now.st_dev, now.st_ino) == (then.st_dev, then.st_ino):
+                return
+        raise ParentChanged(f"{show(self._path)}: its parent was replaced during the upload")
+
+    def _publish_new(self, *, replace: bool) -> None:
+        try:
+            self._link(self._name)
+        except FileExistsError:
+            if not replace:
+                raise
+            self._publish_over()
+
+    def _publish_over(self) -> None:
+        if self._hidden is None:
+            hidden = self._new_hidden()
+            self._link(hidden)
+            self._hidden = hidden
+        os.rename(self._hidden, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
+        self._hidden = None
+
+    def _link(self, name: bytes) -> None:
+        """Gives the version a name at which nothing stands. Raises FileExistsError."""
+        fd = self._dir_fd
+        if self._hidden is None:
+            # With a directory descriptor given, Python calls linkat, which follows the link.
+            source = f"/proc/self/fd/{self._fd}"
+            os.link(source, name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=True)
+            return
+        rename_new(self._policy, fd, self._hidden, fd, name, is_tree=False)
+        self._hidden = None
+
+    def settle(self) -> None:
+        """Waits for the directory as the policy says, and closes. May block."""
+        try:
+            if self._published:
+                with translating(self._path):
+                    self._policy.sync_directory(self._dir_fd)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Removes what was not published, and closes; harmless twice."""
+        hidden, self._hidden = self._hidden, None
+        if hidden is not None:
+            # else whoever lists the directory once this worker is gone removes it
+            with suppress(OSError):
+                os.unlink(hidden, dir_fd=self._dir_fd)
+        self._close()
+
+    def _close(self) -> None:
+        self._failed = self._failed or not self._published
+        fds = (self._fd, self._dir_fd)
+        self._fd = self._dir_fd = -1
+        for fd in fds:
+            if fd >= 0:
+                os.close(fd)
+
+
+def rename_new(
+    policy: Policy, src_fd: int, src: bytes, dst_fd: int, dst: bytes, *, is_tree: bool
+) -> None:
+    """Renames to a name at which nothing stands. Raises FileExistsError, OSError."""
+    if "renameat2" not in policy.fallbacks:
+        try:
+            _linux.renameat2(src_fd, src, dst_fd, dst, _linux.RENAME_NOREPLACE)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EINVAL):
+                raise
+    if not is_tree:
+        try:
+            os.link(src, dst, src_dir_fd=src_fd, dst_dir_fd=dst_fd, follow_symlinks=False)
+            os.unlink(src, dir_fd=src_fd)
+            return
+        except OSError as error:
+            # a file system without links; a link that may not be made (protected_hardlinks)
+            if error.errno not in (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.EMLINK):
+                raise
+    try:
+        os.stat(dst, dir_fd=dst_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        # The gate keeps our own writers out between the look and the rename.
+        os.rename(src, dst, src_dir_fd=src_fd, dst_dir_fd=dst_fd)
+        return
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def _require_publishable(
+    path: DavPath, found: Found, *, replace: bool, expect: ETag | None
+) -> None:
+    """Raises what keeps a version from being published at `found`."""
+    current = found.stat
+    if expect is not None and (current is None or current.etag != expect):
+        raise EtagMismatch(f"{show(path)}: changed meanwhile")
+    if current is None:
+        return
+    _require_file(path, current)
+    if not replace:
+        raise ResourceExists(f"{show(path)}: exists")
+
+
+def _require_file(path: DavPath, stat: Stat) -> None:
+    if stat.kind is Kind.COLLECTION:
+        raise IsACollection(f"{show(path)}: is a collection")
+    if stat.kind is not Kind.FILE:
+        raise UnsupportedKind(f"{show(path)}: neither file nor collection")
+
+
+def open_writer(
+    policy: Policy, path: DavPath, *, size_hint: int | None = None, mode: int | None = None
+) -> FileWriter:
+    """Begins a new version. Raises as Storage.create does."""
+    policy.refuse_read_only(path)
+    with policy.resolver.find(path) as found:
+        if found.stat is None:
+            require_creatable(path, found)
+        else:
+            _require_file(path, found.stat)
+        with translating(path):
+            if found.stat is not None and not _may_write(found):
+                raise AccessDenied(f"{show(path)}: may not be written")
+            if size_hint is not None and size_hint >= _LOOK_FOR_SPACE_FROM:
+                _require_space(path, found.dir_fd, size_hint)
+        try:
+            return FileWriter(policy, path, found, mode=mode)
+        except StorageError:
+            raise
+        except OSError as error:
+            raise translate_io(error, path) from error
+
+
+def _may_write(found: Found) -> bool:
+    """A rename over it would ask the directory alone; one who made a file read-only meant it."""
+    effective = os.access in os.supports_effective_ids
+    return os.access(found.name, os.W_OK, dir_fd=found.dir_fd, effective_ids=effective)
+
+
+def _require_space(path: DavPath, dir_fd: int, size: int) -> None:
+    space = os.fstatvfs(dir_fd)
+    free = space.f_bavail * space.f_frsize
+    if space.f_blocks and size > free:  # some FUSE file systems tell nothing
+        raise NoSpace(f"{show(path)}: {size} bytes announced, {free} free")

@@ -1,0 +1,51 @@
+"""Debian's litmus against the real server: every suite complete, without failure or warning."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import Server
+
+pytestmark = [pytest.mark.litmus, pytest.mark.timeout(180)]
+
+# litmus 0.13 runs exactly these numbers of tests; none of them is ever skipped.
+SUITES = {"basic": 16, "copymove": 13, "props": 30, "locks": 41, "http": 4}
+_SUMMARY = re.compile(r"<- summary for `(\w+)': of (\d+) tests run: (\d+) passed, (\d+) failed")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize(
+    "server",
+    [{"workers": 1}, {"workers": 4}, {"workers": 1, "prefix": "/dav"}],
+    ids=["1 worker", "4 workers", "prefix"],
+    indirect=True,
+)
+def test_litmus_suite_passes_without_warning(
+    suite: str, server: Server, client: Callable[[str], str], tmp_path: Path
+) -> None:
+    result = subprocess.run(
+        [client("litmus"), server.url],
+        cwd=tmp_path,
+        env={"TESTS": suite, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        timeout=170,
+        check=False,
+    )
+    output = result.stdout.decode(errors="replace").replace("\r", "\n")
+    report = output + debug_tail(tmp_path)
+    summaries = [(m[1], *map(int, m.groups()[1:])) for m in _SUMMARY.finditer(output)]
+
+    assert [(suite, SUITES[suite], SUITES[suite], 0)] == summaries, report
+    assert not re.search("WARNING|warnings were issued|SKIPPED|skipped", output), report
+    assert result.returncode == 0, report
+
+
+def debug_tail(folder: Path) -> str:
+    """Returns the end of litmus's own trace, which shows the requests that failed."""
+    log = folder / "debug.log"
+    return log.read_text(errors="replace")[-3000:] if log.exists() else ""

@@ -1,0 +1,158 @@
+"""Fixtures that all tests share: the application in memory, the real server, real clients."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.asgi import AsgiDav
+from tests.support.http import Connection
+from tests.support.server import Server
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the tests marked long, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    asked = config.option.markexpr
+    left_out = {
+        mark
+        for mark in ("long", "bench")
+        if mark not in asked and not (mark == "long" and config.option.long)
+    }
+    dropped = [item for item in items if any(item.get_closest_marker(m) for m in left_out)]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in dropped]
+
+
+class Clock:
+    """Seconds since the epoch that pass only when a test says so."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_s(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class AppDav(AsgiDav):
+    """The application in memory, with what the tests look at behind it.
+
+    Attributes:
+        root: the served folder; None when the storage is in memory.
+        clock: what the application takes for the time.
+    """
+
+    root: Path | None
+    clock: Clock
+    storage: str
+
+
+def make_app_dav(
+    folder: Path,
+    storage: str,
+    *,
+    root_path: str = "",
+    overrides: dict[str, Any] | None = None,
+    **settings: Any,
+) -> AppDav:
+    """Returns a client of a fresh application.
+
+    Args:
+        storage: "filesystem" or "memory"; the state goes with it.
+        overrides: further arguments of `create_app`: storage, state, authenticator, ...
+        settings: keys of `Settings`.
+    """
+    import time
+
+    from davserver import create_app
+
+    root = folder / "root"
+    root.mkdir(exist_ok=True)
+    clock = Clock(time.time())
+    parts: dict[str, Any] = {"clock": clock, "access_log": False, "anonymous": "write"}
+    if storage == "memory":
+        from davserver.state.memory import MemoryState
+        from davserver.storage.memory import MemoryStorage
+
+        parts |= {"storage": MemoryStorage(), "state": MemoryState()}
+    app = create_app(root=root, **(parts | {"state_dir": folder / "state"} | settings))
+    dav = AppDav(app, root_path=root_path)
+    dav.root = root if storage == "filesystem" else None
+    dav.clock = clock
+    dav.storage = storage
+    return dav
+
+
+@pytest.fixture
+def make_dav(tmp_path: Path) -> Iterator[Callable[..., AppDav]]:
+    """Returns a function that makes clients as `make_app_dav` does: `make_dav("memory", ...)`."""
+    with ExitStack() as stack:
+
+        def make(storage: str = "filesystem", **options: Any) -> AppDav:
+            dav = make_app_dav(tmp_path, storage, **options)
+            stack.callback(dav.close)
+            return dav
+
+        yield make
+
+
+@pytest.fixture(params=["filesystem", "memory"])
+def dav(request: pytest.FixtureRequest, make_dav: Callable[..., AppDav]) -> AppDav:
+    """A client of an application in memory, once over each kind of storage."""
+    return make_dav(request.param)
+
+
+@pytest.fixture(scope="module")
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The real server, one for a test module. For other options: `@pytest.mark.parametrize(
+    "server", [{"workers": 4}, {"prefix": "/dav"}], indirect=True)`."""
+    options = getattr(request, "param", {})
+    with Server(tmp_path_factory.mktemp("server"), **options) as running:
+        yield running
+
+
+@pytest.fixture
+def http(server: Server) -> Iterator[Connection]:
+    """A raw connection to the real server."""
+    with server.connect() as connection:
+        yield connection
+
+
+PACKAGES = {
+    "litmus": "litmus",
+    "cadaver": "cadaver",
+    "mount.davfs": "davfs2",
+    "rclone": "rclone",
+    "curl": "curl",
+}
+
+
+@pytest.fixture(scope="session")
+def client() -> Callable[[str], str]:
+    """Returns the path of a client's program. A missing one skips the test, and fails it in CI,
+    so that no test is silently left out there."""
+
+    def find(program: str) -> str:
+        path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+        if path is None:
+            reason = f"{program} is not installed (package {PACKAGES[program]})"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+        return path
+
+    return find

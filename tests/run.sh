@@ -1,0 +1,96 @@
+#!/bin/sh
+# Checks everything: style, types, tests, real clients. In a fresh clone: sh tests/run.sh
+#
+#   sh tests/run.sh [--long] [arguments for pytest]
+#
+# Makes its own virtual environment (.venv); on Debian and its kin, as root or with a sudo that
+# asks nothing, it installs the clients that it drives. Ends with pytest's summary.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+
+is_recent() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+find_python() {
+    for candidate in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11; do
+        if is_recent "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "tests/run.sh: no Python 3.11 or later; name one: PYTHON=/path/to/python3 $0" >&2
+    exit 2
+}
+
+# Prints what runs a command as root, nothing when we are root; fails where neither is possible.
+as_root() {
+    [ "$(id -u)" -eq 0 ] || { sudo -n true 2>/dev/null && echo "sudo -n"; }
+}
+
+apt_install() {
+    command -v apt-get >/dev/null 2>&1 || return 1
+    root=$(as_root) || return 1
+    echo "installing: $*"
+    for step in "update -qq" "install -qq -y --no-install-recommends $*"; do
+        # shellcheck disable=SC2086
+        $root env DEBIAN_FRONTEND=noninteractive apt-get $step </dev/null >.venv-apt.log 2>&1 || {
+            tail -n 5 .venv-apt.log >&2
+            rm -f .venv-apt.log
+            return 1
+        }
+    done
+    rm -f .venv-apt.log
+}
+
+install_clients() {
+    missing=
+    for pair in litmus:litmus cadaver:cadaver mount.davfs:davfs2 rclone:rclone curl:curl; do
+        PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 ||
+            missing="$missing ${pair##*:}"
+    done
+    [ -z "$missing" ] && return
+    # shellcheck disable=SC2086
+    apt_install $missing || echo "not installed:$missing (their tests are skipped, in CI they fail)"
+}
+
+make_venv() {
+    "$python" -m venv --clear .venv 2>/dev/null && return
+    # Debian keeps venv in a package of its own.
+    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    apt_install "python$version-venv" && "$python" -m venv --clear .venv
+}
+
+# The environment is used again until pyproject.toml or the interpreter changes.
+prepare() {
+    python=$(find_python) || exit 2
+    wanted="$("$python" -c 'import sys; print(sys.version, sys.executable)') $(cksum <pyproject.toml) $(pwd)"
+    if [ -f .venv/wanted ] && [ "$(cat .venv/wanted)" = "$wanted" ]; then
+        return
+    fi
+    echo "making .venv"
+    make_venv || { echo "tests/run.sh: no virtual environment" >&2; exit 2; }
+    .venv/bin/python -m pip install -q --disable-pip-version-check -e '.[test,lint]' || {
+        echo "tests/run.sh: pip install failed" >&2
+        exit 2
+    }
+    printf '%s\n' "$wanted" >.venv/wanted
+}
+
+lint() {
+    echo "== $*"
+    "$@" || failed=1
+}
+
+install_clients
+prepare
+failed=0
+lint .venv/bin/ruff check .
+lint .venv/bin/ruff format --check .
+lint .venv/bin/mypy --strict davserver
+[ "$failed" -eq 0 ] || echo "== style or types failed: the run fails whatever the tests say"
+
+.venv/bin/python -m pytest "$@"
+status=$?
+[ "$status" -eq 0 ] && status=$failed
+exit "$status"

@@ -1,0 +1,668 @@
+"""What only the database promises: many processes, crashes, damage, durability, cost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from davserver.errors import GateBusy, StateFailure, StateFull
+from davserver.protocol.locks import Lock
+from davserver.protocol.names import PropertyChange, QName
+from davserver.protocol.path import Key
+from davserver.state import sqlview
+from davserver.state.base import Change
+from davserver.state.sqlite import SqliteState
+
+MakeLock = Callable[..., Lock]
+X = QName("{urn:t}x")
+A = Key("r", b"a")
+
+# Speaks lines of JSON: [method, ...] in, one answer out. A real process, for flock and SQLite's
+# own locks are a process's.
+WORKER = """
+import json, sys
+from pathlib import Path
+from davserver.protocol.headers import Depth
+from davserver.protocol.locks import Lock, LockScope
+from davserver.protocol.names import PropertyChange, QName
+from davserver.protocol.path import Key
+from davserver.state.base import Change
+from davserver.state.sqlite import SqliteState
+
+state = SqliteState(Path(sys.argv[1]), durability="none")
+A, X = Key("r", b"a"), QName("{urn:t}x")
+held = None
+
+def count(times):
+    for _ in range(times):
+        with state.hold([A], wait_s=15) as view:
+            number = int(view.properties(A).get(X, b"0")) + 1
+            view.patch(A, [PropertyChange(X, b"%d" % number)])
+
+def race(times):
+    won = []
+    for n in range(times):
+        key = Key("r", b"race%d" % n)
+        with state.hold([key], wait_s=15) as view:
+            if not view.covering(key, now=1):
+                view.add_lock(Lock(f"{state.owner}-{n}", key, b"/", LockScope.EXCLUSIVE,
+                                   Depth.ZERO, b"", "ada", 600, 1000.0))
+                won.append(n)
+    return won
+
+def hold(dirty):
+    global held
+    held = state.hold([A], wait_s=15)
+    view = held.__enter__()
+    if dirty:
+        view.patch(A, [PropertyChange(X, b"uncommitted")])
+
+def record(id):
+    with state.hold([], wait_s=15) as view:
+        view.record(Change(id, "r", state.owner, ()))
+
+def add(token):
+    with state.hold([], wait_s=15) as view:
+        view.add_lock(Lock(token, A, b"/a", LockScope.SHARED, Depth.ZERO, b"", "ada", 600, 1000.0))
+
+def remove(token):
+    with state.hold([], wait_s=15) as view:
+        view.remove_lock(token)
+
+calls = dict(
+    count=count, race=race, hold=hold, record=record, add=add, remove=remove,
+    release=lambda: held.__exit__(None, None, None),
+    owner=lambda: state.owner,
+    tokens=lambda: sorted(lock.token for lock in state.covering(A, now=1)),
+    value=lambda: state.properties(A).get(X, b"").decode(),
+    has_changes=lambda: state.has_changes(),
+    close=lambda: state.close(),
+)
+for line in sys.stdin:
+    name, *args = json.loads(line)
+    print(json.dumps(calls[name](*args)), flush=True)
+"""
+
+
+class Worker:
+    """Another process on the same state folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", WORKER, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, name: str, *args: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps([name, *args]) + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> Any:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def ask(self, name: str, *args: object) -> Any:
+        self.tell(name, *args)
+        return self.hear()
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def workers(folder: Path) -> Iterator[Callable[[], Worker]]:
+    made: list[Worker] = []
+
+    def start() -> Worker:
+        made.append(Worker(folder))
+        return made[-1]
+
+    yield start
+    for worker in made:
+        worker.close()
+
+
+@pytest.fixture
+def state(folder: Path) -> Iterator[SqliteState]:
+    opened = SqliteState(folder, durability="none")
+    yield opened
+    opened.close()
+
+
+def patch(state: SqliteState, value: bytes) -> None:
+    with state.hold([], wait_s=5) as view:
+        view.patch(A, [PropertyChange(X, value)])
+
+
+# Many processes ------------------------------------------------------------------------------
+
+
+@pytest.mark.security("Q-03")
+def test_no_update_is_lost_between_processes(workers: Callable[[], Worker]) -> None:
+    both = [workers(), workers()]
+    for worker in both:
+        worker.tell("count", 60)
+    for worker in both:
+        worker.hear()
+
+    assert [worker.ask("value") for worker in both] == ["120", "120"]
+
+
+@pytest.mark.rfc("LM-01")
+@pytest.mark.security("Q-03")
+def test_one_exclusive_lock_has_one_winner_between_processes(
+    workers: Callable[[], Worker],
+) -> None:
+    both = [workers(), workers()]
+    for worker in both:
+        worker.ask("owner")
+    for worker in both:
+        worker.tell("race", 60)
+    won = [worker.hear() for worker in both]
+
+    assert sorted(won[0] + won[1]) == list(range(60))
+
+
+def test_locks_of_other_processes_are_seen_at_once(
+    state: SqliteState, workers: Callable[[], Worker], lock: MakeLock
+) -> None:
+    worker = workers()
+    assert worker.ask("tokens") == []
+    with state.hold([], wait_s=5) as view:
+        view.add_lock(lock("mine", b""))
+        view.add_lock(lock("other share", b"", root="q"))
+
+    assert worker.ask("tokens") == ["mine"]
+    worker.ask("add", "theirs")
+    assert [each.token for each in state.covering(A, now=1)] == ["theirs", "mine"]
+    worker.ask("remove", "mine")
+    assert [each.token for each in state.covering(A, now=1)] == ["theirs"]
+    with state.hold([], wait_s=5) as view:
+        view.refresh_lock("theirs", timeout_s=1, expires_at=1)
+    assert worker.ask("tokens") == []
+
+
+def test_mirror_is_read_anew_when_the_changes_were_pruned(
+    state: SqliteState,
+    workers: Callable[[], Worker],
+    lock: MakeLock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqlview, "_CHANGES_KEPT", 2)
+    monkeypatch.setattr(sqlview, "_PRUNE_EVERY", 4)
+    worker = workers()
+    worker.ask("add", "first")
+    with state.hold([], wait_s=5) as view:
+        for n in range(9):
+            view.add_lock(lock(f"t{n}", b"a"))
+        view.remove_locks(A)
+        view.add_lock(lock("last", b"a"))
+    left = state.session().writer.query("SELECT count(*) FROM changes")[0][0]
+
+    assert left < 6
+    assert worker.ask("tokens") == ["last"]
+
+
+def test_mirror_is_read_anew_after_very_many_changes(
+    state: SqliteState, workers: Callable[[], Worker], lock: MakeLock
+) -> None:
+    worker = workers()
+    worker.ask("tokens")
+    with state.hold([], wait_s=5) as view:
+        view.add_lock(lock("kept", b"a"))
+        for n in range(600):
+            view.add_lock(lock(f"t{n}", b"m%d" % n))
+            view.remove_lock(f"t{n}")
+
+    assert worker.ask("tokens") == ["kept"]
+
+
+def test_gate_held_by_a_process_is_busy_but_reading_goes_on(
+    state: SqliteState, workers: Callable[[], Worker]
+) -> None:
+    patch(state, b"old")
+    worker = workers()
+    worker.ask("hold", True)
+    for wait_s in (0, 0.02):
+        with pytest.raises(GateBusy), state.hold([A], wait_s=wait_s):
+            pass
+
+    assert state.properties(A) == {X: b"old"}
+    worker.ask("release")
+    with state.hold([A], wait_s=0) as view:
+        assert view.properties(A) == {X: b"uncommitted"}
+
+
+@pytest.mark.security("Q-09", "K-05")
+def test_killed_process_leaves_the_gate_free_and_its_work_undone(
+    state: SqliteState, workers: Callable[[], Worker]
+) -> None:
+    patch(state, b"old")
+    worker = workers()
+    owner = worker.ask("owner")
+    worker.ask("record", "intent")
+    assert state.is_alive(owner)
+    assert state.has_changes()
+    worker.ask("hold", True)
+    worker.kill()
+
+    assert not state.is_alive(owner)
+    with state.hold([A], wait_s=5) as view:
+        assert view.properties(A) == {X: b"old"}
+        assert view.changes() == [Change("intent", "r", owner, ())]
+        view.settle(view.changes()[0])
+    assert not state.has_changes()
+
+
+@pytest.mark.security("K-05")
+def test_owner_says_goodbye_and_the_dead_are_forgotten(
+    folder: Path, state: SqliteState, workers: Callable[[], Worker]
+) -> None:
+    polite, killed = workers(), workers()
+    owners = [polite.ask("owner"), killed.ask("owner")]
+    polite.ask("close")
+    killed.kill()
+    left = set(os.listdir(folder / "owners"))
+    assert left == {owners[1]}
+
+    mine = state.owner
+
+    assert set(os.listdir(folder / "owners")) == {mine}
+    assert not any(map(state.is_alive, owners))
+
+
+def test_state_opened_before_a_fork_is_opened_again_in_the_child(
+    state: SqliteState, lock: MakeLock
+) -> None:
+    patch(state, b"parent")
+    parent = state.owner
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover - the child is not measured
+        status = 1
+        try:
+            with state.hold([], wait_s=5) as view:
+                view.patch(A, [PropertyChange(X, view.properties(A)[X] + b" and child")])
+                view.add_lock(lock("child", b"a"))
+            if state.owner != parent and state.is_alive(parent):
+                status = 0
+            state.close()
+        finally:
+            os._exit(status)
+
+    assert os.waitpid(pid, 0)[1] == 0
+    assert state.properties(A) == {X: b"parent and child"}
+    assert [each.token for each in state.covering(A, now=1)] == ["child"]
+    assert state.is_alive(parent)
+    patch(state, b"parent again")
+
+
+@pytest.mark.security("Q-05")
+def test_fork_within_the_gate_is_refused_in_the_child(state: SqliteState) -> None:
+    with state.hold([], wait_s=5) as view:
+        view.patch(A, [PropertyChange(X, b"1")])
+        pid = os.fork()
+        if pid == 0:  # pragma: no cover - the child is not measured
+            try:
+                state.properties(A)
+            except StateFailure:
+                os._exit(0)
+            os._exit(1)
+
+        assert os.waitpid(pid, 0)[1] == 0
+    assert state.properties(A) == {X: b"1"}
+
+
+# The file ------------------------------------------------------------------------------------
+
+
+@pytest.mark.security("Q-05", "P-14")
+def test_folder_and_files_are_the_owners_only(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "state"
+    mask = os.umask(0)
+    try:
+        state = SqliteState(folder)
+        patch(state, b"1")
+        modes = {
+            str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode)
+            for path in (folder, *folder.rglob("*"))
+            if path.name != state.owner
+        }
+        state.close()
+    finally:
+        os.umask(mask)
+
+    assert modes == {
+        ".": 0o700,
+        "owners": 0o700,
+        "gate": 0o600,
+        "state.sqlite3": 0o600,
+        "state.sqlite3-wal": 0o600,
+        "state.sqlite3-shm": 0o600,
+    }
+
+
+@pytest.mark.security("Q-01", "Q-04")
+@pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("file", 1), ("none", 1)])
+def test_durability_is_what_sqlite_does(folder: Path, durability: str, synchronous: int) -> None:
+    state = SqliteState(folder, durability=durability)
+    writer = state.session().writer
+    found = [writer.query(f"PRAGMA {name}")[0][0] for name in ("synchronous", "journal_mode")]
+    state.close()
+
+    assert found == [synchronous, "wal"]
+    assert tuple(map(int, apsw.sqlite_lib_version().split("."))) >= (3, 51, 3)
+
+
+def test_everything_is_there_after_closing(folder: Path, lock: MakeLock) -> None:
+    first = SqliteState(folder)
+    made = lock("t", b"a\xff")
+    with first.hold([], wait_s=0) as view:
+        view.add_lock(made)
+        view.patch(A, [PropertyChange(X, b"1")])
+        view.record(Change("c", "r", first.owner, ()))
+    first.close()
+    second = SqliteState(folder)
+
+    assert second.lock("t", now=1) == made
+    assert second.properties(A) == {X: b"1"}
+    assert second.has_changes()
+    second.close()
+
+
+def test_closed_state_opens_again(state: SqliteState) -> None:
+    patch(state, b"1")
+    before = state.owner
+    state.close()
+
+    assert state.properties(A) == {X: b"1"}
+    assert state.owner != before
+
+
+def test_newer_schema_is_refused_by_name(folder: Path, state: SqliteState) -> None:
+    patch(state, b"1")
+    state.session().writer.query("PRAGMA user_version = 7")
+    state.close()
+    with pytest.raises(StateFailure, match=r"state\.sqlite3 has schema version 7.* knows 1"):
+        state.properties(A)
+
+    assert os.listdir(folder / "owners") == []
+
+
+def test_foreign_database_is_refused(folder: Path, state: SqliteState) -> None:
+    folder.mkdir()
+    other = apsw.Connection(str(folder / "state.sqlite3"))
+    other.execute("CREATE TABLE theirs(x)")
+    other.close()
+
+    with pytest.raises(StateFailure, match="somebody else's database"):
+        state.properties(A)
+
+
+def test_folder_that_cannot_be_made_is_a_state_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(StateFailure, match="state folder"):
+        SqliteState(tmp_path / "file" / "state").properties(A)
+
+
+def _overwrite(path: Path, offset: int, data: bytes) -> None:
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def _set_aside(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.corrupt-*") if path.name[-4:] not in ("-wal", "-shm")]
+
+
+@pytest.mark.parametrize(
+    ("offset", "length"),
+    [
+        pytest.param(0, 4096, id="header"),
+        pytest.param(100, 400, id="schema page"),
+        pytest.param(4096, 4096 * 6, id="every table"),
+    ],
+)
+def test_damaged_file_is_kept_aside_and_a_new_one_begins(
+    folder: Path,
+    state: SqliteState,
+    caplog: pytest.LogCaptureFixture,
+    offset: int,
+    length: int,
+) -> None:
+    patch(state, b"1")
+    state.close()
+    _overwrite(folder / "state.sqlite3", offset, b"\xa5" * length)
+    damaged = (folder / "state.sqlite3").read_bytes()
+    patch(state, b"2")
+
+    aside = _set_aside(folder)
+    assert [path.read_bytes() for path in aside] == [damaged]
+    assert state.properties(A) == {X: b"2"}
+    levels = {record.levelno for record in caplog.records if aside[0].name in record.message}
+    assert levels == {logging.ERROR}
+
+
+def test_two_damaged_files_do_not_replace_each_other(folder: Path, state: SqliteState) -> None:
+    for content in (b"one" * 999, b"two" * 999):
+        state.close()
+        folder.mkdir(exist_ok=True)
+        (folder / "state.sqlite3").write_bytes(content)
+        patch(state, b"new")
+
+    assert len(_set_aside(folder)) == 2
+
+
+@pytest.mark.security("Q-05")
+def test_workers_follow_when_one_of_them_began_a_new_file(
+    folder: Path, state: SqliteState, workers: Callable[[], Worker], lock: MakeLock
+) -> None:
+    worker = workers()
+    worker.ask("add", "lost")
+    assert [each.token for each in state.covering(A, now=1)] == ["lost"]
+    os.rename(folder / "state.sqlite3", folder / "state.sqlite3.corrupt-1")
+    for suffix in ("-wal", "-shm"):
+        os.rename(folder / f"state.sqlite3{suffix}", folder / f"state.sqlite3.corrupt-1{suffix}")
+    third = SqliteState(folder, durability="none")
+    with third.hold([], wait_s=5) as view:
+        view.add_lock(lock("kept", b"a"))
+    third.close()
+    with state.hold([], wait_s=5) as view:
+        assert [each.token for each in view.covering(A, now=1)] == ["kept"]
+    worker.ask("add", "added")
+
+    assert {each.token for each in state.covering(A, now=1)} == {"kept", "added"}
+
+
+@pytest.mark.security("Q-05")
+def test_removed_file_is_a_failure_and_frees_the_gate(folder: Path, state: SqliteState) -> None:
+    patch(state, b"1")
+    os.unlink(folder / "state.sqlite3")
+    for _ in range(2):
+        with pytest.raises(StateFailure, match="gone"), state.hold([], wait_s=0):
+            pass
+
+
+# Failures ------------------------------------------------------------------------------------
+
+
+@pytest.mark.security("F-08")
+def test_full_disk_is_state_full_and_nothing_is_stored(state: SqliteState, lock: MakeLock) -> None:
+    patch(state, b"1")
+    writer = state.session().writer
+    pages = writer.query("PRAGMA page_count")[0][0]
+    writer.query(f"PRAGMA max_page_count = {pages}")
+
+    def fill() -> None:
+        with state.hold([], wait_s=0) as view:
+            view.add_lock(lock("t", b"a"))
+            for n in range(40):
+                view.patch(Key("r", b"%d" % n), [PropertyChange(X, b"x" * 50_000)])
+
+    with pytest.raises(StateFull, match="no room"):
+        fill()
+
+    assert state.lock("t", now=1) is None
+    assert list(state.keys_with_rows()) == [A]
+    writer.query("PRAGMA max_page_count = 1000000")
+    patch(state, b"2")
+    assert state.properties(A) == {X: b"2"}
+
+
+@pytest.mark.security("F-08")
+def test_failed_write_cannot_be_committed_though_its_error_was_caught(
+    state: SqliteState, lock: MakeLock
+) -> None:
+    patch(state, b"1")
+    writer = state.session().writer
+    writer.query(f"PRAGMA max_page_count = {writer.query('PRAGMA page_count')[0][0]}")
+
+    def fill() -> None:
+        with state.hold([], wait_s=0) as view:
+            view.add_lock(lock("t", b"a"))
+            with pytest.raises(StateFull):
+                view.patch(A, [PropertyChange(X, b"x" * 60_000)])
+
+    with pytest.raises(StateFailure, match="undone"):
+        fill()
+
+    assert state.lock("t", now=1) is None
+    assert state.properties(A) == {X: b"1"}
+
+
+def test_foreign_writer_makes_the_gate_busy_not_broken(
+    folder: Path, state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch(state, b"1")
+    state.session().writer.query("PRAGMA busy_timeout = 1")
+    other = apsw.Connection(str(folder / "state.sqlite3"))
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(GateBusy):
+        patch(state, b"2")
+    other.execute("ROLLBACK")
+    other.close()
+
+    patch(state, b"3")
+    assert state.properties(A) == {X: b"3"}
+
+
+def test_damage_met_later_is_a_failure_and_logged(
+    state: SqliteState, caplog: pytest.LogCaptureFixture
+) -> None:
+    patch(state, b"1")
+    state.session().writer.query("DROP TABLE properties")
+    with pytest.raises(StateFailure, match="no such table"):
+        state.properties(A)
+
+    assert "no such table" in caplog.text
+
+
+# Cost ----------------------------------------------------------------------------------------
+
+
+def _statements(state: SqliteState) -> list[str]:
+    """Every SQL text from now on."""
+    seen: list[str] = []
+
+    def trace(event: dict[str, Any]) -> None:
+        seen.append(event["sql"])
+
+    session = state.session()
+    for database in (session.writer, session._reader):
+        database._connection.trace_v2(apsw.SQLITE_TRACE_STMT, trace)
+    return seen
+
+
+@pytest.mark.security("S-05", "S-06")
+def test_locks_are_read_without_a_query_when_nothing_changed(
+    state: SqliteState, lock: MakeLock
+) -> None:
+    with state.hold([], wait_s=0) as view:
+        view.add_lock(lock("t", b"a"))
+    state.covering(A, now=1)
+    seen = _statements(state)
+    with state.hold([], wait_s=0) as view:
+        view.covering(A, now=1)
+        view.beneath(A, now=1)
+        view.changes()
+    state.covering(A, now=1)
+    state.has_changes()
+
+    assert set(seen) == {"PRAGMA data_version"}
+
+
+def test_clearing_what_has_no_rows_begins_no_transaction(state: SqliteState) -> None:
+    seen = _statements(state)
+    with state.hold([], wait_s=0) as view:
+        view.clear(A)
+        view.move_rows(A, Key("r", b"b"))
+        view.copy_properties(A, Key("r", b"b"), tree=True)
+        view.patch(A, [PropertyChange(X, None)])
+        view.remove_lock("none")
+
+    assert {text.split()[0] for text in seen} == {"PRAGMA", "SELECT"}
+
+
+def test_expired_rows_go_with_the_next_write(state: SqliteState, lock: MakeLock) -> None:
+    with state.hold([], wait_s=0) as view:
+        view.add_lock(lock("t", b"a", expires_at=10))
+        view.add_lock(lock("u", b"a", expires_at=30))
+    state.covering(A, now=20)
+    patch(state, b"1")
+
+    assert state.session().writer.query("SELECT token FROM locks") == [("u",)]
+
+
+def test_expired_lock_that_a_rollback_brings_back_stays_expired(
+    state: SqliteState, lock: MakeLock
+) -> None:
+    with state.hold([], wait_s=0) as view:
+        view.add_lock(lock("t", b"a", expires_at=10))
+    state.covering(A, now=20)
+
+    def fail() -> None:
+        with state.hold([], wait_s=0) as view:
+            view.patch(A, [PropertyChange(X, b"1")])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert state.session().writer.query("SELECT token FROM locks") == [("t",)]
+    assert state.covering(A, now=20) == []
+
+
+def test_waiting_for_the_gate_ends_in_time(state: SqliteState, workers: Any) -> None:
+    worker = workers()
+    worker.ask("hold", False)
+    begun = time.monotonic()
+    with pytest.raises(GateBusy), state.hold([], wait_s=0.05):
+        pass
+
+    assert 0.04 < time.monotonic() - begun < 2

@@ -1,0 +1,102 @@
+"""Requirements against tests: which requirement has no test, and which test names none.
+
+    python tests/support/requirements.py
+
+The list is tests/requirements.toml; a test shows a requirement by `@pytest.mark.rfc("PF-03")`
+(or `rfc("PF-03", "PF-06")`, `pytestmark`, or `marks=` of a parameter). Nothing is run: the marks
+are read from the source.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Report:
+    """The comparison.
+
+    Attributes:
+        titles: every requirement, by its ID.
+        reasons: why some need no test of ours.
+        shown: ID to the places that show it, as `file:line`.
+    """
+
+    titles: dict[str, str]
+    reasons: dict[str, str]
+    shown: dict[str, list[str]]
+
+    @property
+    def missing(self) -> list[str]:
+        return [i for i in self.titles if i not in self.shown and i not in self.reasons]
+
+    @property
+    def unknown(self) -> dict[str, list[str]]:
+        return {i: places for i, places in self.shown.items() if i not in self.titles}
+
+    @property
+    def idle_reasons(self) -> list[str]:
+        """Reasons that are not needed, or for what is no requirement."""
+        return [i for i in self.reasons if i in self.shown or i not in self.titles]
+
+
+def read_report(tests: Path = TESTS) -> Report:
+    """Reads the list and the marks of every test below `tests`."""
+    document = tomllib.loads((tests / "requirements.toml").read_text(encoding="utf-8"))
+    titles = {
+        identifier: title
+        for section in document["requirements"].values()
+        for identifier, title in section.items()
+    }
+    shown: dict[str, list[str]] = {}
+    for path in sorted(tests.rglob("test_*.py")):
+        for identifier, line in read_marks(path.read_text(encoding="utf-8")):
+            shown.setdefault(identifier, []).append(f"{path.relative_to(tests.parent)}:{line}")
+    return Report(titles, document.get("reasons", {}), shown)
+
+
+def read_marks(source: str) -> Iterator[tuple[str, int]]:
+    """Yields each (ID, line) of an `rfc` mark in a test module."""
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Call) and _is_rfc_mark(node.func)):
+            continue
+        for argument in node.args:
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                yield argument.value, node.lineno
+
+
+def _is_rfc_mark(function: ast.expr) -> bool:
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr == "rfc"
+        and isinstance(function.value, ast.Attribute)
+        and function.value.attr == "mark"
+    )
+
+
+def main() -> int:
+    """Prints the IDs that no test shows: first the unexplained, then the others with reasons."""
+    report = read_report()
+    print(f"{len(report.titles)} requirements, {len(report.shown)} shown by tests")
+    if report.missing:
+        print(f"\nwithout a test and without a reason: {len(report.missing)}")
+        for identifier in report.missing:
+            print(f"  {identifier}  {report.titles[identifier]}")
+    if report.reasons:
+        print(f"\nwithout a test, for a reason: {len(report.reasons)}")
+        for identifier, reason in report.reasons.items():
+            print(f"  {identifier}  {report.titles.get(identifier, '?')}: {reason}")
+    for identifier, places in report.unknown.items():
+        print(f"\nunknown: {identifier} in {', '.join(places)}")
+    return 1 if report.missing or report.unknown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
