@@ -49,7 +49,7 @@ def publish(
     replaces_file = old is not None and old.kind is Kind.FILE and stat.kind is Kind.FILE
     aside = None
     if old is not None and not replaces_file:
-        aside = path if path.is_reserved else services.storage.hidden(goal)
+        aside = _aside(services.storage, path, goal)
     change = None
     if aside is not None or view.has_rows(key) or view.has_rows(goal_key):
         step = Step(StepKind.PUBLISH, path, goal, aside, identity(stat))
@@ -74,6 +74,13 @@ def publish(
     return aside
 
 
+def _aside(storage: Storage, path: DavPath, goal: DavPath) -> DavPath:
+    """Where the old target goes: an exchange leaves it at the hidden name of the new one."""
+    if path.is_reserved and Capability.EXCHANGE in storage.capabilities:
+        return path
+    return storage.hidden(goal)
+
+
 def _replace_tree(storage: Storage, path: DavPath, goal: DavPath, aside: DavPath) -> None:
     """Puts `path` in the place of `goal`, whose old tree ends up at `aside`."""
     if Capability.EXCHANGE in storage.capabilities:
@@ -86,15 +93,13 @@ def _replace_tree(storage: Storage, path: DavPath, goal: DavPath, aside: DavPath
             storage.exchange(path, goal)
             raise
         return
-    spare = storage.hidden(goal) if aside == path else aside
-    storage.rename(goal, spare)
+    # The journal knows both names: whoever finds the target missing puts the old one back.
+    storage.rename(goal, aside)
     try:
         storage.rename(path, goal)
     except BaseException:
-        storage.rename(spare, goal)
+        storage.rename(aside, goal)
         raise
-    if spare != aside:
-        storage.rename(spare, aside)
 
 
 def apply_attributes(

@@ -16,7 +16,7 @@ from davserver.asgi import Receive, Scope
 from davserver.auth.base import ANONYMOUS, Authenticator, Authorizer, Principal
 from davserver.config import Settings
 from davserver.properties.base import LivePropertyRegistry
-from davserver.protocol.headers import Depth, DavHeaders
+from davserver.protocol.headers import DavHeaders, Depth
 from davserver.protocol.ifheader import IfHeader
 from davserver.protocol.path import DavPath, Key
 from davserver.protocol.preconditions import HttpConditions
@@ -126,7 +126,11 @@ class RequestContext:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The Request-URI, and the Destination, looked up: by the pipeline and again in the gate."""
+    """The Request-URI, and the Destination, looked up: by the pipeline and again in the gate.
+
+    `is_link`: the Request-URI is a link inside the root; key and stat are those of what it leads
+    to. A Destination that is one has been replaced by that: nothing is ever put over a link.
+    """
 
     path: DavPath
     key: Key
@@ -134,6 +138,7 @@ class Target:
     destination: DavPath | None = None
     destination_key: Key | None = None
     destination_stat: Stat | None = None
+    is_link: bool = False
 
     @property
     def kind(self) -> Kind | None:

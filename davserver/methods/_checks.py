@@ -34,10 +34,12 @@ from davserver.storage.base import Kind, Stat
 def locate(rc: RequestContext) -> Target:
     """Looks the Request-URI and the Destination up in the storage."""
     found = rc.services.storage.locate(rc.path)
+    is_link = found.link_to is not None
     if rc.destination is None:
-        return Target(rc.path, found.key, found.stat)
+        return Target(rc.path, found.key, found.stat, is_link=is_link)
     other = rc.services.storage.locate(rc.destination)
-    return Target(rc.path, found.key, found.stat, rc.destination, other.key, other.stat)
+    goal = other.link_to or rc.destination
+    return Target(rc.path, found.key, found.stat, goal, other.key, other.stat, is_link)
 
 
 def check_kind(rc: RequestContext, method: Method, target: Target) -> None:
@@ -176,7 +178,8 @@ def check_locks(rc: RequestContext, method: Method, target: Target, reader: Stat
         found += unsubmitted(rc, reader.covering(target.key, now=rc.now), beneath)
     creates = target.stat is None and rule & LockRule.CREATES
     if rule & LockRule.PARENT or creates:
-        found += _on_parent(rc, target.key, reader)
+        key = _link_key(rc, target.path) if target.is_link else target.key
+        found += _on_parent(rc, key, reader)
     if target.destination is not None and rule & LockRule.DESTINATION:
         found += _on_destination(rc, target, reader)
     if found:
@@ -195,6 +198,14 @@ def unsubmitted(
     if not covering and not beneath:
         return []
     return blocking(covering, beneath, rc.submitted, rc.principal.name)
+
+
+def _link_key(rc: RequestContext, path: DavPath) -> Key:
+    """The key that a link would have if it were followed by nobody: it is the membership of its
+    own parent that changes with it, not that of what it leads to."""
+    assert path.parent is not None
+    name = path.name.encode("utf-8", "surrogateescape")
+    return rc.services.storage.canonical(path.parent).child(name)
 
 
 def _on_parent(rc: RequestContext, key: Key, reader: StateReader) -> list[Lock]:

@@ -20,6 +20,7 @@ from davserver.errors import (
     NoSpace,
     QuotaExceeded,
     ResourceNotFound,
+    ServiceUnavailable,
     StateError,
     StorageError,
     from_storage,
@@ -71,6 +72,7 @@ class _Frame:
     listing: AbstractContextManager[Iterator[Entry]] | None = None
     members: Iterator[Entry] | None = None
     pending: list[str] = field(default_factory=list)
+    identity: tuple[int, int] | None = None
     failed: bool = False
     locked: bool = False
     attempts: int = 0
@@ -109,8 +111,7 @@ class TreeDelete:
         try:
             stack[0].open(self._storage, everything=True, level=0)
             while stack:
-                if self._rc.progress.cancelled:
-                    return False
+                _refuse_cancelled(self._rc)
                 self._step(stack)
         finally:
             for frame in stack:
@@ -137,7 +138,7 @@ class TreeDelete:
 
     def _descend(self, stack: list[_Frame], name: str) -> None:
         parent = stack[-1]
-        path, key = parent.path.child(name), _child(parent.key, name)
+        path, key = parent.path.child(name), _child(self._storage, parent.key, name)
         frame = _Frame(path, key)
         try:
             with self._rc.hold([key], [parent.key]) as view:
@@ -156,7 +157,9 @@ class TreeDelete:
         return unsubmitted(self._rc, view.covering(key, now=self._rc.now))
 
     def _delete_batch(self, frame: _Frame, batch: Sequence[Entry], *, is_root: bool) -> None:
-        with self._rc.hold([_child(frame.key, e.name) for e in batch], [frame.key]) as view:
+        with self._rc.hold(
+            [_child(self._storage, frame.key, e.name) for e in batch], [frame.key]
+        ) as view:
             if locks := self._locks_on(view, frame.key):
                 # Somebody locked the collection while we were in it: its membership stays.
                 error = locked_error(self._rc, locks)
@@ -172,7 +175,7 @@ class TreeDelete:
                 self._delete_file(frame, entry, view)
 
     def _delete_file(self, frame: _Frame, entry: Entry, view: GateView) -> None:
-        path, key = frame.path.child(entry.name), _child(frame.key, entry.name)
+        path, key = frame.path.child(entry.name), _child(self._storage, frame.key, entry.name)
         try:
             if locks := self._locks_on(view, key):
                 raise locked_error(self._rc, locks)
@@ -239,13 +242,19 @@ class TreeCopy:
         frame = _Frame(source, key, target)
         stack = [frame]
         try:
-            frame.open(self._storage, everything=False, level=0)
+            self._open(frame, level=0)
             self._storage.make_collection(target)
-            while stack and not self._rc.progress.cancelled:
+            while stack:
+                _refuse_cancelled(self._rc)
                 self._step(stack)
         finally:
             for frame in stack:
                 frame.close()
+
+    def _open(self, frame: _Frame, *, level: int) -> None:
+        stat = self._storage.stat(frame.path)
+        frame.identity = stat.device, stat.inode
+        frame.open(self._storage, everything=False, level=level)
 
     def _step(self, stack: list[_Frame]) -> None:
         frame = stack[-1]
@@ -260,10 +269,13 @@ class TreeCopy:
             stack.pop()
             return
         for entry in batch:
-            if entry.stat.kind is Kind.COLLECTION:
-                frame.pending.append(entry.name)
-            else:
+            if entry.stat.kind is not Kind.COLLECTION:
                 self._copy_file(frame, entry)
+                continue
+            # A link to a collection above would be copied into itself without end.
+            identity = entry.stat.device, entry.stat.inode
+            if all(above.identity != identity for above in stack):
+                frame.pending.append(entry.name)
 
     def _copy_file(self, frame: _Frame, entry: Entry) -> None:
         assert frame.target is not None
@@ -285,9 +297,9 @@ class TreeCopy:
         parent = stack[-1]
         assert parent.target is not None
         path = parent.path.child(name)
-        frame = _Frame(path, _child(parent.key, name), parent.target.child(name))
+        frame = _Frame(path, _child(self._storage, parent.key, name), parent.target.child(name))
         try:
-            frame.open(self._storage, everything=False, level=len(stack))
+            self._open(frame, level=len(stack))
         except ResourceNotFound:
             return
         except StorageError as error:
@@ -306,8 +318,15 @@ class TreeCopy:
         stack.append(frame)
 
 
-def _child(key: Key, name: str) -> Key:
-    return key.child(name.encode("utf-8", "surrogateescape"))
+def _child(storage: Storage, key: Key, name: str) -> Key:
+    return key.child(storage.key_name(name.encode("utf-8", "surrogateescape")))
+
+
+def _refuse_cancelled(rc: RequestContext) -> None:
+    if rc.progress.cancelled:
+        raise ServiceUnavailable(
+            "stopped before it was complete", headers=((b"retry-after", b"1"),)
+        )
 
 
 def _as_dav(error: Exception) -> DavError:

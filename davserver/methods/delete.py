@@ -21,7 +21,7 @@ def handle_delete(rc: RequestContext, target: Target) -> Response:
         # Section 9.6.1: "A client MUST NOT submit a Depth header with a DELETE on a collection
         # with any value but infinity."
         raise BadRequest("DELETE of a collection has Depth infinity")
-    if target.is_collection:
+    if target.is_collection and not target.is_link:
         response = _delete_collection(rc)
     else:
         response = _delete_one(rc, target)
@@ -34,7 +34,9 @@ def _delete_one(rc: RequestContext, target: Target) -> Response:
     with rc.hold([target.key]) as view:
         fresh = relocate(rc, DELETE, view)
         rc.services.storage.delete(fresh.path)
-        view.clear(fresh.key)
+        if not fresh.is_link:
+            # What a link led to is still there, with its properties and locks.
+            view.clear(fresh.key)
     return Response(204)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from davserver.auth.base import Privilege
 from davserver.changes import publish, remove_tree
 from davserver.context import RequestContext, Response, Target
-from davserver.errors import BadRequest, CrossDevice
+from davserver.errors import BadRequest, CrossDevice, Forbidden
 from davserver.methods._checks import relocate
 from davserver.methods._tree import Failures, TreeCopy, TreeDelete
 from davserver.methods.base import LockRule, Method
@@ -36,8 +36,19 @@ def _rename(rc: RequestContext, target: Target) -> tuple[Target, DavPath | None]
     with rc.hold([target.key, target.destination_key]) as view:
         fresh = relocate(rc, MOVE, view)
         assert fresh.stat is not None
+        if fresh.is_link:
+            return _rename_link(rc, fresh), None
         stat = _keep_modified_rising(rc, fresh, fresh.stat)
         return fresh, _publish(rc, view, fresh, (fresh.path, stat))
+
+
+def _rename_link(rc: RequestContext, target: Target) -> Target:
+    """A link may get another name beside its own. Elsewhere its text would lead elsewhere."""
+    assert target.destination is not None
+    if target.destination.parent != target.path.parent or target.destination_stat is not None:
+        raise Forbidden("a link can only be renamed, within its own collection")
+    rc.services.storage.rename(target.path, target.destination)
+    return target
 
 
 def _publish(

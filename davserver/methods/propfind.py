@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
 
@@ -25,7 +25,7 @@ from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.names import QName
 from davserver.protocol.path import DavPath, Key, quote_segment
 from davserver.protocol.quirks import leaves_out_missing_properties
-from davserver.storage.base import Entry, Kind, Quota, Stat
+from davserver.storage.base import Entry, Kind, LinkedEntry, Quota, Stat
 
 logger = logging.getLogger(__name__)
 XML = (b"content-type", b'application/xml; charset="utf-8"')
@@ -141,7 +141,7 @@ class _Walk:
         while self._stack:
             self._stack.pop().close()
 
-    def steps(self, target: Target) -> Iterator[bool]:
+    def steps(self, target: Target) -> Generator[bool, None, None]:
         """Renders a batch a step. Raises the target's own errors in the first."""
         assert target.stat is not None
         try:
@@ -153,7 +153,7 @@ class _Walk:
             if level is None:
                 return
             while self._stack:
-                if self._step():
+                if self._step() and self._stack:
                     yield True
         finally:
             self.close()
@@ -169,15 +169,16 @@ class _Walk:
         may_enter = level.members is None or len(self._stack) < _OPEN_LEVELS
         if level.pending and may_enter:
             self._enter(level, level.pending.popleft())
-            return len(self._stack) % _OPEN_LEVELS == 0 or self.writer.pending > _WHOLE_BODY
+            return self.writer.pending > _WHOLE_BODY
         if level.members is None:
             self._stack.pop()
             return False
         entries = list(islice(level.members, self._batch))
-        if not entries:
+        if len(entries) < self._batch:
             level.close()
-            return False
         self._render_batch(level, entries)
+        if level.members is None and not level.pending:
+            self._stack.pop()
         self._batch = min(2 * self._batch, _LAST_BATCH)
         return True
 
@@ -193,17 +194,18 @@ class _Walk:
             condition = b"number-of-matches-within-limits"
             self.writer.status(href, 507, condition=condition)
             return
-        key = self._storage.canonical(path)
         identity = (entry.stat.device, entry.stat.inode)
-        if all(level.identity != identity for level in self._stack):
-            try:
+        is_loop = any(level.identity == identity for level in self._stack)
+        try:
+            key = self._storage.canonical(path)
+            if not is_loop:
                 self._open(path, key, href, entry.stat)
-            except ResourceNotFound:
-                return
-            except StorageError as exc:
-                error = from_storage(exc)
-                self.writer.status(href, error.status, condition=error.condition)
-                return
+        except ResourceNotFound:
+            return
+        except StorageError as exc:
+            error = from_storage(exc)
+            self.writer.status(href, error.status, condition=error.condition)
+            return
         self._render_one(path, key, href, entry.stat)
 
     def _resource(self, href: bytes, name: str, stat: Stat) -> Resource:
@@ -229,32 +231,51 @@ class _Walk:
         if self._depth is Depth.INFINITY:
             level.pending.extend([one for one in entries if one.stat.kind is Kind.COLLECTION])
             entries = [one for one in entries if one.stat.kind is not Kind.COLLECTION]
-        if not entries:
-            return
+        plain = entries
+        if self._plan.needs & (Needs.DEAD | Needs.LOCKS):
+            # What is stored of a link's target is stored under another key.
+            plain = [one for one in entries if type(one) is not LinkedEntry]
+            for entry in entries:
+                if type(entry) is LinkedEntry:
+                    self._render_linked(level, entry)
+        if plain:
+            self._render_members(level, plain)
+
+    def _render_linked(self, level: _Level, entry: Entry) -> None:
+        path = level.path.child(entry.name)
+        href = level.href + quote_segment(entry.name)
+        if entry.stat.kind is Kind.COLLECTION:
+            href += b"/"
+        try:
+            key = self._storage.canonical(path)
+        except StorageError:
+            return  # It leads nowhere any more.
+        self._render_one(path, key, href, entry.stat)
+
+    def _render_members(self, level: _Level, entries: list[Entry]) -> None:
+        """The hot path: one query for all rows, one Resource filled anew for each member."""
         needs = self._plan.needs
-        names: list[bytes] = []
+        names = [one.name.encode("utf-8", "surrogateescape") for one in entries]
         dead: Mapping[bytes, Mapping[QName, bytes]] = {}
-        if needs & (Needs.DEAD | Needs.LOCKS):
-            names = [one.name.encode("utf-8", "surrogateescape") for one in entries]
         if Needs.DEAD in needs:
             dead = self._state.member_properties(level.key, names)
         resource = self._resource(level.href, "", entries[0].stat)
-        render, base, add = self._plan.render_response, level.href, self.writer.add
+        render, base, parts = self._plan.render_response, level.href, []
         has_locks, has_quota = Needs.LOCKS in needs, Needs.QUOTA in needs
-        for index, (name, stat) in enumerate(entries):
+        for raw, (name, stat) in zip(names, entries, strict=True):
             is_collection = stat.kind is Kind.COLLECTION
             href = base + quote_segment(name)
             resource.href = href + b"/" if is_collection else href
             resource.name = name
             resource.stat = stat
             if dead:
-                resource.dead = dead.get(names[index], _NO_ROWS)
+                resource.dead = dead.get(raw, _NO_ROWS)
             if has_locks:
-                key = level.key.child(names[index])
-                resource.locks = self._state.covering(key, now=resource.now)
+                resource.locks = self._state.covering(level.key.child(raw), now=resource.now)
             if has_quota:
                 resource.quota = self._quota(level.path, name) if is_collection else None
-            add(render(resource))
+            parts.append(render(resource))
+        self.writer.add(b"".join(parts))
         self._count += len(entries)
 
     def _quota(self, parent: DavPath, name: str) -> Quota | None:

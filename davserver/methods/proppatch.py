@@ -73,7 +73,7 @@ def _update(
     rc: RequestContext, target: Target, changes: Sequence[PropertyChange], view: GateView
 ) -> None:
     """Raises _Refused."""
-    before = view.properties(target.key)
+    before = dict(view.properties(target.key))
     rows, attributes, origin = _prepare(rc, target, changes, before)
     for change in rows:
         try:

@@ -24,11 +24,11 @@ from davserver.errors import (
 )
 from davserver.methods._checks import last_modified, relocate
 from davserver.methods.base import UNMAPPED, BodyPolicy, LockRule, Method
+from davserver.properties.base import CREATED, created_element
 from davserver.protocol.dates import format_http_date
 from davserver.protocol.headers import parse_content_length
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange
-from davserver.properties.base import CREATED, created_element
 from davserver.state.base import GateView
 from davserver.storage.base import Kind, Stat, Writer
 

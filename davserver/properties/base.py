@@ -177,13 +177,9 @@ class Plan:
         rendered = [one for one in asked if one.render is not None]
         every = self._every(request.kind)
         rendered = [one for one in rendered if one not in every]
-        self._slots = {
-            kind: self._slots_of(kind, every, rendered) for kind in (Kind.FILE, Kind.COLLECTION)
-        }
-        self._absent = {
-            kind: b"".join([name_only(one.name) for one in rendered if kind not in one.kinds])
-            for kind in (Kind.FILE, Kind.COLLECTION)
-        }
+        self._file, self._collection = (
+            self._form(kind, every, rendered) for kind in (Kind.FILE, Kind.COLLECTION)
+        )
         known = {one.name for one in rendered} | {one.name for one in every}
         self._dead = [(name, name_only(name)) for name in request.names if name not in known]
         self._dead_absent = b"".join([absent for _, absent in self._dead])
@@ -199,12 +195,14 @@ class Plan:
             chosen = [one for one in self._live.values() if one.in_propname]
         return [one for one in chosen if one.render is not None]
 
-    def _slots_of(
+    def _form(
         self, kind: Kind, every: list[LiveProperty], asked: list[LiveProperty]
-    ) -> tuple[Slot, ...]:
+    ) -> tuple[tuple[Slot, ...], bytes]:
+        """The slots for one kind of resource, and the names that this kind never has."""
         unnamed = [(_renderer(one, self._names_only), b"") for one in every if kind in one.kinds]
         named = [(_renderer(one), name_only(one.name)) for one in asked if kind in one.kinds]
-        return (*unnamed, *named)
+        absent = [name_only(one.name) for one in asked if kind not in one.kinds]
+        return (*unnamed, *named), b"".join(absent)
 
     def _needs(self, every: list[LiveProperty], asked: list[LiveProperty]) -> Needs:
         needs = Needs.DEAD if self._all_dead or self._dead else Needs.STAT
@@ -233,18 +231,19 @@ class Plan:
 
     def _collect(self, resource: Resource) -> tuple[bytes, bytes]:
         """Returns the inner XML of the 200 propstat and of the 404 one."""
-        kind = resource.stat.kind
+        is_file = resource.stat.kind is Kind.FILE
+        slots, absent = self._file if is_file else self._collection
         found: list[bytes] = []
-        missing: list[bytes] = [self._absent[kind]]
-        for render, absent in self._slots[kind]:
+        missing: list[bytes] = [absent] if absent else []
+        for render, name in slots:
             element = render(resource)
-            if element is None:
-                missing.append(absent)
-            else:
+            if element is not None:
                 found.append(element)
+            elif name:
+                missing.append(name)
         if resource.dead:
             self._collect_dead(resource.dead, found, missing)
-        else:
+        elif self._dead_absent:
             missing.append(self._dead_absent)
         return b"".join(found), b"" if self._minimal else b"".join(missing)
 

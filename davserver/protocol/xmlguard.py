@@ -110,7 +110,7 @@ class _Target:
         self._seen: dict[str, tuple[str, str]] = {}
         self._declared: dict[str, str] = {}
         self._open: list[Element] = []
-        self._root: Element | None = None
+        self.root: Element | None = None
 
     def start_ns(self, prefix: str, uri: str) -> None:
         self._namespaces += 1
@@ -139,7 +139,7 @@ class _Target:
                 lang = attribute.value or None
         element = Element(QName(name), prefix, attributes, scope, lang)
         if parent is None:
-            self._root = element
+            self.root = element
         else:
             parent.children.append(element)
         self._open.append(element)
@@ -158,9 +158,6 @@ class _Target:
 
     def data(self, text: str) -> None:
         self._open[-1].children.append(text)
-
-    def close(self) -> Element | None:
-        return self._root
 
 
 def _split(tag: str) -> tuple[str, str]:
@@ -187,14 +184,15 @@ def parse_xml(
         ContentTooLarge: 413, too many elements, names or declarations.
         UnsupportedMediaType: 415, neither UTF-8 nor UTF-16.
     """
-    parser = DefusedXMLParser(target=_Target(limits), encoding="utf-8")
+    target = _Target(limits)
+    parser = DefusedXMLParser(target=target, encoding="utf-8")
     expat = parser.parser
     expat.namespace_prefixes = True
     expat.StartDoctypeDeclHandler = _refuse_external_subset
     expat.EndDoctypeDeclHandler = _refuse_doctype
     try:
         parser.feed(_to_utf8(body, charset))
-        root: Element | None = parser.close()
+        parser.close()
     except EntitiesForbidden as exc:
         if exc.sysid is not None or exc.pubid is not None:
             raise _external() from exc
@@ -203,9 +201,9 @@ def parse_xml(
         raise _external() from exc
     except (ParseError, ValueError) as exc:
         raise BadRequest(f"the body is not well-formed XML: {exc}") from exc
-    if root is None:
-        raise BadRequest("the body has no document element")
-    return root
+    # What expat takes as complete has a document element.
+    assert target.root is not None
+    return target.root
 
 
 def _external() -> Forbidden:

@@ -57,13 +57,13 @@ class _Store:
         self._store(key, properties)
 
     def _store(self, key: Key, properties: dict[QName, bytes]) -> None:
-        if key in self._properties and not properties:
+        if not properties:
             del self._properties[key]
             self._tree.remove(key)
-        elif properties:
-            if key not in self._properties:
-                self._tree.add(key)
-            self._properties[key] = properties
+            return
+        if key not in self._properties:
+            self._tree.add(key)
+        self._properties[key] = properties
 
     def put_lock(self, lock: Lock) -> None:
         old = self.index.remove(lock.token)

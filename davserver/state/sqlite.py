@@ -8,7 +8,6 @@ worker). Everything is opened on first use, so that nothing crosses a fork.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import os
 import threading
@@ -141,10 +140,9 @@ def _create(db: _Database, path: Path) -> None:
 
 def _set_aside(path: Path) -> None:
     """Renames a damaged database, with its log, so that somebody can look at it."""
-    for number in itertools.count():
-        aside = path.with_name(f"{path.name}.corrupt-{int(time.time()) + number}")
-        if not aside.exists():
-            break
+    number = int(time.time())
+    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
     logger.error("%s is damaged: it is kept as %s, and a new state begins", path, aside.name)
     for suffix in ("-wal", "-shm", ""):
         with contextlib.suppress(FileNotFoundError):

@@ -68,11 +68,23 @@ class Entry(NamedTuple):
     stat: Stat
 
 
+class LinkedEntry(Entry):
+    """A member whose canonical key is not its parent's key and its name: a link inside the root,
+    or any member where names are folded. `Storage.canonical` has to be asked."""
+
+    __slots__ = ()
+
+
 class Located(NamedTuple):
-    """A path looked up once: its canonical key, and what is there (None: unmapped)."""
+    """A path looked up once: its canonical key, and what is there (None: unmapped).
+
+    `link_to` is the canonical path when the last segment itself is a link inside the root: the
+    key and the stat are then those of what it leads to, while delete and rename act on the link.
+    """
 
     key: Key
     stat: Stat | None
+    link_to: DavPath | None = None
 
 
 class Quota(NamedTuple):
@@ -148,7 +160,12 @@ class Storage(Protocol):
 
     def locate(self, path: DavPath) -> Located:
         """As canonical and stat in one call. A missing resource is no error (stat None); a path
-        through a link out of the root raises EscapesRoot; through a file: stat None."""
+        through a link out of the root raises EscapesRoot; through a file: stat None. A link that
+        leads out of the root, or nowhere, is of kind OTHER itself."""
+
+    def key_name(self, name: bytes) -> bytes:
+        """Returns what a member's name, as stored, is in its Key (folded where the storage
+        folds case)."""
 
     def stat(self, path: DavPath) -> Stat:
         """Raises ResourceNotFound, EscapesRoot, AccessDenied."""

@@ -97,6 +97,9 @@ class FaultyStorage:
         self.fuse.burn()
         return self._inner.canonical(path)
 
+    def key_name(self, name: bytes) -> bytes:
+        return self._inner.key_name(name)
+
     def locate(self, path: DavPath) -> Located:
         self.fuse.burn()
         return self._inner.locate(path)

@@ -17,6 +17,7 @@ from pathlib import Path
 from davserver.errors import (
     AccessDenied,
     CollectionNotEmpty,
+    InvalidName,
     IsACollection,
     NotACollection,
     ResourceExists,
@@ -101,7 +102,9 @@ class FilesystemStorage:
             inline=not _linux.is_remote(resolver.root_fd),
         )
         resolver.folding = not read_only and _probe_folding(resolver.root_fd, owner)
-        can = {Capability.TREE_RENAME, Capability.EXCHANGE, Capability.EXECUTABLE}
+        can = {Capability.TREE_RENAME, Capability.EXECUTABLE}
+        if "renameat2" not in fallbacks and (read_only or _probe_exchange(resolver.root_fd, owner)):
+            can.add(Capability.EXCHANGE)
         if self.stat(root_path).birth_ns is not None:
             can.add(Capability.BIRTH_TIME)
         self._capabilities = frozenset(can)
@@ -200,6 +203,10 @@ class FilesystemStorage:
             _require_member(a, one)
             with self._resolver.find(b, follow=False) as other:
                 _require_member(b, other)
+                if one.segments == other.segments:
+                    return
+                if _is_nested(one.segments, other.segments):
+                    raise InvalidName(f"{show(a)}: one is inside of the other")
                 with translating(a):
                     self._exchange(one, other)
 
@@ -216,10 +223,14 @@ class FilesystemStorage:
         os.rename(one.name, aside, src_dir_fd=one.dir_fd, dst_dir_fd=one.dir_fd)
         try:
             os.rename(other.name, one.name, src_dir_fd=other.dir_fd, dst_dir_fd=one.dir_fd)
+            try:
+                os.rename(aside, other.name, src_dir_fd=one.dir_fd, dst_dir_fd=other.dir_fd)
+            except OSError:
+                os.rename(one.name, other.name, src_dir_fd=one.dir_fd, dst_dir_fd=other.dir_fd)
+                raise
         except OSError:
             os.rename(aside, one.name, src_dir_fd=one.dir_fd, dst_dir_fd=one.dir_fd)
             raise
-        os.rename(aside, other.name, src_dir_fd=one.dir_fd, dst_dir_fd=other.dir_fd)
 
     def set_attributes(
         self, path: DavPath, *, mtime_ns: int | None = None, executable: bool | None = None
@@ -295,6 +306,11 @@ def _require_member(path: DavPath, found: Found) -> Stat:
     return found.stat
 
 
+def _is_nested(one: tuple[bytes, ...], other: tuple[bytes, ...]) -> bool:
+    shorter = min(len(one), len(other))
+    return one[:shorter] == other[:shorter]
+
+
 def _rename_over(src: Found, dst: Found) -> None:
     """A file in the place of a file. Raises OSError."""
     os.rename(src.name, dst.name, src_dir_fd=src.dir_fd, dst_dir_fd=dst.dir_fd)
@@ -312,6 +328,24 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def _probe_exchange(root_fd: int, owner: str) -> bool:
+    """True when the root's file system swaps two names in one step."""
+    ends = [f".davserver.{owner}.swap{secrets.token_hex(8)}".encode() for _ in range(2)]
+    made = []
+    try:
+        for name in ends:
+            os.mkdir(name, 0o700, dir_fd=root_fd)
+            made.append(name)
+        _linux.renameat2(root_fd, ends[0], root_fd, ends[1], _linux.RENAME_EXCHANGE)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        for name in made:
+            os.rmdir(name, dir_fd=root_fd)
 
 
 def _probe_folding(root_fd: int, owner: str) -> bool:

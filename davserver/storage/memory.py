@@ -248,6 +248,9 @@ class MemoryStorage:
     def canonical(self, path: DavPath) -> Key:
         return self.locate(path).key
 
+    def key_name(self, name: bytes) -> bytes:
+        return name
+
     @_locked
     def locate(self, path: DavPath) -> Located:
         place = self.find(path)

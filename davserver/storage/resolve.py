@@ -152,9 +152,31 @@ class Resolver:
             if fd != self.root_fd:
                 os.close(fd)
 
-    def locate(self, path: DavPath, *, follow: bool = True) -> Located:
+    def locate(self, path: DavPath) -> Located:
         """Returns the canonical Key and what is there."""
-        with self.find(path, follow=follow) as found:
+        try:
+            with self.find(path) as found:
+                key, stat, segments = self.key(found.segments), found.stat, found.segments
+        except EscapesRoot:
+            return self._locate_link(path) or self._raise_again(path)
+        if segments == tuple(map(names.encode, path.segments)):
+            return Located(key, stat)
+        link = self._locate_link(path)
+        if link is None:
+            return Located(key, stat)
+        if stat is None:
+            return link  # it leads to what is not there
+        return Located(key, stat, DavPath(tuple(map(names.decode, segments))))
+
+    def _locate_link(self, path: DavPath) -> Located | None:
+        """Returns the last component itself, of kind OTHER, if it is a link."""
+        with self.find(path, follow=False) as found:
+            if found.seen is None or not found.seen.is_link:
+                return None
+            return Located(self.key(found.segments), found.stat)
+
+    def _raise_again(self, path: DavPath) -> Located:
+        with self.find(path) as found:  # a link before the last component leads out
             return Located(self.key(found.segments), found.stat)
 
     def find(self, path: DavPath, *, follow: bool = True) -> Found:
@@ -343,13 +365,18 @@ class _Walk:
     def _found(
         self, name: bytes, rest: tuple[bytes, ...], seen: Seen | None, missing: int
     ) -> Found:
-        real = tuple(self._real)
+        segments = (*self._real, name, *rest)
         if self._outside:
             root = tuple(_components(self._resolver.root_path))
-            inside = real[: len(root)] == root
-            real = real[len(root) :] if inside else (b"..", *real)
+            if segments[: len(root)] == root:
+                segments = segments[len(root) :]
+                if not segments:
+                    self._move_to(self._resolver.root_fd)
+                    return self._resolver.found_root()
+            else:
+                segments = (b"..", *segments)
         owned = self._fd != self._resolver.root_fd
-        return Found(self._fd, name, (*real, name, *rest), seen, missing, owned)
+        return Found(self._fd, name, segments, seen, missing, owned)
 
     def _escapes(self) -> EscapesRoot:
         return EscapesRoot(f"{show(self._path)}: a link leads nowhere or out of the root")

@@ -12,7 +12,7 @@ from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import show, translating
 from davserver.storage._stat import Looker, Seen, new_looker
-from davserver.storage.base import Entry, Kind
+from davserver.storage.base import Entry, Kind, LinkedEntry
 from davserver.storage.policy import Policy
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -84,7 +84,7 @@ def remove_tree(dir_fd: int, name: bytes) -> None:
 def _members(policy: Policy, path: DavPath, fd: int, entries: Iterator[str]) -> Iterator[Entry]:
     looker = new_looker(plain=policy.resolver.plain)
     euid = os.geteuid()
-    new_entry = Entry._make
+    new_entry = LinkedEntry._make if policy.resolver.folding else Entry._make
     for name in entries:
         raw = names.encode(name)
         seen = _look(looker, fd, raw)
@@ -127,4 +127,4 @@ def _resolve_link(policy: Policy, path: DavPath, name: str) -> Entry | None:
         return None
     if stat is None or stat.kind is _OTHER:
         return None
-    return Entry(name, stat)
+    return LinkedEntry(name, stat)

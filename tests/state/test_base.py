@@ -61,6 +61,7 @@ def test_covering_is_the_lock_itself_and_those_of_infinity_above(
         view.add_lock(lock("zero", b"z", depth=Depth.ZERO))
 
         assert expected == tokens(view.covering(asked, now=1))
+        assert all(view.lock(token, now=1) for token in expected)
     assert expected == tokens(state.covering(asked, now=1))
 
 

@@ -21,7 +21,7 @@ from davserver.errors import GateBusy, StateFailure, StateFull
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
-from davserver.state import sqlview
+from davserver.state import sqlite, sqlview
 from davserver.state.base import Change
 from davserver.state.sqlite import SqliteState
 
@@ -210,38 +210,55 @@ def test_locks_of_other_processes_are_seen_at_once(
 
 
 def test_mirror_is_read_anew_when_the_changes_were_pruned(
-    state: SqliteState,
-    workers: Callable[[], Worker],
-    lock: MakeLock,
-    monkeypatch: pytest.MonkeyPatch,
+    folder: Path, state: SqliteState, lock: MakeLock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlview, "_CHANGES_KEPT", 2)
     monkeypatch.setattr(sqlview, "_PRUNE_EVERY", 4)
-    worker = workers()
-    worker.ask("add", "first")
+    other = SqliteState(folder, durability="none")
+    with other.hold([], wait_s=5) as view:
+        view.add_lock(lock("first", b"a"))
     with state.hold([], wait_s=5) as view:
         for n in range(9):
             view.add_lock(lock(f"t{n}", b"a"))
         view.remove_locks(A)
         view.add_lock(lock("last", b"a"))
     left = state.session().writer.query("SELECT count(*) FROM changes")[0][0]
+    seen = [each.token for each in other.covering(A, now=1)]
+    other.close()
 
     assert left < 6
-    assert worker.ask("tokens") == ["last"]
+    assert seen == ["last"]
 
 
 def test_mirror_is_read_anew_after_very_many_changes(
-    state: SqliteState, workers: Callable[[], Worker], lock: MakeLock
+    folder: Path, state: SqliteState, lock: MakeLock
 ) -> None:
-    worker = workers()
-    worker.ask("tokens")
+    other = SqliteState(folder, durability="none")
+    assert other.lock("kept", now=1) is None
     with state.hold([], wait_s=5) as view:
         view.add_lock(lock("kept", b"a"))
         for n in range(600):
             view.add_lock(lock(f"t{n}", b"m%d" % n))
             view.remove_lock(f"t{n}")
+    seen = [each.token for each in other.beneath(Key("r", b""), now=1)]
+    other.close()
 
-    assert worker.ask("tokens") == ["kept"]
+    assert seen == ["kept"]
+
+
+def test_opening_does_not_wait_for_a_gate_that_is_held(
+    folder: Path, state: SqliteState, lock: MakeLock
+) -> None:
+    late = SqliteState(folder, durability="none")
+    begun = time.monotonic()
+    with state.hold([], wait_s=0) as view:
+        view.add_lock(lock("t", b"a"))
+        assert late.covering(A, now=1) == ()
+        with pytest.raises(GateBusy), late.hold([], wait_s=0):
+            pass
+    assert time.monotonic() - begun < 2
+    assert [each.token for each in late.covering(A, now=1)] == ["t"]
+    late.close()
 
 
 def test_gate_held_by_a_process_is_busy_but_reading_goes_on(
@@ -298,6 +315,14 @@ def test_owner_says_goodbye_and_the_dead_are_forgotten(
     assert not any(map(state.is_alive, owners))
 
 
+def test_owner_that_cannot_be_asked_about_counts_as_alive(folder: Path, state: SqliteState) -> None:
+    patch(state, b"1")
+    loop = folder / "owners" / ("0" * 16)
+    loop.symlink_to(loop)
+
+    assert state.is_alive(loop.name)
+
+
 def test_state_opened_before_a_fork_is_opened_again_in_the_child(
     state: SqliteState, lock: MakeLock
 ) -> None:
@@ -321,6 +346,26 @@ def test_state_opened_before_a_fork_is_opened_again_in_the_child(
     assert [each.token for each in state.covering(A, now=1)] == ["child"]
     assert state.is_alive(parent)
     patch(state, b"parent again")
+
+
+def test_what_another_process_opened_is_left_alone(state: SqliteState) -> None:
+    """As after a fork, in one process."""
+    patch(state, b"1")
+    before = state.owner
+    state.session().pid = 0
+
+    assert state.properties(A) == {X: b"1"}
+    assert state.owner != before
+
+
+@pytest.mark.security("Q-05")
+def test_what_was_in_use_at_a_fork_is_refused(state: SqliteState) -> None:
+    with state.hold([], wait_s=0):
+        session = state.session()
+        session.pid = 0
+        with pytest.raises(StateFailure, match="forked"):
+            state.properties(A)
+        session.pid = os.getpid()
 
 
 @pytest.mark.security("Q-05")
@@ -508,6 +553,67 @@ def test_removed_file_is_a_failure_and_frees_the_gate(folder: Path, state: Sqlit
     for _ in range(2):
         with pytest.raises(StateFailure, match="gone"), state.hold([], wait_s=0):
             pass
+
+
+def test_restored_backup_is_shared_again(folder: Path, state: SqliteState) -> None:
+    patch(state, b"1")
+    state.session().writer.query("VACUUM INTO ?", [str(folder / "backup")])
+    state.close()
+    os.replace(folder / "backup", folder / "state.sqlite3")
+
+    assert state.properties(A) == {X: b"1"}
+    assert state.session().writer.query("PRAGMA journal_mode") == [("wal",)]
+
+
+def test_file_that_cannot_be_opened_is_a_state_failure(folder: Path, state: SqliteState) -> None:
+    (folder / "state.sqlite3").mkdir(parents=True)
+
+    with pytest.raises(StateFailure, match="cannot be used"):
+        state.properties(A)
+    assert os.listdir(folder / "owners") == []
+
+
+def test_large_file_is_opened_unchecked(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch(state, b"1")
+    state.close()
+    monkeypatch.setattr(sqlite, "_CHECKED_BYTES", 0)
+
+    assert state.properties(A) == {X: b"1"}
+
+
+def test_file_replaced_while_it_is_opened_is_opened_again(
+    folder: Path, state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch(state, b"1")
+    state.close()
+    real = sqlite._prepare
+
+    def prepare(path: Path, *, full: bool, create: bool) -> Any:
+        opened = real(path, full=full, create=create)
+        if not create:
+            os.rename(path, folder / "elsewhere")
+            for suffix in ("-wal", "-shm"):
+                os.rename(f"{path}{suffix}", folder / f"elsewhere{suffix}")
+        return opened
+
+    monkeypatch.setattr(sqlite, "_prepare", prepare)
+
+    assert state.properties(A) == {}
+    assert (folder / "state.sqlite3").exists()
+
+
+@pytest.mark.security("Q-05")
+def test_folder_on_which_processes_cannot_share_is_refused(tmp_path: Path) -> None:
+    class NoSharedMemory:
+        """As SQLite answers where it has no shared memory: the journal mode stays."""
+
+        def query(self, sql: str) -> list[tuple[Any, ...]]:
+            return [(0,)] if "user_version" in sql else [("delete",)]
+
+    with pytest.raises(StateFailure, match="keep it on a local disk"):
+        sqlite._check(NoSharedMemory(), tmp_path / "state.sqlite3", create=True)
 
 
 # Failures ------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from davserver.errors import (
 )
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath, Key
-from davserver.storage.base import Kind, Stat, Storage
+from davserver.storage.base import Kind, Located, Stat, Storage
 
 P = Callable[[str], DavPath]
 NFC = unicodedata.normalize("NFC", "käse")
@@ -285,6 +285,8 @@ REFUSALS: list[tuple[str, Act, type[StorageError]]] = [
     ("rename: collection on file", lambda s, p: s.rename(p("c"), p("f"), replace=True), None),
     ("rename: on empty one", lambda s, p: s.rename(p("c"), p("e"), replace=True), None),
     ("exchange: unmapped", lambda s, p: s.exchange(p("f"), p("no")), ResourceNotFound),
+    ("exchange: with itself", lambda s, p: s.exchange(p("c"), p("c")) or s.stat(p("no")), None),
+    ("exchange: with a member", lambda s, p: s.exchange(p("c"), p("c/g")), InvalidName),
     ("exchange: root", lambda s, p: s.exchange(p("f"), p("")), AccessDenied),
     ("attributes: unmapped", lambda s, p: s.set_attributes(p("no")), ResourceNotFound),
     ("sync: unmapped", lambda s, p: s.sync(p("no")), ResourceNotFound),
@@ -332,7 +334,7 @@ def test_locate_is_defined_for_what_is_not_there(
 
     located = storage.locate(p(text))
 
-    assert located == (Key("r", key), None)
+    assert located == Located(Key("r", key), None)
     assert storage.canonical(p(text)) == Key("r", key)
 
 

@@ -1,0 +1,617 @@
+"""What the file-system backend promises beyond the contract: modes, durability, owners, errors."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from davserver import errors
+from davserver.protocol.path import DavPath
+from davserver.storage import _linux, copying, filesystem
+from davserver.storage.base import Capability, Kind
+from davserver.storage.filesystem import FALLBACKS, FilesystemStorage
+
+P = Callable[[str], DavPath]
+Make = Callable[..., FilesystemStorage]
+on_linux = pytest.mark.skipif(not _linux.IS_LINUX, reason="a Linux system call")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture
+def make(root: Path) -> Iterator[Make]:
+    made: list[FilesystemStorage] = []
+
+    def make(**options: object) -> FilesystemStorage:
+        options = {"owner": "me", "is_alive": lambda owner: owner == "me", **options}
+        made.append(FilesystemStorage(root, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for storage in made:
+        storage.close()
+        storage.close()
+
+
+def put(storage: FilesystemStorage, path: DavPath, data: bytes = b"x") -> None:
+    writer = storage.create(path)
+    try:
+        writer.write(data)
+        writer.seal()
+        writer.commit(replace=True)
+        writer.settle()
+    finally:
+        writer.discard()
+
+
+@pytest.mark.usefixtures("no_leak")
+def test_a_root_that_is_missing_or_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, error in (("no", errors.ResourceNotFound), ("file", errors.NotACollection)):
+        with pytest.raises(error):
+            FilesystemStorage(tmp_path / name, owner="me", is_alive=lambda owner: True)
+
+
+def test_the_start_leaves_nothing_in_the_root(make: Make, root: Path) -> None:
+    storage = make()
+
+    assert list(root.iterdir()) == []
+    assert storage.inline
+    assert storage.durable
+    assert not storage.is_folding
+    assert storage.capabilities >= {Capability.TREE_RENAME, Capability.EXCHANGE}
+
+
+def test_durability_none_is_not_durable(make: Make) -> None:
+    assert not make(durability="none").durable
+
+
+@on_linux
+def test_birth_time_is_the_file_systems(make: Make, p: P) -> None:
+    storage = make()
+    put(storage, p("f"))
+    if Capability.BIRTH_TIME not in storage.capabilities:
+        pytest.skip("the file system keeps no birth time")
+    before = storage.stat(p("f"))
+    after = storage.set_attributes(p("f"), mtime_ns=0)
+    with storage.scan(p("")) as entries:
+        scanned = next(entries).stat
+
+    assert before.birth_ns is not None
+    assert before.birth_ns == after.birth_ns == scanned.birth_ns
+    assert scanned == after
+
+
+@pytest.mark.parametrize("fallbacks", [frozenset(), FALLBACKS], ids=["new", "old"])
+def test_a_stat_tells_what_os_stat_does(make: Make, root: Path, p: P, fallbacks: object) -> None:
+    storage = make(fallbacks=fallbacks)
+    put(storage, p("f"), b"12345")
+    os.chmod(root / "f", 0o755)
+    expected = os.stat(root / "f")
+
+    stat = storage.stat(p("f"))
+
+    assert stat.size == expected.st_size == 5
+    assert stat.mtime_ns == expected.st_mtime_ns
+    assert stat.inode == expected.st_ino
+    assert stat.executable
+
+
+def test_a_new_file_has_the_umasks_mode(make: Make, root: Path, p: P) -> None:
+    old = os.umask(0o027)
+    try:
+        storage = make()
+    finally:
+        os.umask(old)
+    put(storage, p("f"))
+
+    assert os.stat(root / "f").st_mode & 0o7777 == 0o640
+
+
+@pytest.mark.parametrize("fallbacks", [frozenset(), FALLBACKS], ids=["new", "old"])
+def test_a_replacement_keeps_mode_and_attributes_but_no_setuid(
+    make: Make, root: Path, p: P, fallbacks: object
+) -> None:
+    storage = make(fallbacks=fallbacks)
+    (root / "f").write_bytes(b"old")
+    os.chmod(root / "f", 0o4751)
+    try:
+        os.setxattr(root / "f", "user.colour", b"red")
+        has_attributes = True
+    except OSError:
+        has_attributes = False
+    put(storage, p("f"), b"new")
+
+    assert os.stat(root / "f").st_mode & 0o7777 == 0o751
+    if has_attributes:
+        assert os.getxattr(root / "f", "user.colour") == b"red"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_replacement_keeps_the_owner(make: Make, root: Path, p: P) -> None:
+    storage = make()
+    (root / "f").write_bytes(b"old")
+    os.chown(root / "f", 1234, 2345)
+    put(storage, p("f"), b"new")
+    found = os.stat(root / "f")
+
+    assert (found.st_uid, found.st_gid) == (1234, 2345)
+
+
+@pytest.mark.security("P-11")
+def test_a_put_through_one_hard_link_leaves_the_other(make: Make, root: Path, p: P) -> None:
+    storage = make()
+    put(storage, p("f"), b"old")
+    os.link(root / "f", root / "g")
+    put(storage, p("f"), b"new")
+
+    assert (root / "g").read_bytes() == b"old"
+
+
+@pytest.mark.security("P-11")
+def test_renaming_one_hard_link_over_the_other_removes_the_source(
+    make: Make, root: Path, p: P
+) -> None:
+    storage = make()
+    put(storage, p("f"), b"one")
+    os.link(root / "f", root / "g")
+    storage.rename(p("f"), p("g"), replace=True)
+    storage.rename(p("g"), p("g"), replace=True)
+
+    assert os.listdir(root) == ["g"]
+
+
+@pytest.mark.parametrize(
+    ("durability", "expected"),
+    [
+        pytest.param("none", [], id="none"),
+        pytest.param("file", ["file"], id="file"),
+        pytest.param("full", ["file", "directory"], id="full"),
+    ],
+)
+def test_durability_says_what_is_synced(
+    make: Make, p: P, monkeypatch: pytest.MonkeyPatch, durability: str, expected: list[str]
+) -> None:
+    storage = make(durability=durability)
+    synced = []
+
+    def fsync(fd: int) -> None:
+        synced.append("directory" if os.fstat(fd).st_mode & 0o40000 else "file")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    put(storage, p("f"))
+    storage.sync(p(""))
+
+    assert synced == expected + (["directory"] if durability == "full" else [])
+
+
+@pytest.mark.security("F-01", "F-05")
+@pytest.mark.usefixtures("no_leak")
+@pytest.mark.parametrize("fallbacks", [frozenset(), frozenset({"tmpfile"})], ids=["", "hidden"])
+@pytest.mark.parametrize(
+    ("call", "number", "error"),
+    [
+        pytest.param("write", errno.ENOSPC, errors.NoSpace, id="write ENOSPC"),
+        pytest.param("write", errno.EDQUOT, errors.QuotaExceeded, id="write EDQUOT"),
+        pytest.param("write", errno.EFBIG, errors.NoSpace, id="write EFBIG"),
+        pytest.param("write", errno.EIO, errors.StorageFailure, id="write EIO"),
+        pytest.param("write", errno.EINVAL, errors.StorageFailure, id="write EINVAL"),
+        pytest.param("fsync", errno.EIO, errors.StorageFailure, id="fsync EIO"),
+        pytest.param("fsync", errno.ENOSPC, errors.NoSpace, id="fsync ENOSPC"),
+        pytest.param("fchmod", errno.EROFS, errors.ReadOnlyStorage, id="fchmod EROFS"),
+        pytest.param("utime", errno.EIO, errors.StorageFailure, id="utime EIO"),
+        pytest.param("rename", errno.ENOSPC, errors.NoSpace, id="rename ENOSPC"),
+    ],
+)
+def test_a_failed_put_keeps_the_old_version_and_leaves_nothing(
+    make: Make,
+    root: Path,
+    p: P,
+    monkeypatch: pytest.MonkeyPatch,
+    fallbacks: object,
+    call: str,
+    number: int,
+    error: type[errors.StorageError],
+) -> None:
+    storage = make(fallbacks=fallbacks)
+    put(storage, p("f"), b"old")
+
+    def fail(*args: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(error):
+            put(storage, p("f"), b"new")
+    storage.close()
+
+    assert os.listdir(root) == ["f"]
+    assert (root / "f").read_bytes() == b"old"
+
+
+def test_a_failed_sync_is_never_published(
+    make: Make, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = make()
+    writer = storage.create(p("f"))
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(errors.StorageFailure):
+            writer.seal()
+    with pytest.raises(errors.StorageFailure):
+        writer.commit(replace=True)
+    writer.discard()
+    with pytest.raises(errors.StorageFailure):
+        writer.commit(replace=True)
+
+    assert storage.locate(p("f")).stat is None
+
+
+@pytest.mark.security("F-07")
+def test_short_writes_are_continued(make: Make, p: P, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = make()
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda fd, data: write(fd, data[:3]))
+        put(storage, p("f"), b"0123456789")
+    reader = storage.open(p("f"))
+    pread = os.pread
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", lambda fd, size, offset: pread(fd, min(size, 3), offset))
+        data = reader.read_at(0, 100)
+    reader.close()
+
+    assert data == b"0123456789"
+
+
+@pytest.mark.security("F-01")
+def test_more_than_is_free_is_refused_at_once(make: Make, p: P) -> None:
+    storage = make()
+
+    with pytest.raises(errors.NoSpace):
+        storage.create(p("f"), size_hint=1 << 60)
+
+
+@pytest.mark.security("F-03")
+def test_no_free_descriptor_is_a_passing_error(
+    make: Make, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = make()
+
+    def fail(*args: object, **options: object) -> int:
+        raise OSError(errno.EMFILE, "too many")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        with pytest.raises(errors.TooManyOpenFiles):
+            storage.create(p("f"))
+    put(storage, p("f"))
+
+
+@pytest.mark.security("F-04")
+@pytest.mark.usefixtures("no_leak")
+def test_a_read_only_storage_refuses_every_change(make: Make, root: Path, p: P) -> None:
+    (root / "f").write_bytes(b"f")
+    dead = root / ".davserver.gone.1"
+    dead.touch()
+    storage = make(read_only=True)
+    changes: list[Callable[[], object]] = [
+        lambda: storage.create(p("g")),
+        lambda: storage.make_collection(p("g")),
+        lambda: storage.delete(p("f")),
+        lambda: storage.copy(p("f"), p("g")),
+        lambda: storage.rename(p("f"), p("g")),
+        lambda: storage.exchange(p("f"), p("f")),
+        lambda: storage.set_attributes(p("f"), mtime_ns=0),
+    ]
+    for change in changes:
+        with pytest.raises(errors.ReadOnlyStorage):
+            change()
+    with storage.scan(p("")) as entries:
+        seen = [entry.name for entry in entries]
+    storage.close()
+
+    assert seen == ["f"]
+    assert dead.exists()
+
+
+@pytest.mark.security("P-14")
+@pytest.mark.parametrize("scan", ["scan", "scan_all"])
+def test_a_listing_removes_hidden_names_of_dead_owners_only(
+    make: Make, root: Path, p: P, scan: str
+) -> None:
+    storage = make(is_alive=lambda owner: owner in {"me", "other"})
+    (root / ".davserver.gone.1").mkdir()
+    (root / ".davserver.gone.1" / "deep").mkdir()
+    (root / ".davserver.gone.1" / "deep" / "f").touch()
+    (root / ".davserver.gone.2").touch()
+    os.symlink(root.parent, root / ".davserver.gone.3")
+    for name in (".davserver.other.1", ".davserver.me.1", ".davserver", ".davserver.x"):
+        (root / name).touch()
+    with getattr(storage, scan)(p("")) as entries:
+        seen = list(entries)
+
+    assert seen == []
+    assert sorted(os.listdir(root)) == [
+        ".davserver",
+        ".davserver.me.1",
+        ".davserver.other.1",
+        ".davserver.x",
+    ]
+
+
+@pytest.mark.security("P-07")
+def test_names_of_any_bytes_are_listed_and_reachable(make: Make, root: Path, p: P) -> None:
+    storage = make()
+    names = [b"a\xff", b"new\nline", b"-x", b"blank ", b"<&\"'>", b"\xc0\xae", b"\xed\xa0\x80"]
+    for name in names:
+        with open(os.fsencode(root) + b"/" + name, "wb") as file:
+            file.write(name)
+    with storage.scan(p("")) as entries:
+        found = [entry.name for entry in entries]
+    contents = []
+    for name in found:
+        reader = storage.open(DavPath((name,)))
+        contents.append(reader.read_at(0, 100))
+        reader.close()
+
+    assert sorted(contents) == sorted(names)
+    assert sorted(name.encode("utf-8", "surrogateescape") for name in found) == sorted(names)
+
+
+@pytest.fixture
+def as_nobody(root: Path) -> Iterator[None]:
+    if os.geteuid() != 0:
+        yield
+        return
+    os.chmod(root, 0o777)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.security("F-04", "P-10")
+@pytest.mark.usefixtures("no_leak")
+def test_what_may_not_be_read_is_refused_and_not_listed(
+    make: Make, root: Path, p: P, request: pytest.FixtureRequest
+) -> None:
+    storage = make()
+    request.getfixturevalue("as_nobody")
+    put(storage, p("f"))
+    put(storage, p("readonly"))
+    storage.make_collection(p("c"))
+    storage.make_collection(p("fixed"))
+    put(storage, p("fixed/f"))
+    for name, mode in (("f", 0), ("readonly", 0o444), ("c", 0), ("fixed", 0o555)):
+        os.chmod(storage_path(storage, name), mode)
+    with storage.scan(p("")) as entries:
+        seen = sorted(entry.name for entry in entries)
+    with storage.scan_all(p("")) as entries:
+        everything = sorted(entry.name for entry in entries)
+    refused: list[Callable[[], object]] = [
+        lambda: storage.open(p("f")),
+        lambda: storage.scan(p("c")).__enter__(),
+        lambda: storage.stat(p("c/x")),
+        lambda: storage.create(p("readonly")),
+        lambda: storage.create(p("fixed/g")),
+        lambda: storage.make_collection(p("fixed/g")),
+        lambda: storage.delete(p("fixed/f")),
+        lambda: storage.rename(p("fixed/f"), p("g")),
+        lambda: storage.copy(p("f"), p("g")),
+    ]
+    for call in refused:
+        with pytest.raises(errors.AccessDenied):
+            call()
+
+    assert seen == ["fixed", "readonly"]
+    assert everything == ["c", "f", "fixed", "readonly"]
+    for name in ("c", "fixed"):
+        os.chmod(storage_path(storage, name), 0o700)
+
+
+def storage_path(storage: FilesystemStorage, name: str) -> str:
+    """The path by the storage's own descriptor: the way down from `/` may be closed to us."""
+    return f"/proc/self/fd/{storage._resolver.root_fd}/{name}"
+
+
+def test_a_rename_across_devices_is_said_so(
+    make: Make, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = make()
+    storage.make_collection(p("c"))
+    storage.make_collection(p("d"))
+
+    def fail(*args: object) -> None:
+        raise OSError(errno.EXDEV, "cross-device link")
+
+    monkeypatch.setattr(_linux, "renameat2", fail)
+    with pytest.raises(errors.CrossDevice):
+        storage.rename(p("c"), p("e"))
+    with pytest.raises(errors.CrossDevice):
+        storage.exchange(p("c"), p("d"))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_an_exchange_that_fails_halfway_is_undone(
+    make: Make, p: P, root: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    storage = make(fallbacks=frozenset({"renameat2"}))
+    put(storage, p("a"), b"a")
+    put(storage, p("b"), b"b")
+    rename = os.rename
+    calls = []
+
+    def fail_once(*args: object, **options: object) -> None:
+        calls.append(args)
+        if len(calls) == step:
+            raise OSError(errno.EIO, "broken")
+        rename(*args, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", fail_once)
+        with pytest.raises(errors.StorageFailure):
+            storage.exchange(p("a"), p("b"))
+
+    assert sorted(os.listdir(root)) == ["a", "b"]
+    assert (root / "a").read_bytes() == b"a"
+    assert (root / "b").read_bytes() == b"b"
+
+
+def test_a_folding_file_system_gives_one_key(make: Make, p: P) -> None:
+    storage = make()
+    storage._resolver.folding = True
+
+    keys = {storage.canonical(p(name)) for name in ("Käse/A", "KÄSE/a", "ka\u0308se/\u200da")}
+
+    assert len(keys) == 1
+    assert storage.key_name("Ä".encode()) == "ä".encode()
+    assert storage.key_name(b"\xffA") == b"\xffA"
+
+
+def test_a_folding_file_system_is_found_by_a_probe(
+    make: Make, root: Path, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = os.stat
+
+    def fold(name: object, **options: object) -> os.stat_result:
+        name = name.lower() if isinstance(name, str) else name
+        return stat(name, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            filesystem, "os", type("Folding", (), {**vars(os), "stat": staticmethod(fold)})
+        )
+        storage = make(owner="me")
+
+    assert storage.is_folding
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("errors_of_kernel", [errno.EXDEV, errno.EOPNOTSUPP, errno.EIO])
+def test_a_copy_goes_by_hand_where_the_kernel_cannot(
+    make: Make, p: P, monkeypatch: pytest.MonkeyPatch, errors_of_kernel: int
+) -> None:
+    storage = make(fallbacks=frozenset({"reflink"}))
+    data = bytes(range(256)) * 5000
+    put(storage, p("f"), data)
+    copy = os.copy_file_range
+    calls = []
+
+    def fail_later(src: int, dst: int, count: int, offset: int) -> int:
+        calls.append(offset)
+        if len(calls) > 1:
+            raise OSError(errors_of_kernel, "no")
+        return copy(src, dst, 1000, offset)
+
+    monkeypatch.setattr(os, "copy_file_range", fail_later)
+    stat = storage.copy(p("f"), p("g"))
+    reader = storage.open(p("g"))
+    actual = reader.read_at(0, len(data) + 1)
+    reader.close()
+
+    assert actual == data
+    assert stat.size == len(data)
+    assert calls == [0, 1000]
+
+
+@pytest.mark.security("F-01")
+@pytest.mark.usefixtures("no_leak")
+def test_a_copy_without_space_leaves_nothing(
+    make: Make, root: Path, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = make(fallbacks=frozenset({"reflink", "tmpfile"}))
+    put(storage, p("f"), b"data")
+
+    def fail(*args: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copying.os, "copy_file_range", fail)
+        with pytest.raises(errors.NoSpace):
+            storage.copy(p("f"), p("g"))
+    storage.close()
+
+    assert os.listdir(root) == ["f"]
+
+
+def test_a_read_that_would_block_says_so(make: Make, p: P, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = make()
+    put(storage, p("f"), b"data")
+    reader = storage.open(p("f"))
+
+    def cold(*args: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, "cold")
+
+    def partly(fd: int, buffers: list[bytearray], offset: int, flags: int) -> int:
+        return 1
+
+    def unsupported(*args: object) -> int:
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    def broken(*args: object) -> int:
+        raise OSError(errno.EIO, "broken")
+
+    answers = []
+    for preadv in (cold, partly, unsupported):
+        monkeypatch.setattr(os, "preadv", preadv)
+        answers.append(reader.try_read_at(0, 10))
+    reader.close()
+    reader = storage.open(p("f"))
+    monkeypatch.setattr(os, "preadv", broken)
+    with pytest.raises(errors.StorageFailure):
+        reader.try_read_at(0, 10)
+    reader.close()
+    with pytest.raises(errors.StorageFailure):
+        reader.read_at(0, 10)
+
+    assert answers == [None, None, b"data"]
+
+
+@on_linux
+def test_a_remote_file_system_is_not_inline(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nfs(fd: int, answer: ctypes.Array[ctypes.c_char]) -> int:
+        ctypes.c_long.from_buffer(answer).value = 0x6969
+        return 0
+
+    monkeypatch.setattr(_linux, "_libc", type("Libc", (), {"fstatfs": staticmethod(nfs)}))
+
+    assert not make().inline
+
+
+def test_special_files_are_never_opened(make: Make, root: Path, p: P) -> None:
+    storage = make()
+    os.mkfifo(root / "fifo")
+    with storage.scan(p("")) as entries:
+        seen = list(entries)
+    with storage.scan_all(p("")) as entries:
+        kinds = {entry.name: entry.stat.kind for entry in entries}
+    refused: list[Callable[[], object]] = [
+        lambda: storage.open(p("fifo")),
+        lambda: storage.create(p("fifo")),
+        lambda: storage.copy(p("fifo"), p("x")),
+        lambda: storage.set_attributes(p("fifo"), mtime_ns=0),
+    ]
+    for call in refused:
+        with pytest.raises(errors.UnsupportedKind):
+            call()
+    storage.delete(p("fifo"))
+
+    assert seen == []
+    assert kinds == {"fifo": Kind.OTHER}
+    assert list(root.iterdir()) == []
