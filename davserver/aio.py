@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import ParamSpec, TypeVar
+from typing import BinaryIO, ParamSpec, TypeVar
 
+import aiofiles.threadpool
 import anyio
 import anyio.to_thread
 
@@ -99,6 +100,13 @@ async def body_chunks(receive: Receive) -> AsyncIterator[bytes]:
             yield chunk
         if not message.get("more_body", False):
             return
+
+
+async def spooled_chunks(file: BinaryIO, size: int) -> AsyncIterator[bytes]:
+    """Yields what is left of a temporary file, `size` bytes at a time, off the event loop."""
+    reader = aiofiles.threadpool.wrap(file)
+    while chunk := await reader.read(size):
+        yield chunk
 
 
 def check_length(expected: int | None, received: int) -> None:

@@ -106,12 +106,18 @@ def apply_attributes(
     services: Services, view: GateView, path: DavPath, key: Key, values: Mapping[str, int]
 ) -> None:
     """Commits what the transaction holds together with the live `values` (`mtime_ns`,
-    `executable`), then puts those on the resource. Recovery rolls forward."""
+    `executable`), then puts those on the resource. Recovery rolls forward.
+
+    Raises StorageError with the change settled and not committed: the caller takes the rows back
+    and commits both.
+    """
     change = _change(services, Step(StepKind.APPLY, target=path, values=dict(values)), key.root)
     view.record(change)
     view.commit()
-    _apply(services.storage, path, values)
-    view.settle(change)
+    try:
+        _apply(services.storage, path, values)
+    finally:
+        view.settle(change)
     view.commit()
 
 

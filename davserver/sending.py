@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from davserver.aio import Runner
+from davserver.aio import Runner, spooled_chunks
 from davserver.asgi import Send
 from davserver.context import Body, FileBody, Header, PartsBody, Response, SpoolBody
 from davserver.storage.base import Reader
@@ -50,7 +50,7 @@ async def _send_body(send: Send, body: Body, runner: Runner) -> int:
         return await _send_parts(send, body, runner)
     if isinstance(body, SpoolBody):
         sent = 0
-        while chunk := await runner.hop(lambda: body.file.read(CHUNK)):
+        async for chunk in spooled_chunks(body.file, CHUNK):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             sent += len(chunk)
         await send({"type": "http.response.body", "body": b""})

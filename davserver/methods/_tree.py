@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from davserver.context import RequestContext, Response, SpoolBody
 from davserver.errors import (
@@ -33,7 +33,8 @@ from davserver.state.base import GateView
 from davserver.storage.base import Entry, Kind, Storage
 
 BATCH = 64
-_SPOOL = 1 << 20
+_KEPT = 1 << 18
+"""Bytes of multistatus that are kept in memory; more go to a temporary file."""
 _ATTEMPTS = 3
 
 
@@ -43,23 +44,34 @@ class Failures:
     def __init__(self, rc: RequestContext) -> None:
         self._rc = rc
         self._writer = MultiStatusWriter()
-        self._file = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115
+        self._file: BinaryIO | None = None
         self.count = 0
 
     def add(self, path: DavPath, error: DavError, *, collection: bool) -> None:
         href = self._rc.href(path, collection=collection)
         self._writer.status(href, error.status, condition=error.condition, hrefs=error.hrefs)
         self.count += 1
-        if self._writer.pending > 1 << 15:
+        if self._writer.pending > _KEPT:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever sends it closes it
             self._file.write(self._writer.take())
 
     def response(self) -> Response:
         """207 with everything that was added."""
-        self._file.write(self._writer.finish())
+        headers = ((b"content-type", b'application/xml; charset="utf-8"'),)
+        rest = self._writer.finish()
+        if self._file is None:
+            return Response(207, headers, rest)
+        self._file.write(rest)
         length = self._file.tell()
         self._file.seek(0)
-        headers = ((b"content-type", b'application/xml; charset="utf-8"'),)
-        return Response(207, headers, SpoolBody(cast(BinaryIO, self._file), length))
+        return Response(207, headers, SpoolBody(self._file, length))
+
+    def close(self) -> None:
+        """Drops what was gathered, when nobody is told."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 @dataclass(slots=True)

@@ -34,6 +34,7 @@ def handle_copy(rc: RequestContext, target: Target) -> Response:
             return failures.response()
         replaced, aside = _publish(rc, staged)
     except BaseException:
+        failures.close()
         remove_tree(storage, staged)
         raise
     if aside is not None:

@@ -44,8 +44,12 @@ def _delete_collection(rc: RequestContext) -> Response:
     with rc.hold([]) as view:
         fresh = relocate(rc, DELETE, view)
     failures = Failures(rc)
-    if TreeDelete(rc, failures).run(fresh.path, fresh.key):
-        return Response(204)
+    try:
+        if TreeDelete(rc, failures).run(fresh.path, fresh.key):
+            return Response(204)
+    except BaseException:
+        failures.close()
+        raise
     return failures.response()
 
 

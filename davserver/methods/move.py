@@ -109,6 +109,7 @@ def _move_across(rc: RequestContext, target: Target) -> Response:
                 view.copy_properties(fresh.key, storage.canonical(staged), tree=True)
             aside = _publish(rc, view, fresh, (staged, storage.stat(staged)))
     except BaseException:
+        failures.close()
         remove_tree(storage, staged)
         raise
     if aside is not None:

@@ -21,7 +21,7 @@ from davserver.protocol.multistatus import MultiStatusWriter, PropStat
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.quirks import is_windows_proppatch_exempt
 from davserver.protocol.xmlread import parse_proppatch
-from davserver.state.base import GateView, StepKind
+from davserver.state.base import GateView
 
 XML = (b"content-type", b'application/xml; charset="utf-8"')
 NO_STORE = (b"cache-control", b"no-store")
@@ -136,12 +136,7 @@ def _undo(
     before: Mapping[QName, bytes],
     view: GateView,
 ) -> None:
-    """The storage refused the live values: the rows go back, the journal forgets the change."""
-    for change in view.changes():
-        if change.owner == rc.services.state.owner and any(
-            step.kind is StepKind.APPLY and step.target == target.path for step in change.steps
-        ):
-            view.settle(change)
+    """The storage refused the live values: the rows go back."""
     names = dict.fromkeys(row.name for row in rows)
     view.patch(target.key, [PropertyChange(name, before.get(name)) for name in names])
     view.commit()
