@@ -6,9 +6,7 @@ One timer looks after every connection, instead of one timer each that every req
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
-import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
@@ -16,9 +14,6 @@ from typing import Protocol
 from davserver.accesslog import AccessLog
 from davserver.config import Settings
 from davserver.cycle import STATUS_LINES
-
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.%A-Za-z]*\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")
-_KNOWN_HOSTS = 64
 
 
 class Watched(Protocol):
@@ -33,7 +28,7 @@ class Edge:
     Args:
         settings: the limits; those on connections are divided by the number of workers.
         log: where the edge's own answers are noted; None notes none.
-        methods: the names for Allow, asked for when first needed.
+        methods: the names for Allow, asked for when needed.
     """
 
     def __init__(
@@ -44,7 +39,6 @@ class Edge:
         self._methods = methods
         self.now = 0.0
         """Monotonic seconds, as exact as the timer's interval."""
-        self.minimum = settings.min_rate
         workers = settings.workers
         self._limit = math.ceil(settings.connections / workers)
         self._limit_per_address = math.ceil(settings.connections_per_address / workers)
@@ -52,7 +46,8 @@ class Edge:
         self._open: set[Watched] = set()
         self._addresses: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
-        self._hosts: set[bytes] = set()
+        self._default_fields: list[tuple[bytes, bytes]] | None = None
+        self._default_lines = b""
         shortest = min(
             settings.head_timeout_s,
             settings.body_idle_s,
@@ -61,9 +56,8 @@ class Edge:
         )
         self._interval = min(1.0, shortest / 4)
 
-    @functools.cached_property
     def allow(self) -> bytes:
-        """The value of Allow for a method that nobody knows."""
+        """Returns the value of Allow for a method that nobody knows."""
         return ", ".join(self._methods()).encode()
 
     def enter(self, connection: Watched, address: str) -> bool:
@@ -100,15 +94,12 @@ class Edge:
         # Armed while the loop runs: it dies with it.
         self._timer = loop.call_later(self._interval, self._tick)
 
-    def is_host(self, value: bytes) -> bool:
-        """True for what may stand in Host (RFC 9110 section 7.2), empty included."""
-        if value in self._hosts:
-            return True
-        if _HOST.fullmatch(value) is None:
-            return False
-        if len(self._hosts) < _KNOWN_HOSTS:
-            self._hosts.add(value)
-        return True
+    def default_lines(self, fields: list[tuple[bytes, bytes]]) -> bytes:
+        """Returns the header lines of every answer. The server makes a new list each second."""
+        if fields is not self._default_fields:
+            self._default_fields = fields
+            self._default_lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+        return self._default_lines
 
 
 def refusal(status: int, detail: bytes, date: bytes, extra: bytes = b"") -> bytes:

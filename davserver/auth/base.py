@@ -36,6 +36,7 @@ class Authenticator(Protocol):
 
     def challenges(self, *, secure: bool) -> Sequence[bytes]:
         """Values for WWW-Authenticate; `secure` when the connection is TLS or taken as such."""
+
     def authenticate(
         self, authorization: bytes | None, *, method: str, uri: bytes, secure: bool, now: float
     ) -> Principal | None:

@@ -1,0 +1,213 @@
+"""The command line. Exit codes: 0 a normal stop, 2 cannot start (one line on stderr says why)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from davserver import __version__
+
+if TYPE_CHECKING:
+    # Imported when needed: `davserver --version` doesn't wait for them.
+    from davserver.config import Settings
+
+WRONG = 2
+"""Exit code when the server cannot start."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="davserver", message="%(prog)s %(version)s")
+def main() -> None:
+    """A WebDAV file server: a folder becomes a network drive."""
+
+
+@main.command()
+@click.argument("folder", metavar="[DIR]", required=False)
+@click.option("--host", metavar="ADDRESS", help="Address to listen on. [127.0.0.1]")
+@click.option("--port", metavar="N", help="Port to listen on; 0 takes a free one. [8080]")
+@click.option("--workers", metavar="N", help="Worker processes. [1]")
+@click.option("--state", metavar="DIR", help="Where locks and properties are kept.")
+@click.option("--prefix", metavar="/dav", help="Path that the folder appears at. [/]")
+@click.option("--read-only", is_flag=True, default=None, help="Nobody changes anything.")
+@click.option(
+    "--anonymous",
+    metavar="none|read|write",
+    help="What everybody may do. Needed for any address but this machine's.",
+)
+@click.option("--durability", metavar="none|file|full", help="What survives a power cut. [full]")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error. [info]")
+@click.option("--config", metavar="FILE", help="Settings in TOML.")
+def serve(folder: str | None, config: str | None, **flags: Any) -> None:
+    """Serve DIR.
+
+    Every setting can also stand in the file, or in the environment as DAVSERVER_<NAME>.
+    """
+    _take_identity(flags["state"])
+    settings = _load(folder, config, flags)
+    _check_exposure(settings)
+    _check_folder(settings)
+    _check_state(settings)
+    from davserver.server import CannotListen, bind, run
+
+    try:
+        sockets = bind(settings)
+    except CannotListen as error:
+        _fail(str(error))
+    if settings.symlinks == "follow":
+        click.echo("davserver: symlinks are followed, out of the folder too", err=True)
+    port = sockets[0].getsockname()[1]
+    click.echo(announcement(settings, port))
+    sys.stdout.flush()
+    sys.exit(run(settings, sockets))
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"davserver: {message}", err=True)
+    sys.exit(WRONG)
+
+
+def _take_identity(state: str | None) -> None:
+    from davserver.container import IdentityError, take_identity
+
+    folder = state or os.environ.get("DAVSERVER_STATE")
+    try:
+        take_identity(os.environ, Path(folder) if folder else None)
+    except IdentityError as error:
+        _fail(str(error))
+
+
+def _load(folder: str | None, config: str | None, flags: dict[str, Any]) -> Settings:
+    from davserver.config import SettingsError, load_settings
+
+    try:
+        return load_settings(
+            config=Path(config) if config else None,
+            environment=os.environ,
+            flags={"root": folder, **flags},
+        )
+    except SettingsError as error:
+        _fail(str(error))
+
+
+def _check_exposure(settings: Settings) -> None:
+    """Without sign-in, other machines are let in only when that is asked for."""
+    if settings.is_loopback or settings.anonymous in ("read", "write"):
+        return
+    from davserver.container import is_container
+
+    if is_container(os.environ):
+        _fail(
+            "there is no sign-in: set DAVSERVER_ANONYMOUS=read or DAVSERVER_ANONYMOUS=write"
+            " to let everybody who reaches this container do that"
+        )
+    _fail(
+        f"there is no sign-in, and {settings.host} can be reached from other machines:"
+        " add --anonymous read or --anonymous write to let everybody do that"
+    )
+
+
+def _check_folder(settings: Settings) -> None:
+    root = settings.root
+    if not root.exists():
+        _fail(f"{root} does not exist")
+    if not root.is_dir():
+        _fail(f"{root} is not a folder")
+    if not os.access(root, os.R_OK | os.X_OK):
+        _fail(f"{root} cannot be read by {_user()}")
+    writes = not settings.read_only and settings.anonymous in (None, "write")
+    if writes and not os.access(root, os.W_OK):
+        _fail(f"{root} cannot be written by {_user()} (--read-only serves it all the same)")
+
+
+def _check_state(settings: Settings) -> None:
+    state = settings.state_folder.resolve()
+    root = settings.root.resolve()
+    if state.is_relative_to(root) or root.is_relative_to(state):
+        _fail(
+            f"the state folder {state} and the served folder {root} must not lie within each other"
+        )
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        _fail(f"the state folder {state} cannot be made: {error.strerror}")
+    if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
+        _fail(f"the state folder {state} cannot be written by {_user()}")
+
+
+def _user() -> str:
+    return f"user {os.geteuid()}:{os.getegid()}"
+
+
+def announcement(settings: Settings, port: int) -> str:
+    """Returns what is told at start: where, and what to type in each client."""
+    secure = settings.tls_cert is not None
+    host = _shown_host(settings)
+    base = f"{'https' if secure else 'http'}://{host}:{port}{_quoted(settings.prefix)}/"
+    if settings.public_url:
+        base = settings.public_url[0].rstrip("/") + "/"
+    dav = f"dav{base.removeprefix('http')}"
+    writes = not settings.read_only and settings.anonymous in (None, "write")
+    rows = [
+        ("Finder", f"Go > Connect to Server:  {base}"),
+        ("Windows", f"net use Z: {base}"),
+        ("", f"Explorer, address bar:  {_unc(base)}"),
+        ("Linux", f"gio mount {dav}"),
+        ("", f"sudo mount -t davfs {base} /mnt"),
+        ("cadaver", f"cadaver {base}"),
+        ("rclone", f"rclone lsf \":webdav,vendor=other,url='{base}':\""),
+    ]
+    return "\n".join(
+        [
+            f"davserver {__version__} serves {settings.root.resolve()} at {base}",
+            f"Everybody who reaches it may {'read and write' if writes else 'read'}.",
+            "",
+            *(f"  {name:<9}{text}" for name, text in rows),
+            "",
+            "Ctrl-C stops it when running requests are done.",
+        ]
+    )
+
+
+def _quoted(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(path)
+
+
+def _unc(base: str) -> str:
+    """Returns the address as Explorer has it: host@port, DavWWWRoot for the root of the server."""
+    from urllib.parse import unquote, urlsplit
+
+    url = urlsplit(base)
+    marks = "@SSL" if url.scheme == "https" else ""
+    if url.port is not None:
+        marks += f"@{url.port}"
+    share = unquote(url.path).rstrip("/").replace("/", "\\")
+    return f"\\\\{url.hostname}{marks}\\DavWWWRoot{share}"
+
+
+def _shown_host(settings: Settings) -> str:
+    """Returns an address that can be typed: for "every address", one of this machine's."""
+    host = settings.host.strip("[]")
+    if host in ("0.0.0.0", "::"):
+        from davserver.container import is_container
+
+        host = "localhost" if is_container(os.environ) else _own_address()
+    return f"[{host}]" if ":" in host else host
+
+
+def _own_address() -> str:
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Sends nothing: it only asks which address a packet would leave from.
+            probe.connect(("192.0.2.1", 9))
+            address: str = probe.getsockname()[0]
+        except OSError:
+            return "127.0.0.1"
+    return address

@@ -1,0 +1,186 @@
+"""Several worker processes on the same sockets: starts them, replaces those that die or hang."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.reduction  # sockets can be handed to spawned processes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+from davserver.config import Settings
+from davserver.server import FORCED, STARTUP_FAILED, Worker
+
+logger = logging.getLogger(__name__)
+
+HEALTH_S = 60.0
+"""A worker whose event loop has not turned for so long hangs, and is replaced."""
+HEARTBEAT_S = 1
+TICK_S = 1.0
+PATIENCE_S = 15.0
+"""After the grace time, how long until workers that don't end are killed."""
+RESTART_AFTER_S = 1.0
+"""A worker that died is replaced no sooner than this after its start."""
+
+
+@dataclass(slots=True)
+class _Child:
+    process: BaseProcess
+    heart: Connection
+    begun: float
+    seen: float
+    is_ready: bool = False
+
+
+class Supervisor:
+    """The parent of the workers. It serves nothing itself."""
+
+    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
+        self._settings = settings
+        self._sockets = sockets
+        # A fork takes milliseconds, and this process has neither threads nor open state. Elsewhere
+        # system libraries don't survive one.
+        self._context: ForkContext | SpawnContext
+        if sys.platform == "linux":
+            self._context = multiprocessing.get_context("fork")
+        else:
+            self._context = multiprocessing.get_context("spawn")
+        self._children: list[_Child] = []
+        self._asked = 0
+        self._killing = False
+        self._exit_code = 0
+        self._stop_before = float("inf")
+
+    def run(self) -> int:
+        """Runs until a signal ends it; returns the exit code."""
+        with self._signals() as woken:
+            for _ in range(self._settings.workers):
+                self._start()
+            ticked = time.monotonic()
+            while self._children:
+                self._wait(woken)
+                now = time.monotonic()
+                if now - ticked > 5 * TICK_S:
+                    # This process stood still (suspended, stopped): so did the workers.
+                    for child in self._children:
+                        child.seen = now
+                ticked = now
+                self._look_after(now)
+        return self._exit_code
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[socket.socket]:
+        reading, writing = socket.socketpair()
+        reading.setblocking(False)
+        writing.setblocking(False)
+        ours = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.getsignal(number) for number in ours}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        try:
+            yield reading
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            reading.close()
+            writing.close()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._asked += 1
+
+    def _start(self) -> None:
+        heart, beating = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=work, args=(self._settings, list(self._sockets), beating, os.getpid())
+        )
+        process.start()
+        beating.close()
+        now = time.monotonic()
+        self._children.append(_Child(process, heart, now, now))
+
+    def _wait(self, woken: socket.socket) -> None:
+        waiting: list[object] = [woken, *(child.process.sentinel for child in self._children)]
+        waiting += [child.heart for child in self._children]
+        multiprocessing.connection.wait(waiting, timeout=TICK_S)  # type: ignore[arg-type]
+        with contextlib.suppress(BlockingIOError):
+            woken.recv(4096)
+
+    def _look_after(self, now: float) -> None:
+        for child in tuple(self._children):
+            self._listen(child, now)
+            if not child.process.is_alive():
+                self._bury(child, now)
+            elif now - child.seen > HEALTH_S:
+                logger.error("worker %s hangs, it is killed", child.process.pid)
+                child.process.kill()
+        if self._asked:
+            self._end(now)
+
+    def _listen(self, child: _Child, now: float) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while child.heart.poll():
+                child.heart.recv_bytes()
+                child.seen = now
+                child.is_ready = True
+
+    def _bury(self, child: _Child, now: float) -> None:
+        child.process.join()
+        child.heart.close()
+        self._children.remove(child)
+        if self._asked:
+            return
+        code = child.process.exitcode
+        if not child.is_ready and code == STARTUP_FAILED:
+            # It would fail again: the reason is in the log.
+            self._exit_code = STARTUP_FAILED
+            self._asked = 1
+            return
+        logger.error("worker %s died (%s), another takes its place", child.process.pid, code)
+        time.sleep(max(0.0, RESTART_AFTER_S - (now - child.begun)))
+        self._start()
+
+    def _end(self, now: float) -> None:
+        """Asks the workers to end; kills them when asked twice, or after the grace time."""
+        if self._stop_before == float("inf"):
+            self._stop_before = now + self._settings.grace_s + PATIENCE_S
+            for opened in self._sockets:
+                opened.close()
+            for child in self._children:
+                child.process.terminate()
+        elif (self._asked > 1 or now > self._stop_before) and not self._killing:
+            self._killing = True
+            self._exit_code = FORCED
+            for child in self._children:
+                child.process.kill()
+
+
+def work(settings: Settings, sockets: list[socket.socket], heart: Connection, parent: int) -> None:
+    """What a worker process does. Exits with the server's exit code."""
+    signal.set_wakeup_fd(-1)
+    # Ctrl-C in a terminal reaches every process of the group: the parent alone decides.
+    worker = Worker(settings, ended_by=(signal.SIGTERM,))
+
+    async def beat() -> None:
+        if os.getppid() != parent:
+            worker.should_exit = True
+            return
+        with contextlib.suppress(OSError):
+            heart.send_bytes(b".")
+
+    worker.config.callback_notify = beat
+    worker.config.timeout_notify = HEARTBEAT_S
+    sys.exit(worker.serve_on(sockets))
