@@ -18,7 +18,9 @@ from davserver.asgi import Receive
 from davserver.errors import BadRequest, ContentTooLarge
 
 _SLOW_S = 0.002
+_PAUSE_S = 0.05
 _REST_S = 5.0
+_STRIKES = 3
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -33,23 +35,33 @@ class Runner:
     def __init__(self, *, inline: bool) -> None:
         self._inline = inline
         self._slow_until = 0.0
+        self._strikes = 0
+        self._first_strike = 0.0
         self._short: anyio.CapacityLimiter | None = None
         self._tree: anyio.CapacityLimiter | None = None
 
     @property
     def inline(self) -> bool:
-        """True while calls are quick enough for the event loop; a mount that stalled rests."""
+        """True while calls are quick enough for the event loop."""
         return self._inline and time.monotonic() >= self._slow_until
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs here, and takes the storage off the loop for some seconds if it was slow."""
+        """Runs here, and takes the storage off the loop when it was slow."""
         begun = time.monotonic()
         try:
             return function(*args, **kwargs)
         finally:
             ended = time.monotonic()
             if ended - begun > _SLOW_S:
-                self._slow_until = ended + _REST_S
+                self._strike(ended)
+
+    def _strike(self, now: float) -> None:
+        """One slow call sends the rest of its request to a thread; three within a second are a
+        slow disk, and rest for longer. (One alone is more often the scheduler's doing.)"""
+        if now - self._first_strike > 1.0:
+            self._first_strike, self._strikes = now, 0
+        self._strikes += 1
+        self._slow_until = now + (_REST_S if self._strikes >= _STRIKES else _PAUSE_S)
 
     async def hop(self, function: Callable[[], T], *, tree: bool = False) -> T:
         """Runs in a thread; `tree` work has few threads of its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -74,20 +75,25 @@ def make_app_dav(
         overrides: further arguments of `create_app`: storage, state, authenticator, ...
         settings: keys of `Settings`.
     """
-    import time
-
     from davserver import create_app
+    from davserver.config import Settings
 
     root = folder / "root"
     root.mkdir(exist_ok=True)
     clock = Clock(time.time())
-    parts: dict[str, Any] = {"clock": clock, "access_log": False, "anonymous": "write"}
+    parts: dict[str, Any] = {"clock": clock}
     if storage == "memory":
         from davserver.state.memory import MemoryState
         from davserver.storage.memory import MemoryStorage
 
         parts |= {"storage": MemoryStorage(), "state": MemoryState()}
-    app = create_app(root=root, **(parts | {"state_dir": folder / "state"} | settings))
+    keys: dict[str, Any] = {
+        "root": root,
+        "state": folder / "state",
+        "access_log": False,
+        "anonymous": "write",
+    }
+    app = create_app(Settings(**(keys | settings)), **(parts | (overrides or {})))
     dav = AppDav(app, root_path=root_path)
     dav.root = root if storage == "filesystem" else None
     dav.clock = clock

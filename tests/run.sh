@@ -32,15 +32,15 @@ apt_install() {
     command -v apt-get >/dev/null 2>&1 || return 1
     root=$(as_root) || return 1
     echo "installing: $*"
-    for step in "update -qq" "install -qq -y --no-install-recommends $*"; do
-        # shellcheck disable=SC2086
-        $root env DEBIAN_FRONTEND=noninteractive apt-get $step </dev/null >.venv-apt.log 2>&1 || {
-            tail -n 5 .venv-apt.log >&2
-            rm -f .venv-apt.log
-            return 1
-        }
-    done
-    rm -f .venv-apt.log
+    log=$(mktemp) || return 1
+    # Stale lists may still do: what counts is whether the packages arrive.
+    $root env DEBIAN_FRONTEND=noninteractive apt-get update -qq </dev/null >"$log" 2>&1
+    $root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "$@" </dev/null >>"$log" 2>&1
+    installed=$?
+    [ "$installed" -eq 0 ] || tail -n 5 "$log" >&2
+    rm -f "$log"
+    return "$installed"
 }
 
 install_clients() {

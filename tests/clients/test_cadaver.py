@@ -126,10 +126,3 @@ def test_edit_of_a_name_with_spaces_and_umlauts_locks_and_stores(
     assert "Changes were made" in output, output
     assert output.count("succeeded.") == 4, output
     assert (server.root / name).read_text() == "first\nsecond\n"
-
-
-def test_executable_bit_is_changed(cadaver: Cadaver, server: Server) -> None:
-    (server.root / "script.sh").write_text("#!/bin/sh\n")
-    cadaver("chexec + script.sh")
-
-    assert (server.root / "script.sh").stat().st_mode & 0o100

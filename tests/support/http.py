@@ -101,7 +101,7 @@ class Connection(Dav):
             interim.append(status)
         body, framing = self._read_body(method or self._method, status, headers)
         reply = Reply(status, reason, headers, body, tuple(interim), framing)
-        if framing == "close" or headers.get("connection", "").lower() == "close":
+        if framing == "close" or "close" in headers.tokens("connection"):
             self._ended = True
         return reply
 
@@ -201,8 +201,7 @@ class Connection(Dav):
             self._ended = False
         fields = list(headers)
         names = {name.lower() for name, _ in fields}
-        chunked = not isinstance(body, bytes)
-        if chunked:
+        if not isinstance(body, bytes):
             fields.append(("Transfer-Encoding", "chunked"))
         elif (body or method in ("PUT", "POST")) and "content-length" not in names:
             fields.append(("Content-Length", str(len(body))))

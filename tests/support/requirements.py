@@ -25,11 +25,13 @@ class Report:
 
     Attributes:
         titles: every requirement, by its ID.
+        further: IDs that may be shown, and need not.
         reasons: why some need no test of ours.
         shown: ID to the places that show it, as `file:line`.
     """
 
     titles: dict[str, str]
+    further: dict[str, str]
     reasons: dict[str, str]
     shown: dict[str, list[str]]
 
@@ -39,7 +41,8 @@ class Report:
 
     @property
     def unknown(self) -> dict[str, list[str]]:
-        return {i: places for i, places in self.shown.items() if i not in self.titles}
+        known = self.titles | self.further
+        return {i: places for i, places in self.shown.items() if i not in known}
 
     @property
     def idle_reasons(self) -> list[str]:
@@ -59,7 +62,7 @@ def read_report(tests: Path = TESTS) -> Report:
     for path in sorted(tests.rglob("test_*.py")):
         for identifier, line in read_marks(path.read_text(encoding="utf-8")):
             shown.setdefault(identifier, []).append(f"{path.relative_to(tests.parent)}:{line}")
-    return Report(titles, document.get("reasons", {}), shown)
+    return Report(titles, document.get("further", {}), document.get("reasons", {}), shown)
 
 
 def read_marks(source: str) -> Iterator[tuple[str, int]]:
