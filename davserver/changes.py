@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from davserver.context import Services
 from davserver.errors import ResourceNotFound, StorageError
@@ -20,6 +20,7 @@ from davserver.storage.base import Capability, Kind, Stat, Storage
 
 logger = logging.getLogger(__name__)
 Identity = tuple[int, int, int | None]
+_KEEPS_LOCK = "keeps_lock"
 
 
 def identity(stat: Stat) -> Identity:
@@ -36,42 +37,78 @@ def publish(
     view: GateView,
     source: tuple[DavPath, Key, Stat],
     target: tuple[DavPath, Key, Stat | None],
+    *,
+    keeps_lock: bool = False,
 ) -> DavPath | None:
     """Makes what stands at `source` (a resource, or a tree staged under a hidden name) `target`.
 
-    Its dead properties go along, those of the old target go, locks at or below `source` go. The
-    old target stays until the new one stands. Returns the hidden path to which an old tree was
-    set aside, for the caller to remove after the gate, or None. Raises StorageError, with
-    everything as it was.
+    Its dead properties go along, those of the old target go, and so do the locks at or below
+    `source` and below `target`; those at the target itself stay with `keeps_lock`. The old
+    target stays until the new one stands. Returns the hidden path to which an old tree was set
+    aside, for the caller to remove after the gate, or None. Raises StorageError, with everything
+    as it was.
     """
     path, key, stat = source
     goal, goal_key, old = target
     replaces_file = old is not None and old.kind is Kind.FILE and stat.kind is Kind.FILE
     aside = None
-    if old is not None and not replaces_file:
+    if key == goal_key:
+        aside = services.storage.hidden(goal)
+    elif old is not None and not replaces_file:
         aside = _aside(services.storage, path, goal)
     change = None
     if aside is not None or view.has_rows(key) or view.has_rows(goal_key):
-        step = Step(StepKind.PUBLISH, path, goal, aside, identity(stat))
+        values = {_KEEPS_LOCK: int(keeps_lock)}
+        step = Step(StepKind.PUBLISH, path, goal, aside, identity(stat), values)
         change = _change(services, step, key.root)
         view.record(change)
         view.commit()
     try:
-        if aside is None:
-            services.storage.rename(path, goal, replace=replaces_file)
-        else:
-            _replace_tree(services.storage, path, goal, aside)
+        _put_in_place(services.storage, path, goal, aside, replaces_file=replaces_file)
     except BaseException:
         if change is not None:
-            view.settle(change)
-            view.commit()
+            _take_back(services, view, change)
         raise
-    if key != goal_key:
+    if key == goal_key:
+        aside = None
+    else:
         view.move_rows(key, goal_key)
+        view.remove_locks(goal_key, itself=not keeps_lock)
     if change is not None:
         view.settle(change)
     view.commit()
     return aside
+
+
+def _put_in_place(
+    storage: Storage, path: DavPath, goal: DavPath, aside: DavPath | None, *, replaces_file: bool
+) -> None:
+    if aside is None:
+        storage.rename(path, goal, replace=replaces_file)
+    elif storage.canonical(path) == storage.canonical(goal):
+        # Where case is folded, a rename to the other spelling finds the resource itself in its
+        # way, or does nothing. The journal knows the name between.
+        storage.rename(path, aside)
+        try:
+            storage.rename(aside, goal)
+        except BaseException:
+            storage.rename(aside, path)
+            raise
+    else:
+        _replace_tree(storage, path, goal, aside)
+
+
+def _take_back(services: Services, view: GateView, change: Change) -> None:
+    """After a step that failed. What cannot be put right now stays in the journal, for whoever
+    meets it once this worker is gone."""
+    try:
+        for step in change.steps:
+            _recover_step(services, view, step)
+    except StorageError as error:
+        logger.error("change %s stays half done: %s", change.id, error)
+        return
+    view.settle(change)
+    view.commit()
 
 
 def _aside(storage: Storage, path: DavPath, goal: DavPath) -> DavPath:
@@ -133,36 +170,43 @@ def _apply(storage: Storage, path: DavPath, values: Mapping[str, int]) -> None:
 def remove_tree(storage: Storage, path: DavPath) -> None:
     """Removes a hidden tree as far as it can, outside the gate: nobody else can name it."""
     stack = [path]
+    stuck: set[DavPath] = set()
     while stack:
         here = stack[-1]
-        try:
-            storage.delete(here)
-            stack.pop()
-            continue
-        except ResourceNotFound:
-            stack.pop()
-            continue
-        except StorageError:
-            pass
-        children: list[DavPath] = []
-        try:
-            with storage.scan_all(here) as members:
-                for entry in members:
-                    child = here.child(entry.name)
-                    if entry.stat.kind is Kind.COLLECTION:
-                        children.append(child)
-                    else:
-                        storage.delete(child)
-                    if len(children) >= 1000:
-                        break
-        except StorageError as error:
-            logger.warning("left behind %r: %s", here.name, error)
-            return
-        if not children:
-            with contextlib.suppress(StorageError):
-                storage.delete(here)
-            stack.pop()
-        stack.extend(children)
+        if not _is_removed(storage, here):
+            children = _remove_members(storage, here, stuck)
+            if children:
+                stack.extend(children)
+                continue
+            if not _is_removed(storage, here):
+                logger.warning("left behind %r", here.name)
+                stuck.add(here)
+        stack.pop()
+
+
+def _is_removed(storage: Storage, path: DavPath) -> bool:
+    try:
+        storage.delete(path)
+    except ResourceNotFound:
+        return True
+    except StorageError:
+        return False
+    return True
+
+
+def _remove_members(storage: Storage, path: DavPath, stuck: Set[DavPath]) -> list[DavPath]:
+    """Removes files; returns collections, at most so many that the list stays short."""
+    children: list[DavPath] = []
+    with contextlib.suppress(StorageError), storage.scan_all(path) as members:
+        for entry in members:
+            child = path.child(entry.name)
+            if entry.stat.kind is not Kind.COLLECTION:
+                _is_removed(storage, child)
+            elif child not in stuck:
+                children.append(child)
+                if len(children) >= 1000:
+                    break
+    return children
 
 
 def recover(services: Services, *, wait_s: float) -> None:
@@ -173,8 +217,13 @@ def recover(services: Services, *, wait_s: float) -> None:
             if change.owner == state.owner or state.is_alive(change.owner):
                 continue
             logger.warning("recovering change %s of worker %s", change.id, change.owner)
-            for step in change.steps:
-                _recover_step(services, view, step)
+            try:
+                for step in change.steps:
+                    _recover_step(services, view, step)
+            except StorageError as error:
+                # It stays in the journal; the rest of the tree is served meanwhile.
+                logger.error("change %s cannot be recovered: %s", change.id, error)
+                continue
             view.settle(change)
             view.commit()
 
@@ -182,8 +231,10 @@ def recover(services: Services, *, wait_s: float) -> None:
 def _recover_step(services: Services, view: GateView, step: Step) -> None:
     storage = services.storage
     if step.kind is StepKind.APPLY and step.target is not None:
-        with contextlib.suppress(ResourceNotFound):
+        try:
             _apply(storage, step.target, step.values)
+        except StorageError as error:
+            logger.warning("attributes of %r are lost: %s", step.target.name, error)
     elif step.kind is StepKind.REMOVE and step.source is not None:
         remove_tree(storage, step.source)
         view.clear(storage.canonical(step.source))
@@ -196,19 +247,23 @@ def _recover_publish(
 ) -> None:
     storage = services.storage
     aside = step.aside
-    here = storage.locate(target)
-    if here.stat is not None and identity(here.stat) == step.identity:
+    here, key = storage.locate(target), storage.canonical(source)
+    is_aside = aside is not None and storage.locate(aside).stat is not None
+    if here.stat is None and aside is not None and is_aside:
+        # The old target was set aside first (or the source, when only the case of its name was
+        # to change): it comes back.
+        storage.rename(aside, target)
+    elif here.stat is not None and identity(here.stat) == step.identity and here.key != key:
         # Published, but its rows did not follow any more.
-        if aside is not None and aside != source and storage.locate(source).stat is not None:
+        if aside not in (None, source) and not is_aside and storage.locate(source).stat is not None:
+            assert aside is not None
             storage.rename(source, aside)
-        view.move_rows(storage.canonical(source), here.key)
+        view.move_rows(key, here.key)
+        view.remove_locks(here.key, itself=not step.values.get(_KEEPS_LOCK))
         view.commit()
         if aside is not None:
             remove_tree(storage, aside)
         return
-    if here.stat is None and aside is not None and storage.locate(aside).stat is not None:
-        # Without an exchange the old target was set aside first: it comes back.
-        storage.rename(aside, target)
     if source.is_reserved:
         remove_tree(storage, source)
-        view.clear(storage.canonical(source))
+        view.clear(key)

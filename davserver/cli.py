@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -112,9 +113,13 @@ def _check_exposure(settings: Settings) -> None:
 
 def _check_folder(settings: Settings) -> None:
     root = settings.root
-    if not root.exists():
+    try:
+        is_folder = stat.S_ISDIR(root.stat().st_mode)
+    except FileNotFoundError:
         _fail(f"{root} does not exist")
-    if not root.is_dir():
+    except OSError as error:
+        _fail(f"{root} cannot be read by {_user()}: {error.strerror}")
+    if not is_folder:
         _fail(f"{root} is not a folder")
     if not os.access(root, os.R_OK | os.X_OK):
         _fail(f"{root} cannot be read by {_user()}")
@@ -124,8 +129,11 @@ def _check_folder(settings: Settings) -> None:
 
 
 def _check_state(settings: Settings) -> None:
-    state = settings.state_folder.resolve()
-    root = settings.root.resolve()
+    try:
+        state = settings.state_folder.resolve()
+        root = settings.root.resolve()
+    except (OSError, RuntimeError) as error:
+        _fail(f"the state folder cannot be found: {error}")
     if state.is_relative_to(root) or root.is_relative_to(state):
         _fail(
             f"the state folder {state} and the served folder {root} must not lie within each other"

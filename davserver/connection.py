@@ -135,7 +135,7 @@ class Connection(HttpToolsProtocol):
     def unread(self) -> int:
         return self._remaining if self._phase is _BODY else 0
 
-    def date_header(self) -> bytes:
+    def default_lines(self) -> bytes:
         return self._edge.default_lines(self.server_state.default_headers)
 
     def on_response_complete(self) -> None:
@@ -156,7 +156,7 @@ class Connection(HttpToolsProtocol):
 
     def _answer(self, refused: Refused, *, head: bytes = b"", note: bool = True) -> None:
         """Sends an answer of the edge's own, and ends the connection after it."""
-        answer = refusal(refused.status, refused.detail, self.date_header(), refused.extra)
+        answer = refusal(refused.status, refused.detail, self.default_lines(), refused.extra)
         if head.startswith(b"HEAD "):
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
         self.transport.write(answer)

@@ -1,4 +1,4 @@
-"""What the container image asks for by PUID, PGID and UMASK: a user of its own.
+"""What the container image needs: a user of its own by PUID, PGID and UMASK, a health check.
 
 The image starts as root only for this; root is given up before anything is opened. Started as
 another user (`--user`), it stays that user.
@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
+import sys
+import urllib.parse
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,3 +75,27 @@ def _give(state: Path, uid: int, gid: int) -> None:
             for name in [*folders, *files]:
                 os.chown(os.path.join(folder, name), uid, gid, follow_symlinks=False)
         os.chown(state, uid, gid, follow_symlinks=False)
+
+
+def check_health(environment: Mapping[str, str]) -> int:
+    """Asks the server within this container how it is; returns the exit code."""
+    from davserver.config import load_settings
+
+    settings = load_settings(environment=environment, flags={"root": "/data"})
+    scheme = "http" if settings.tls_cert is None else "https"
+    prefix = urllib.parse.quote(settings.prefix)
+    url = f"{scheme}://127.0.0.1:{settings.port}{prefix}/.davserver/health"
+    context = ssl.create_default_context()
+    # It is this very container that answers: the certificate names another host.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
+            return 0 if answer.status == 200 else 1
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(check_health(os.environ))

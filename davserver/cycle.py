@@ -11,6 +11,7 @@ import asyncio
 import http
 import logging
 import re
+from collections.abc import Iterable
 from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -44,7 +45,9 @@ class Connection(Protocol):
     def unread(self) -> int:
         """Bytes of the request body still to come, as far as it is known."""
 
-    def date_header(self) -> bytes: ...
+    def default_lines(self) -> bytes:
+        """Header lines of every answer: Date."""
+
     def on_response_complete(self) -> None: ...
     def break_off(self) -> None:
         """Ends the connection at once: the answer cannot be completed."""
@@ -176,29 +179,15 @@ class Cycle:
         else:
             raise RuntimeError(f"unexpected {kind!r}")
 
-    def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Builds the head, which leaves with the first piece of the body."""
         if self.more_body and (self.expects_100 or self._connection.unread > DRAIN_LIMIT):
             # RFC 9110 section 10.1.1 with RFC 9112 section 9.6: nobody can tell whether a client
             # that waits for 100 (Continue) still sends its body, so no further request is read.
             self.keep_alive = False
-        lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        lines.append(self._connection.date_header())
-        rest: int | None = None
-        closes = False
-        for name, value in headers:
-            lower = name.lower()
-            if lower == b"content-length":
-                rest = int(value)
-            elif lower == b"connection":
-                if b"close" in value.lower():
-                    self.keep_alive = False
-                closes = closes or b"close" in value.lower()
-            elif lower == b"transfer-encoding":
-                continue  # the framing is ours to choose
-            lines.append(b"%b: %b\r\n" % (lower, value))
+        lines, closes = self._read_fields(headers)
         self._no_body = self.scope["method"] == "HEAD" or status in (204, 304)
-        self._chunked = rest is None and not self._no_body
+        self._chunked = self._rest is None and not self._no_body
         if self._chunked and self.scope["http_version"] == "1.0":
             # RFC 9112 section 6.1: no Transfer-Encoding to HTTP/1.0; the end of the connection
             # is the end of the body.
@@ -207,14 +196,31 @@ class Cycle:
             lines.append(b"transfer-encoding: chunked\r\n")
         if not self.keep_alive and not closes:
             lines.append(b"connection: close\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        fields = b"".join(lines)
+        if fields.count(b"\n") != len(lines) or fields.count(b"\r") != len(lines):
             raise RuntimeError("a header field of the answer holds a line break")
-        if _CONTROL.search(head):
+        if _CONTROL.search(fields):
             raise RuntimeError("a header field of the answer holds a control character")
-        self._rest = rest
-        self._head = head + b"\r\n"
+        line = STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        self._head = b"%b%b%b\r\n" % (line, self._connection.default_lines(), fields)
         self.response_started = True
+
+    def _read_fields(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], bool]:
+        """Returns the header lines, and whether one of them ends the connection."""
+        lines = []
+        closes = False
+        self._rest = None
+        for name, value in headers:
+            lower = name.lower()
+            if lower == b"transfer-encoding":
+                continue  # the framing is ours to choose
+            if lower == b"content-length":
+                self._rest = int(value)
+            elif lower == b"connection" and b"close" in value.lower():
+                self.keep_alive = False
+                closes = True
+            lines.append(b"%b: %b\r\n" % (lower, value))
+        return lines, closes
 
     def _body(self, body: bytes, *, more: bool) -> None:
         if self._no_body:

@@ -228,7 +228,11 @@ class GateBusy(StateError):
 
 
 class StateFull(StateError):
-    """No room for the row: disk full, or a limit on properties or locks is reached."""
+    """No room for the row: disk full, or a limit on properties is reached."""
+
+
+class TooManyLocks(StateFull):
+    """A limit on locks is reached, of a principal or on a resource."""
 
 
 class StateFailure(StateError):
@@ -255,6 +259,8 @@ _TABLE: dict[type[StorageError | StateError], tuple[type[DavError], bytes | None
     TooManyOpenFiles: (ServiceUnavailable, None),
     StorageFailure: (InternalError, None),
     GateBusy: (ServiceUnavailable, None),
+    # No disk is full, and to wait does not help: one has to unlock something.
+    TooManyLocks: (Forbidden, None),
     StateFull: (InsufficientStorage, b"sufficient-disk-space"),
     StateFailure: (InternalError, None),
 }

@@ -20,6 +20,7 @@ from davserver.auth.base import Privilege
 from davserver.changes import recover
 from davserver.context import RequestContext, Response, Services, Target
 from davserver.errors import (
+    BadGateway,
     BadRequest,
     Forbidden,
     GateBusy,
@@ -226,6 +227,7 @@ class Pipeline:
         services = rc.services
         waits = services.storage.durable and method.privilege is Privilege.WRITE
         if services.runner.inline and not method.unbounded and not waits:
+            rc.wait_s = 0.0
             try:
                 return services.runner.call(function)
             except GateBusy:
@@ -272,7 +274,7 @@ def _destination(rc: RequestContext) -> DavPath:
     url = parse_destination(value, authorities=rc.authorities)
     path = url.below(rc.prefix)
     if path is None:
-        raise Forbidden("the destination is outside of what this server serves")
+        raise BadGateway("the destination is outside of what this server serves")
     if path.is_reserved:
         raise NotFound("the destination has a reserved name")
     return path

@@ -107,7 +107,13 @@ class Supervisor:
         process = self._context.Process(
             target=work, args=(self._settings, list(self._sockets), beating, os.getpid())
         )
-        process.start()
+        # A signal that comes before the child has handlers of its own would be taken by its copy
+        # of ours, and nobody would act on it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         beating.close()
         now = time.monotonic()
         self._children.append(_Child(process, heart, now, now))
@@ -172,6 +178,9 @@ def work(settings: Settings, sockets: list[socket.socket], heart: Connection, pa
     """What a worker process does. Exits with the server's exit code."""
     signal.set_wakeup_fd(-1)
     # Ctrl-C in a terminal reaches every process of the group: the parent alone decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
     worker = Worker(settings, ended_by=(signal.SIGTERM,))
 
     async def beat() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from davserver.auth.base import Privilege
 from davserver.context import RequestContext, Target
 from davserver.errors import (
     BadRequest,
@@ -151,6 +152,9 @@ def check_if(
         path = group.resource.below(rc.prefix)
         if path is None or path.is_reserved:
             return ResourceState(exists=False)
+        if not rc.services.authorizer.permits(rc.principal, Privilege.READ, path):
+            # Else 412 would tell the entity-tags of what the asker may not read.
+            return ResourceState(exists=False)
         try:
             found = rc.services.storage.locate(path)
         except EscapesRoot:
@@ -164,7 +168,21 @@ def check_if(
         rc.method, is_collection=target.is_collection, header=header, tokens_beneath=inner
     ):
         return
-    raise PreconditionFailed("the If header is false")
+    names_no_lock = _is_refresh(rc) and not _names_lock_here(rc, target, reader)
+    raise PreconditionFailed(
+        "the If header is false",
+        condition=b"lock-token-matches-request-uri" if names_no_lock else None,
+    )
+
+
+def _is_refresh(rc: RequestContext) -> bool:
+    return rc.method == "LOCK" and rc.document is None
+
+
+def _names_lock_here(rc: RequestContext, target: Target, reader: StateReader) -> bool:
+    if target.stat is None:
+        return False
+    return any(lock.token in rc.submitted for lock in reader.covering(target.key, now=rc.now))
 
 
 def check_locks(rc: RequestContext, method: Method, target: Target, reader: StateReader) -> None:
@@ -174,8 +192,9 @@ def check_locks(rc: RequestContext, method: Method, target: Target, reader: Stat
         return
     found: list[Lock] = []
     if target.stat is not None and rule & LockRule.TARGET:
-        beneath = reader.beneath(target.key, now=rc.now) if rule & LockRule.SUBTREE else ()
-        found += unsubmitted(rc, reader.covering(target.key, now=rc.now), beneath)
+        found += unsubmitted(rc, reader.covering(target.key, now=rc.now))
+        if rule & LockRule.SUBTREE:
+            found += _unsubmitted_beneath(rc, target.key, reader)
     creates = target.stat is None and rule & LockRule.CREATES
     if rule & LockRule.PARENT or creates:
         key = _link_key(rc, target.path) if target.is_link else target.key
@@ -200,6 +219,37 @@ def unsubmitted(
     return blocking(covering, beneath, rc.submitted, rc.principal.name)
 
 
+def _unsubmitted_beneath(rc: RequestContext, key: Key, reader: StateReader) -> list[Lock]:
+    return standing(rc, unsubmitted(rc, (), reader.beneath(key, now=rc.now)))
+
+
+def standing(rc: RequestContext, locks: Sequence[Lock]) -> list[Lock]:
+    """Returns the locks whose root is still there: one that was deleted behind this server's
+    back hinders nobody."""
+    return [
+        lock
+        for lock in locks
+        if any(_leads_to(rc, path, lock.key) for path in (_key_path(lock.key), _href_path(lock)))
+    ]
+
+
+def _key_path(key: Key) -> DavPath:
+    names = key.path.decode("utf-8", "surrogateescape").split("/")
+    return DavPath(tuple(name for name in names if name))
+
+
+def _href_path(lock: Lock) -> DavPath:
+    return DavPath.from_raw(lock.href)
+
+
+def _leads_to(rc: RequestContext, path: DavPath, key: Key) -> bool:
+    try:
+        found = rc.services.storage.locate(path)
+    except EscapesRoot:
+        return False
+    return found.stat is not None and found.key == key
+
+
 def _link_key(rc: RequestContext, path: DavPath) -> Key:
     """The key that a link would have if it were followed by nobody: it is the membership of its
     own parent that changes with it, not that of what it leads to."""
@@ -219,7 +269,8 @@ def _on_destination(rc: RequestContext, target: Target, reader: StateReader) -> 
     assert key is not None
     if stat is None:
         return _on_parent(rc, key, reader)
-    found = unsubmitted(rc, reader.covering(key, now=rc.now), reader.beneath(key, now=rc.now))
+    found = unsubmitted(rc, reader.covering(key, now=rc.now))
+    found += _unsubmitted_beneath(rc, key, reader)
     # Section 7: a lock protects the collection from a member URL that comes to identify another
     # resource. A file copied over a file only changes that file's content.
     is_update = rc.method == "COPY" and stat.kind is Kind.FILE and target.kind is Kind.FILE
@@ -261,7 +312,9 @@ def check(
 def relocate(
     rc: RequestContext, method: Method, reader: StateReader, held: Sequence[Lock] = ()
 ) -> Target:
-    """Inside the gate: looks everything up again and makes every check again."""
+    """Inside the gate: looks everything up again and makes every check again, by the time that
+    it is now: the body may have taken hours."""
+    rc.now = rc.services.clock()
     target = locate(rc)
     check_kind(rc, method, target)
     check(rc, method, target, reader, held)

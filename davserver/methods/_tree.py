@@ -16,12 +16,12 @@ from typing import BinaryIO
 from davserver.context import RequestContext, Response, SpoolBody
 from davserver.errors import (
     CollectionNotEmpty,
+    Conflict,
     DavError,
     NoSpace,
     QuotaExceeded,
     ResourceNotFound,
     ServiceUnavailable,
-    StateError,
     StorageError,
     from_storage,
 )
@@ -116,10 +116,12 @@ class TreeDelete:
         self._failures = failures
         self._storage = rc.services.storage
 
-    def run(self, path: DavPath, key: Key) -> bool:
+    def run(self, path: DavPath, key: Key, copied: DavPath | None = None) -> bool:
         """Returns True when all is gone. What failed is in the failures; an error of the
-        collection itself, when nothing in it failed, is raised (a plain status)."""
-        stack = [_Frame(path, key)]
+        collection itself, when nothing in it failed, is raised (a plain status); so is a
+        StateError: a gate that cannot be had stops the walk. With `copied`, the copy that stands
+        elsewhere already, what is not in it as it is here fails with 409."""
+        stack = [_Frame(path, key, copied)]
         try:
             stack[0].open(self._storage, everything=True, level=0)
             while stack:
@@ -138,7 +140,7 @@ class TreeDelete:
         assert frame.members is not None
         batch = [] if frame.locked else list(islice(frame.members, BATCH))
         if batch:
-            self._delete_batch(frame, batch, is_root=len(stack) == 1)
+            self._delete_batch(stack, batch)
             return
         frame.close()
         stack.pop()
@@ -151,34 +153,48 @@ class TreeDelete:
     def _descend(self, stack: list[_Frame], name: str) -> None:
         parent = stack[-1]
         path, key = parent.path.child(name), _child(self._storage, parent.key, name)
-        frame = _Frame(path, key)
+        frame = _Frame(path, key, None if parent.target is None else parent.target.child(name))
         try:
             with self._rc.hold([key], [parent.key]) as view:
-                locks = self._locks_on(view, key)
-            if locks:
-                raise locked_error(self._rc, locks)
-            frame.open(self._storage, everything=True, level=len(stack))
+                above = self._locks_on(view, parent.key)
+                locks = above or self._locks_on(view, key)
+            if not locks:
+                frame.open(self._storage, everything=True, level=len(stack))
         except ResourceNotFound:
             return
-        except (DavError, StorageError, StateError) as error:
+        except StorageError as error:
             self._fail(parent, path, error, collection=True)
             return
-        stack.append(frame)
+        if above:
+            self._refuse(stack, above)
+        elif locks:
+            self._fail(parent, path, locked_error(self._rc, locks), collection=True)
+        else:
+            stack.append(frame)
+
+    def _refuse(self, stack: Sequence[_Frame], locks: Sequence[Lock]) -> None:
+        """Somebody locked a collection while we were in it: its membership stays, and it is told
+        of once, where the lock's root is. Raises Locked when that is the Request-URI and nothing
+        was told before."""
+        covered = [any(lock.covers(frame.key) for lock in locks) for frame in stack]
+        level = covered.index(True)
+        for frame in stack[level:]:
+            frame.locked = frame.failed = True
+            frame.pending.clear()
+        error = locked_error(self._rc, locks)
+        if not level and not self._failures.count:
+            raise error
+        self._failures.add(stack[level].path, error, collection=True)
 
     def _locks_on(self, view: GateView, key: Key) -> list[Lock]:
         return unsubmitted(self._rc, view.covering(key, now=self._rc.now))
 
-    def _delete_batch(self, frame: _Frame, batch: Sequence[Entry], *, is_root: bool) -> None:
-        with self._rc.hold(
-            [_child(self._storage, frame.key, e.name) for e in batch], [frame.key]
-        ) as view:
+    def _delete_batch(self, stack: Sequence[_Frame], batch: Sequence[Entry]) -> None:
+        frame = stack[-1]
+        keys = [_child(self._storage, frame.key, entry.name) for entry in batch]
+        with self._rc.hold(keys, [frame.key]) as view:
             if locks := self._locks_on(view, frame.key):
-                # Somebody locked the collection while we were in it: its membership stays.
-                error = locked_error(self._rc, locks)
-                if is_root and not self._failures.count:
-                    raise error
-                self._fail(frame, frame.path, error, collection=True)
-                frame.locked = True
+                self._refuse(stack, locks)
                 return
             for entry in batch:
                 if entry.stat.kind is Kind.COLLECTION:
@@ -191,6 +207,8 @@ class TreeDelete:
         try:
             if locks := self._locks_on(view, key):
                 raise locked_error(self._rc, locks)
+            if frame.target is not None:
+                require_copied(self._storage, path, frame.target.child(entry.name))
             self._storage.delete(path)
         except ResourceNotFound:
             pass
@@ -201,30 +219,42 @@ class TreeDelete:
         self._rc.progress.members += 1
 
     def _delete_collection(self, stack: list[_Frame], frame: _Frame) -> None:
+        parent = frame.key.parent
         try:
-            with self._rc.hold([frame.key], [p for p in (frame.key.parent,) if p]) as view:
-                locks = self._locks_on(view, frame.key)
-                parent = frame.key.parent
-                if parent is not None:
-                    locks += self._locks_on(view, parent)
-                if locks:
-                    raise locked_error(self._rc, locks)
-                self._storage.delete(frame.path)
-                view.clear(frame.key)
+            with self._rc.hold([frame.key], [parent] if parent else []) as view:
+                above = self._locks_on(view, parent) if parent else []
+                locks = above + self._locks_on(view, frame.key)
+                if not locks:
+                    self._storage.delete(frame.path)
+                    view.clear(frame.key)
         except ResourceNotFound:
             return
         except CollectionNotEmpty as error:
             # Members came while we were in it.
             frame.attempts += 1
             if frame.attempts < _ATTEMPTS:
-                frame.open(self._storage, everything=True, level=len(stack))
-                stack.append(frame)
+                self._enter_again(stack, frame)
                 return
             self._fail_collection(stack, frame, error)
-        except (DavError, StorageError) as error:
+        except StorageError as error:
             self._fail_collection(stack, frame, error)
         else:
-            self._rc.progress.members += 1
+            if stack and above:
+                self._refuse(stack, above)
+            elif locks:
+                self._fail_collection(stack, frame, locked_error(self._rc, locks))
+            else:
+                self._rc.progress.members += 1
+
+    def _enter_again(self, stack: list[_Frame], frame: _Frame) -> None:
+        try:
+            frame.open(self._storage, everything=True, level=len(stack))
+        except ResourceNotFound:
+            return
+        except StorageError as error:
+            self._fail_collection(stack, frame, error)
+        else:
+            stack.append(frame)
 
     def _fail_collection(
         self, stack: list[_Frame], frame: _Frame, error: DavError | StorageError
@@ -234,7 +264,9 @@ class TreeDelete:
         else:
             raise error
 
-    def _fail(self, frame: _Frame, path: DavPath, error: Exception, *, collection: bool) -> None:
+    def _fail(
+        self, frame: _Frame, path: DavPath, error: DavError | StorageError, *, collection: bool
+    ) -> None:
         frame.failed = True
         self._failures.add(path, _as_dav(error), collection=collection)
 
@@ -330,6 +362,17 @@ class TreeCopy:
         stack.append(frame)
 
 
+def require_copied(storage: Storage, path: DavPath, copy: DavPath) -> None:
+    """Raises Conflict when the copy of a file is not what stands at `path` now: it was written
+    since, or came since, or was never to be read."""
+    now, then = storage.locate(path).stat, storage.locate(copy).stat
+    if now is None:
+        raise ResourceNotFound(f"{path.name!r} is gone")
+    second = 1_000_000_000
+    if then is None or (now.size, now.mtime_ns // second) != (then.size, then.mtime_ns // second):
+        raise Conflict(f"{path.name!r} was not copied as it is now")
+
+
 def _child(storage: Storage, key: Key, name: str) -> Key:
     return key.child(storage.key_name(name.encode("utf-8", "surrogateescape")))
 
@@ -341,8 +384,5 @@ def _refuse_cancelled(rc: RequestContext) -> None:
         )
 
 
-def _as_dav(error: Exception) -> DavError:
-    if isinstance(error, DavError):
-        return error
-    assert isinstance(error, StorageError | StateError)
-    return from_storage(error)
+def _as_dav(error: DavError | StorageError) -> DavError:
+    return error if isinstance(error, DavError) else from_storage(error)

@@ -14,15 +14,12 @@ from davserver.protocol.path import DavPath, Key
 from davserver.state.base import GateView
 
 
-def validate_copy(rc: RequestContext) -> None:
-    if rc.depth is Depth.ONE:
-        raise BadRequest("COPY has Depth 0 or infinity")
-
-
 def handle_copy(rc: RequestContext, target: Target) -> Response:
     """Builds the copy under a hidden name, then publishes it whole: 201, or 204 in the place of
     what was there. Members that cannot be read are a 207: to an unmapped Destination the rest is
     published; an existing one is kept as it was, all of it."""
+    if target.is_collection and rc.depth is Depth.ONE:
+        raise BadRequest("COPY of a collection has Depth 0 or infinity")
     assert target.destination is not None
     storage = rc.services.storage
     staged = storage.hidden(target.destination)
@@ -74,15 +71,11 @@ def _publish(rc: RequestContext, staged: DavPath) -> tuple[bool, DavPath | None]
         assert goal_key is not None
         _stage_rows(rc, view, target, key)
         old = target.destination_stat
-        if old is None:
-            view.clear(goal_key)
-        else:
-            # The lock on the Destination itself stays (its token was submitted); what was in
-            # the collection that it replaces is gone, and so are the locks there.
-            view.remove_locks(goal_key, itself=False)
-        aside = publish(
-            rc.services, view, (staged, key, storage.stat(staged)), (goal, goal_key, old)
-        )
+        source = staged, key, storage.stat(staged)
+        # The lock on a Destination that is mapped stays (its token was submitted); what was in
+        # the collection that is replaced is gone, and so are the locks there.
+        keeps_lock = old is not None
+        aside = publish(rc.services, view, source, (goal, goal_key, old), keeps_lock=keeps_lock)
     return old is not None, aside
 
 
@@ -96,7 +89,6 @@ def _stage_rows(rc: RequestContext, view: GateView, target: Target, key: Key) ->
 COPY = Method(
     "COPY",
     handle=handle_copy,
-    validate=validate_copy,
     locks=LockRule.DESTINATION,
     privilege=Privilege.READ,
     destination=Privilege.WRITE,

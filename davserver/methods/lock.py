@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from davserver.auth.base import Privilege
 from davserver.context import RequestContext, Response, Target
 from davserver.errors import BadRequest, Forbidden, Locked, PreconditionFailed
-from davserver.methods._checks import relocate
+from davserver.methods._checks import relocate, standing
 from davserver.methods.base import MAPPED, UNMAPPED, BodyPolicy, LockRule, Method
 from davserver.protocol.headers import Depth, parse_timeout
 from davserver.protocol.locks import Lock, conflicting
@@ -21,14 +21,13 @@ XML = (b"content-type", b'application/xml; charset="utf-8"')
 NO_STORE = (b"cache-control", b"no-store")
 
 
-def validate_lock(rc: RequestContext) -> None:
+def parse_lock(rc: RequestContext) -> LockInfo | None:
+    """None for a refresh, to which Depth does not matter (section 9.10.2)."""
+    if not rc.body:
+        return None
     if rc.depth is Depth.ONE:
         raise BadRequest("LOCK has Depth 0 or infinity")
-
-
-def parse_lock(rc: RequestContext) -> LockInfo | None:
-    """None for a refresh."""
-    return parse_lockinfo(rc.body, charset=rc.charset) if rc.body else None
+    return parse_lockinfo(rc.body, charset=rc.charset)
 
 
 def handle_lock(rc: RequestContext, target: Target) -> Response:
@@ -39,13 +38,18 @@ def handle_lock(rc: RequestContext, target: Target) -> Response:
         return _lock_unmapped(rc, target, rc.document)
     with rc.hold([target.key]) as view:
         fresh = relocate(rc, LOCK, view)
-        if fresh.stat is None:
-            raise PreconditionFailed("the resource was deleted meanwhile")
-        lock = _new_lock(rc, fresh, rc.document)
-        members = _refuse_conflict(rc, view, fresh, lock)
-        if members:
-            return _members_are_locked(rc, fresh, members)
-        view.add_lock(lock)
+        if fresh.stat is not None:
+            return _lock_mapped(rc, view, fresh, rc.document)
+    # It was deleted since it was looked up.
+    return _lock_unmapped(rc, fresh, rc.document)
+
+
+def _lock_mapped(rc: RequestContext, view: GateView, target: Target, info: LockInfo) -> Response:
+    lock = _new_lock(rc, target, info)
+    members = _refuse_conflict(rc, view, target, lock)
+    if members:
+        return _members_are_locked(rc, target, members)
+    view.add_lock(lock)
     return _granted(rc, lock, 200)
 
 
@@ -59,7 +63,8 @@ def _lock_unmapped(rc: RequestContext, target: Target, info: LockInfo) -> Respon
         with rc.hold([target.key]) as view:
             fresh = relocate(rc, LOCK, view)
             if fresh.stat is not None:
-                raise PreconditionFailed("the resource was created meanwhile")
+                # Somebody else was first.
+                return _lock_mapped(rc, view, fresh, info)
             view.clear(fresh.key)
             lock = _new_lock(rc, fresh, info)
             _refuse_conflict(rc, view, fresh, lock)
@@ -108,7 +113,7 @@ def _refuse_conflict(
     if own:
         roots = dict.fromkeys(rc.base + other.href for other in own)
         raise Locked("the resource is locked", hrefs=tuple(roots), condition=b"no-conflicting-lock")
-    return below
+    return standing(rc, below)
 
 
 def _members_are_locked(rc: RequestContext, target: Target, locks: Sequence[Lock]) -> Response:
@@ -165,7 +170,6 @@ LOCK = Method(
     "LOCK",
     handle=handle_lock,
     parse=parse_lock,
-    validate=validate_lock,
     body=BodyPolicy.XML,
     locks=LockRule.CREATES,
     privilege=Privilege.WRITE,

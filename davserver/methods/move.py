@@ -7,7 +7,7 @@ from davserver.changes import publish, remove_tree
 from davserver.context import RequestContext, Response, Target
 from davserver.errors import BadRequest, CrossDevice, Forbidden
 from davserver.methods._checks import relocate
-from davserver.methods._tree import Failures, TreeCopy, TreeDelete
+from davserver.methods._tree import Failures, TreeCopy, TreeDelete, require_copied
 from davserver.methods.base import LockRule, Method
 from davserver.protocol.headers import Depth
 from davserver.protocol.path import DavPath
@@ -59,13 +59,8 @@ def _publish(
     assert goal is not None
     assert goal_key is not None
     key = target.key if path == target.path else rc.services.storage.canonical(path)
-    if key != goal_key:
-        # Section 9.9.3: "the server MUST perform a DELETE with Depth: infinity on the
-        # destination": its locks go with it.
-        if target.destination_stat is None:
-            view.clear(goal_key)
-        else:
-            view.remove_locks(goal_key)
+    # Section 9.9.3: "the server MUST perform a DELETE with Depth: infinity on the destination":
+    # its locks go with it.
     return publish(rc.services, view, (path, key, stat), (goal, goal_key, _old(target, key)))
 
 
@@ -89,7 +84,10 @@ def _keep_modified_rising(rc: RequestContext, target: Target, stat: Stat) -> Sta
 
 
 def _move_across(rc: RequestContext, target: Target) -> Response:
-    """Copies to a hidden name beside the Destination, publishes that, then deletes the source."""
+    """Copies to a hidden name beside the Destination, publishes that, then deletes the source.
+
+    What was written to the source meanwhile stays there: 409 for a file, 207 for members.
+    """
     assert target.destination is not None
     storage = rc.services.storage
     staged = storage.hidden(target.destination)
@@ -103,29 +101,34 @@ def _move_across(rc: RequestContext, target: Target) -> Response:
         if failures.count:
             remove_tree(storage, staged)
             return failures.response()
-        with rc.hold([target.key]) as view:
-            fresh = relocate(rc, MOVE, view)
-            if view.has_rows(fresh.key):
-                view.copy_properties(fresh.key, storage.canonical(staged), tree=True)
-            aside = _publish(rc, view, fresh, (staged, storage.stat(staged)))
+        fresh, aside = _publish_copy(rc, staged)
     except BaseException:
         failures.close()
         remove_tree(storage, staged)
         raise
     if aside is not None:
         remove_tree(storage, aside)
-    _delete_source(rc, fresh, failures)
+    if fresh.is_collection:
+        TreeDelete(rc, failures).run(fresh.path, fresh.key, fresh.destination)
     _sync(rc, fresh)
     return failures.response() if failures.count else _created(rc, fresh)
 
 
-def _delete_source(rc: RequestContext, target: Target, failures: Failures) -> None:
-    if target.is_collection:
-        TreeDelete(rc, failures).run(target.path, target.key)
-        return
-    with rc.hold([target.key]) as view:
-        rc.services.storage.delete(target.path)
-        view.clear(target.key)
+def _publish_copy(rc: RequestContext, staged: DavPath) -> tuple[Target, DavPath | None]:
+    """A file's source goes in the same gate, so that it cannot be written in between."""
+    storage = rc.services.storage
+    key = storage.canonical(staged)
+    with rc.hold([key]) as view:
+        fresh = relocate(rc, MOVE, view)
+        if not fresh.is_collection:
+            require_copied(storage, fresh.path, staged)
+        if view.has_rows(fresh.key):
+            view.copy_properties(fresh.key, key, tree=True)
+        aside = _publish(rc, view, fresh, (staged, storage.stat(staged)))
+        if not fresh.is_collection:
+            storage.delete(fresh.path)
+            view.clear(fresh.key)
+    return fresh, aside
 
 
 def _sync(rc: RequestContext, target: Target) -> None:

@@ -26,6 +26,7 @@ from davserver.methods._checks import last_modified, relocate
 from davserver.methods.base import UNMAPPED, BodyPolicy, LockRule, Method
 from davserver.properties.base import CREATED, created_element
 from davserver.protocol.dates import format_http_date
+from davserver.protocol.etag import ETag
 from davserver.protocol.headers import parse_content_length
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange
@@ -98,8 +99,9 @@ class _Upload:
         self._length = length
         self._limit = limit
         self._held: Sequence[Lock] = ()
-        if rc.submitted and target.stat is not None:
-            self._held = rc.services.state.covering(target.key, now=rc.now)
+        if rc.submitted:
+            held = rc.services.state.covering(target.key, now=rc.now)
+            self._held = [lock for lock in held if lock.token in rc.submitted]
 
     async def run(self) -> Response:
         self._rc.asked_for_body = True
@@ -143,6 +145,8 @@ class _Upload:
     async def _finish(self, writer: Writer | None, data: bytes) -> Response:
         services = self._rc.services
         if writer is None and services.runner.inline and not services.storage.durable:
+            # The checks may have run in a thread, where waiting for the gate stalls nobody.
+            self._rc.wait_s = 0.0
             writer = services.runner.call(self._complete, None, data)
             try:
                 return self._publish(writer)
@@ -183,7 +187,8 @@ class _Upload:
         return _stored(rc, stat, replaced=replaced)
 
     def _commit(self, view: GateView, writer: Writer) -> tuple[Stat, bool]:
-        fresh = relocate(self._rc, PUT, view, self._held)
+        held = self._held_still()
+        fresh = relocate(self._rc, PUT, view, held)
         if fresh.stat is None:
             # A new resource inherits nothing of what stood here once.
             view.clear(fresh.key)
@@ -194,14 +199,33 @@ class _Upload:
             return writer.commit(replace=fresh.stat is not None), fresh.stat is not None
         except ResourceExists:
             # Somebody beside this server created it in between: look again.
-            fresh = relocate(self._rc, PUT, view, self._held)
+            relocate(self._rc, PUT, view)
             return writer.commit(replace=True), True
+
+    def _held_still(self) -> Sequence[Lock]:
+        """Returns the locks that the client had when its upload began, unless the resource has
+        been changed since one of them expired: what somebody else wrote meanwhile must not be
+        lost. Raises Conflict (409) when nothing but `Lock-Token` would have guarded it."""
+        rc = self._rc
+        now = rc.services.clock()
+        if all(lock.expires_at > now for lock in self._held):
+            return self._held
+        stat = rc.services.storage.locate(rc.path).stat
+        if _etag(stat) == _etag(self._target.stat):
+            return self._held
+        if rc.if_header is None:
+            raise Conflict("the lock expired during the upload, and the resource was changed")
+        return ()
 
     def _keep_creation_time(self, view: GateView, target: Target, stat: Stat) -> None:
         # The new version is a new file: without this the resource would seem created now.
         if stat.birth_ns is None or CREATED in view.properties(target.key):
             return
         view.patch(target.key, [PropertyChange(CREATED, created_element(stat.birth_ns))])
+
+
+def _etag(stat: Stat | None) -> ETag | None:
+    return None if stat is None else stat.etag
 
 
 def _stored(rc: RequestContext, stat: Stat, *, replaced: bool) -> Response:

@@ -90,7 +90,8 @@ class GateView(StateReader, Protocol):
     the gate in peace makes them durable, an exception undoes what was not committed."""
 
     def add_lock(self, lock: Lock) -> None:
-        """Raises StateFull past the limits (locks of a principal, locks on a resource)."""
+        """Raises TooManyLocks past the limits (locks of a principal, locks on a resource),
+        StateFull when there is no room."""
 
     def refresh_lock(self, token: str, *, timeout_s: int, expires_at: float) -> Lock:
         """Raises KeyError when there is no such lock."""

@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from davserver.errors import StateFull
+from davserver.errors import TooManyLocks
 from davserver.protocol.headers import Depth
 from davserver.protocol.locks import Lock
 from davserver.protocol.path import Key
@@ -153,12 +153,14 @@ class LockIndex:
         return expired
 
     def check_limits(self, lock: Lock, limits: StateLimits, now: float) -> None:
-        """Raises StateFull (507) when `lock` would be one too many."""
+        """Raises TooManyLocks (403) when `lock` would be one too many."""
         at_key = self._by_key.get(lock.key, {})
         if sum(each.expires_at > now for each in at_key.values()) >= limits.locks_per_resource:
-            raise StateFull(f"more than {limits.locks_per_resource} locks on one resource")
+            raise TooManyLocks(f"more than {limits.locks_per_resource} locks on one resource")
         if self._principals[lock.principal] >= limits.locks_per_principal:
-            raise StateFull(f"more than {limits.locks_per_principal} locks of {lock.principal!r}")
+            raise TooManyLocks(
+                f"more than {limits.locks_per_principal} locks of {lock.principal!r}"
+            )
 
     def _unlink(self, lock: Lock) -> None:
         at_key = self._by_key[lock.key]

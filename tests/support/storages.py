@@ -96,5 +96,13 @@ class HookedStorage(MemoryStorage):
         self._meet("copy", source)
         return super().copy(source, target, mtime_ns=mtime_ns)
 
+    def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
+        self._meet("rename", source)
+        super().rename(source, target, replace=replace)
+
+    def exchange(self, a: DavPath, b: DavPath) -> None:
+        self._meet("exchange", a)
+        super().exchange(a, b)
+
     def quota(self, path: DavPath) -> Quota | None:
         return None if self.available is None else Quota(self.available, 0)
