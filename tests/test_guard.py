@@ -122,7 +122,7 @@ def statuses(received: bytes) -> list[int]:
 
 
 @contextmanager
-def serving(**keys: Any) -> Iterator[Running]:
+def serving(*headers: tuple[str, str], **keys: Any) -> Iterator[Running]:
     app = Echo()
     stream = io.BytesIO()
     log = AccessLog(stream)
@@ -137,6 +137,8 @@ def serving(**keys: Any) -> Iterator[Running]:
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=not headers,
+        headers=list(headers),
         proxy_headers=False,
         timeout_graceful_shutdown=5,
     )
@@ -181,6 +183,15 @@ def test_a_plain_request_is_answered_with_date_and_length(running: Running) -> N
     assert (status, body) == (200, b"0 bytes\n")
     assert b"date" in headers
     assert b"server" not in headers
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_every_answer_has_the_headers_that_the_server_was_given(count: int) -> None:
+    fields = [(f"x-{number}", "y") for number in range(count)]
+    with serving(*fields) as running:
+        _, headers = parse_head(running.exchange(LAST).partition(b"\r\n\r\n")[0])
+
+    assert {name.encode() for name, _ in fields} <= set(headers)
 
 
 def test_the_connection_lives_for_many_requests(running: Running) -> None:

@@ -127,3 +127,38 @@ def test_of_many_exclusive_locks_at_once_one_is_granted(everyone: list[Connectio
         thread.join(30)
 
     assert sorted(statuses) == [201] + [423] * (CONNECTIONS - 1)
+
+
+@pytest.mark.rfc("HC-10", "HC-02")
+def test_counter_that_everyone_raises_by_compare_and_swap_is_exact(
+    everyone: list[Connection],
+) -> None:
+    """RFC 9110 section 13.1.1: If-Match is there "to prevent accidental overwrites"."""
+    clients, rounds = everyone[:20], 3
+    everyone[0].put("/counter", b"0")
+    barrier = threading.Barrier(len(clients))
+    tags: list[str] = []
+    unexpected: list[Reply] = []
+
+    def raise_it(connection: Connection) -> None:
+        barrier.wait(10)
+        done = 0
+        while done < rounds and not unexpected:
+            read = connection.get("/counter")
+            body = b"%d" % (int(read.body) + 1)
+            reply = connection.put("/counter", body, {"If-Match": read.headers["etag"]})
+            if reply.status == 204:
+                tags.append(reply.headers["etag"])
+                done += 1
+            elif reply.status != 412:
+                unexpected.append(reply)
+
+    threads = [threading.Thread(target=raise_it, args=(connection,)) for connection in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(40)
+
+    assert unexpected == []
+    assert everyone[0].get("/counter").body == b"%d" % (len(clients) * rounds)
+    assert len(set(tags)) == len(clients) * rounds
