@@ -8,6 +8,7 @@ look-up on it is one synchronous call.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -233,7 +234,12 @@ class Pipeline:
             except GateBusy:
                 logger.debug("the gate is held: %s goes to a thread", rc.method)
         rc.wait_s = services.settings.gate_wait_s
-        return await services.runner.hop(function, tree=method.unbounded)
+        try:
+            return await services.runner.hop(function, tree=method.unbounded)
+        except asyncio.CancelledError:
+            # The server stops and its grace time is over: the thread ends between two members.
+            rc.progress.cancelled = True
+            raise
 
 
 def _execute(rc: RequestContext, method: Method) -> Response:

@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from davserver.config import Settings
-from davserver.server import FORCED, STARTUP_FAILED, Worker
+from davserver.worker import FORCED, STARTUP_FAILED, Worker
 
 logger = logging.getLogger(__name__)
 

@@ -51,7 +51,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "pydantic": ("config",),
     "click": ("cli",),
     "starlette": ("app", "web."),
-    "uvicorn": ("server", "guard", "supervisor", "cycle", "connection"),
+    "uvicorn": ("worker", "guard", "cycle", "connection"),
     "httptools": ("guard",),
     "uvloop": ("server",),
 }
