@@ -81,6 +81,7 @@ class Connection(HttpToolsProtocol):
         self._window_bytes = 0
         self._idle_end = 0.0
         self._stalled: tuple[int, float] | None = None
+        self._half_closed = False
 
     # --- connection -----------------------------------------------------------------------------
 
@@ -115,6 +116,12 @@ class Connection(HttpToolsProtocol):
         if exc is None:
             self.transport.close()
         self.parser = None  # type: ignore[assignment]  # ends the cycle of references
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn never keeps it open
+        """A client that has sent all of its request may end its sending side: it still gets its
+        answer, and what it asked for is done. TLS knows no such half."""
+        self._half_closed = self._phase is _BUSY and self.scheme == "http"
+        return self._half_closed
 
     def shutdown(self) -> None:
         """The server stops: idle connections end now, others after their answer."""
@@ -203,6 +210,8 @@ class Connection(HttpToolsProtocol):
             data = bytes(self._buffer)
             self._buffer.clear()
             self._advance(data)
+        elif self._half_closed:
+            self._close()
 
     @abstractmethod
     def _advance(self, data: bytes) -> None:

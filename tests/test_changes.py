@@ -17,7 +17,7 @@ from davserver.state.sqlite import SqliteState
 from davserver.storage.faulty import FaultyStorage
 from tests.conftest import AppDav, make_app_dav
 from tests.support.dying import Death, DyingWorker
-from tests.support.storages import HookedStorage
+from tests.support.storages import FoldingStorage, HookedStorage
 
 TOPIC = "{http://example.org/ns}topic"
 MTIME = "{DAV:}getlastmodified"
@@ -348,3 +348,21 @@ def test_a_hidden_tree_goes_as_far_as_it_can(make_dav: MakeDav) -> None:
     with storage.scan_all(top) as entries:
         assert [entry.name for entry in entries] == ["stuck"]
     remove_tree(storage, at("/.davserver.none"))
+
+
+@pytest.mark.rfc("MV-11")
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_change_of_case_that_was_cut_off_loses_nothing(make_dav: MakeDav, is_begun: bool) -> None:
+    """Both names are one key there, so that the identity at the target tells nothing."""
+    dav = make_dav("memory", overrides={"storage": FoldingStorage()})
+    fill(dav, {"/a/": None, "/a/f": b"content"})
+    aside = at(f"/.davserver.{DEAD}.y")
+    step = Step(StepKind.PUBLISH, at("/a"), at("/A"), aside, identity(stat(dav, "/a")))
+    if is_begun:
+        dav.app.services.storage.rename(at("/a"), aside)
+    record(dav, DEAD, step)
+
+    assert dav.members("/") == ["/A/" if is_begun else "/a/"]
+    assert dav.get("/a/f").body == b"content"
+    assert topics(dav) == expected_topics({"/a/": None, "/a/f": b"content"})
+    assert journal(dav) == []

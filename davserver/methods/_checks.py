@@ -94,7 +94,7 @@ def _check_destination(rc: RequestContext, method: Method, target: Target) -> No
         raise Forbidden("the root cannot be replaced")
     if method.name == "MOVE" and target.path.is_root:
         raise Forbidden("the root cannot be moved")
-    if source == goal and not _is_case_rename(target):
+    if source == goal and not (method.name == "MOVE" and _is_case_rename(target)):
         raise Forbidden("source and destination are the same resource")
     if source != goal and source.covers(goal) and rc.depth is not Depth.ZERO:
         raise Forbidden("the destination is inside the source")
@@ -289,7 +289,8 @@ def check_conditions(
             raise PreconditionFailed("a conditional header field is false")
         if outcome is Outcome.NOT_MODIFIED:
             return outcome
-    if target.destination_stat is not None and not rc.overwrite:
+    is_taken = target.destination_stat is not None and target.destination_key != target.key
+    if is_taken and not rc.overwrite:
         raise PreconditionFailed("the destination exists and Overwrite is F")
     return Outcome.PROCEED
 

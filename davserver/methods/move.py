@@ -96,8 +96,8 @@ def _move_across(rc: RequestContext, target: Target) -> Response:
         if target.is_collection:
             TreeCopy(rc, failures, keep_times=True).run(target.path, target.key, staged)
         else:
-            assert target.stat is not None
-            storage.copy(target.path, staged, mtime_ns=target.stat.mtime_ns)
+            # The rename that was tried first may have given it a later time.
+            storage.copy(target.path, staged, mtime_ns=storage.stat(target.path).mtime_ns)
         if failures.count:
             remove_tree(storage, staged)
             return failures.response()

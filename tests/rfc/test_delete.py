@@ -23,11 +23,9 @@ def fill(dav: AppDav, *paths: str) -> None:
         assert reply.status == 201, reply
 
 
-def locked_roots(dav: AppDav) -> set[bytes]:
-    """The lock roots that the state knows, whether or not something is mapped there."""
-    state = dav.app.services.state
-    root = dav.app.services.storage.canonical(DavPath(()))
-    return {lock.key.path for lock in state.beneath(root, now=dav.clock.now)}
+def rows(dav: AppDav) -> set[bytes]:
+    """What the state knows of: paths with properties or locks, mapped or not."""
+    return {key.path for key in dav.app.services.state.keys_with_rows()}
 
 
 def names(dav: AppDav, target: str) -> list[str]:
@@ -39,12 +37,13 @@ def test_a_deleted_file_is_gone_with_its_lock_and_properties(dav: AppDav) -> Non
     fill(dav, "/a")
     dav.proppatch("/a", set={TOPIC: "old"})
     lock = dav.lock("/a")
+    assert rows(dav) == {b"a"}
 
     assert dav.delete("/a", {"If": lock.untagged}).status == 204
 
     for method in ("GET", "HEAD", "PROPFIND", "DELETE"):
         assert dav.request(method, "/a").status == 404
-    assert locked_roots(dav) == set()
+    assert rows(dav) == set()
     # A new resource at the same URL inherits nothing.
     assert dav.put("/a", b"new").status == 201
     assert dav.locks("/a") == []
@@ -69,7 +68,7 @@ def test_a_collection_goes_with_everything_below(
 
     assert (reply.status, reply.body) == (204, b"")
     assert dav.members("/") == ["/beside"]
-    assert locked_roots(dav) == set()
+    assert rows(dav) == set()
     if dav.root:
         assert os.listdir(dav.root) == ["beside"]
     fill(dav, "/c/", "/c/d/", "/c/d/e/", "/c/d/e/f")
@@ -256,7 +255,8 @@ def test_a_link_goes_and_what_it_leads_to_stays(make_dav: Callable[..., AppDav])
     dav = make_dav("filesystem")
     assert dav.root
     fill(dav, "/c/", "/c/d/", "/c/d/f", "/kept/", "/kept/f", "/file")
-    dav.proppatch("/kept/f", set={TOPIC: "kept"})
+    for path in ("/kept/f", "/c/d/f"):
+        dav.proppatch(path, set={TOPIC: "kept"})
     os.symlink("../kept", dav.root / "c/to-collection")
     os.symlink("../file", dav.root / "c/to-file")
     os.symlink("nowhere", dav.root / "c/dangling")
@@ -274,6 +274,7 @@ def test_a_link_goes_and_what_it_leads_to_stays(make_dav: Callable[..., AppDav])
     assert sorted(os.listdir(dav.root)) == ["file", "kept"]
     assert dav.get("/kept/f").body == b"/kept/f"
     assert dav.prop("/kept/f", TOPIC).text == "kept"
+    assert rows(dav) == {b"kept/f"}
     assert os.path.isdir("/etc")
 
 

@@ -16,6 +16,7 @@ import pytest
 from davserver.errors import StorageFailure
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath
+from davserver.state.memory import MemoryState
 from davserver.storage.base import Stat, Storage, Writer
 from davserver.storage.faulty import FaultyStorage
 from davserver.storage.filesystem import FilesystemStorage
@@ -204,3 +205,44 @@ def test_whatever_fails_there_is_the_old_version_or_the_new_one(
                 raise AssertionError("the faults never end")
         assert {(500, False), (201, True), (204, True)} <= outcomes, name
         assert all(not entry.startswith(".davserver") for entry in os.listdir(folder))
+
+
+TREE = ("/c/", "/c/a", "/c/d/", "/c/d/e/", "/c/d/e/f", "/c/d/g")
+
+
+@pytest.mark.rfc("DL-01", "DL-03", "DL-04", "DL-07")
+@pytest.mark.parametrize("permanent", [False, True])
+def test_whatever_fails_in_a_delete_rows_go_with_their_resources_and_only_with_them(
+    make_dav: MakeDav, permanent: bool
+) -> None:
+    outcomes = set()
+    for fail_at in range(1, 200):
+        inner, state = MemoryStorage(), MemoryState()
+        plain = make_dav("memory", overrides={"storage": inner, "state": state})
+        for path in TREE:
+            assert (plain.mkcol(path) if path[-1] == "/" else plain.put(path)).status == 201
+            assert plain.proppatch(path, set={"{urn:x}p": "v"}).status == 207
+        faulty = FaultyStorage(inner, fail_at=fail_at, error=StorageFailure, permanent=permanent)
+        dav = make_dav("memory", overrides={"storage": faulty, "state": state})
+
+        reply = dav.delete("/c/")
+
+        left = {path for path in TREE if plain.head(path).status == 200}
+        assert {key.path.decode() for key in state.keys_with_rows()} == {
+            path.strip("/") for path in left
+        }
+        assert state.has_changes() is False
+        if reply.status == 204:
+            assert left == set()
+        elif reply.status == 207:
+            assert set(reply.multistatus.statuses) <= left
+            assert set(reply.multistatus.statuses.values()) == {500}
+        else:
+            assert reply.status == 500
+        outcomes.add(reply.status)
+        if not faulty.blown:
+            break
+    else:
+        raise AssertionError("the faults never end")
+    # A storage that is broken for good cannot make even what went durable: that is said first.
+    assert outcomes == {204, 500} | (set() if permanent else {207})

@@ -284,3 +284,32 @@ def test_a_parent_moved_away_during_the_upload_is_409(
         assert dav.members("/c/") == (["/c/a"] if fits else [])
     if dav.root:
         assert set(stored(dav.root)) == ({"c/a"} if fits else {"c"} if instead == "PUT" else set())
+
+
+@pytest.mark.rfc("HF-01", "HF-02", "HF-03")
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([("Transfer-Encoding", "chunked"), ("Content-Length", "3")], 400),
+        ([("Transfer-Encoding", "gzip, chunked")], 501),
+        ([("Transfer-Encoding", "gzip"), ("Transfer-Encoding", "chunked")], 501),
+        ([("Content-Length", "3"), ("Content-Length", "4")], 400),
+        ([("Content-Length", "3, 4")], 400),
+        ([("Content-Length", "-3")], 400),
+        ([("Content-Length", "three")], 400),
+    ],
+)
+def test_inside_another_http_server_the_framing_is_checked_too(
+    dav: AppDav, headers: list[tuple[str, str]], expected: int
+) -> None:
+    """Some hand over what is coded, or has two lengths, as if it were the content."""
+    dav.put("/old", b"kept")
+
+    for target in ("/old", "/new"):
+        exchange = dav.run(drive(dav.app, dav.scope("PUT", target, headers), [b"new"]))
+        assert exchange.reply.status == expected
+        assert exchange.received == 0
+        if headers[0][0] == "Transfer-Encoding":
+            assert exchange.reply.headers["connection"] == "close"
+    assert dav.members("/") == ["/old"]
+    assert dav.get("/old").body == b"kept"

@@ -1,10 +1,11 @@
-"""A storage in memory that lets a test step in before a call: to refuse it, or to do something
-meanwhile."""
+"""Storages in memory: one that lets a test step in before a call, to refuse it or to do something
+meanwhile; one that takes names that differ in case for one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from davserver.errors import StorageError
 from davserver.protocol.path import DavPath
@@ -106,3 +107,24 @@ class HookedStorage(MemoryStorage):
 
     def quota(self, path: DavPath) -> Quota | None:
         return None if self.available is None else Quota(self.available, 0)
+
+
+class FoldingStorage(MemoryStorage):
+    """As ext4 with case folding: names are kept as they were made, and found in any case; a
+    rename to another case of the same name meets the resource itself."""
+
+    def key_name(self, name: bytes) -> bytes:
+        return name.lower()
+
+    def find(self, path: DavPath) -> Any:
+        segments: list[str] = []
+        for segment in path.segments:
+            node = super().find(DavPath(tuple(segments))).node
+            stored = (node.members or {}) if node is not None else {}
+            found = [name for name in stored if name.lower() == segment.encode().lower()]
+            segments.append(found[0].decode() if found else segment)
+        return super().find(DavPath(tuple(segments)))
+
+    def locate(self, path: DavPath) -> Any:
+        found = super().locate(path)
+        return found._replace(key=found.key._replace(path=found.key.path.lower()))
