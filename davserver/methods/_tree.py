@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO
 
+from davserver.changes import has_traces, removing
 from davserver.context import RequestContext, Response, SpoolBody
 from davserver.errors import (
     CollectionNotEmpty,
@@ -196,11 +197,20 @@ class TreeDelete:
             if locks := self._locks_on(view, frame.key):
                 self._refuse(stack, locks)
                 return
-            for entry in batch:
-                if entry.stat.kind is Kind.COLLECTION:
-                    frame.pending.append(entry.name)
-                    continue
-                self._delete_file(frame, entry, view)
+            files = [entry for entry in batch if entry.stat.kind is not Kind.COLLECTION]
+            frame.pending += [e.name for e in batch if e.stat.kind is Kind.COLLECTION]
+            with removing(self._rc.services, view, self._doomed(frame, view, files)):
+                for entry in files:
+                    self._delete_file(frame, entry, view)
+
+    def _doomed(
+        self, frame: _Frame, view: GateView, files: Sequence[Entry]
+    ) -> Iterator[tuple[DavPath, Key]]:
+        """Yields what the state may know of: in most trees nothing."""
+        if has_traces(self._rc.services, view, frame.key):
+            for entry in files:
+                name = entry.name
+                yield frame.path.child(name), _child(self._storage, frame.key, name)
 
     def _delete_file(self, frame: _Frame, entry: Entry, view: GateView) -> None:
         path, key = frame.path.child(entry.name), _child(self._storage, frame.key, entry.name)
@@ -225,8 +235,9 @@ class TreeDelete:
                 above = self._locks_on(view, parent) if parent else []
                 locks = above + self._locks_on(view, frame.key)
                 if not locks:
-                    self._storage.delete(frame.path)
-                    view.clear(frame.key)
+                    with removing(self._rc.services, view, [(frame.path, frame.key)]):
+                        self._storage.delete(frame.path)
+                        view.clear(frame.key)
         except ResourceNotFound:
             return
         except CollectionNotEmpty as error:

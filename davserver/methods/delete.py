@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from davserver.auth.base import Privilege
+from davserver.changes import removing
 from davserver.context import RequestContext, Response, Target
 from davserver.errors import BadRequest, Forbidden
 from davserver.methods._checks import relocate
@@ -33,10 +34,12 @@ def handle_delete(rc: RequestContext, target: Target) -> Response:
 def _delete_one(rc: RequestContext, target: Target) -> Response:
     with rc.hold([target.key]) as view:
         fresh = relocate(rc, DELETE, view)
-        rc.services.storage.delete(fresh.path)
-        if not fresh.is_link:
-            # What a link led to is still there, with its properties and locks.
-            view.clear(fresh.key)
+        # What a link leads to stays, with its properties and locks.
+        doomed = [] if fresh.is_link else [(fresh.path, fresh.key)]
+        with removing(rc.services, view, doomed):
+            rc.services.storage.delete(fresh.path)
+            if not fresh.is_link:
+                view.clear(fresh.key)
     return Response(204)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from davserver.auth.base import Privilege
+from davserver.changes import creating
 from davserver.context import RequestContext, Response, Target
 from davserver.errors import BadRequest, Forbidden, Locked, PreconditionFailed
 from davserver.methods._checks import relocate, standing
@@ -69,13 +70,8 @@ def _lock_unmapped(rc: RequestContext, target: Target, info: LockInfo) -> Respon
             lock = _new_lock(rc, fresh, info)
             _refuse_conflict(rc, view, fresh, lock)
             view.add_lock(lock)
-            view.commit()
-            try:
+            with creating(rc.services, view, fresh.path, fresh.key):
                 writer.commit(replace=False)
-            except BaseException:
-                view.remove_lock(lock.token)
-                view.commit()
-                raise
         writer.settle()
     finally:
         writer.discard()

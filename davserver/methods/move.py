@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from davserver.auth.base import Privilege
-from davserver.changes import publish, remove_tree
+from davserver.changes import publish, remove_tree, removing
 from davserver.context import RequestContext, Response, Target
 from davserver.errors import BadRequest, CrossDevice, Forbidden
 from davserver.methods._checks import relocate
@@ -126,8 +126,9 @@ def _publish_copy(rc: RequestContext, staged: DavPath) -> tuple[Target, DavPath 
             view.copy_properties(fresh.key, key, tree=True)
         aside = _publish(rc, view, fresh, (staged, storage.stat(staged)))
         if not fresh.is_collection:
-            storage.delete(fresh.path)
-            view.clear(fresh.key)
+            with removing(rc.services, view, [(fresh.path, fresh.key)]):
+                storage.delete(fresh.path)
+                view.clear(fresh.key)
     return fresh, aside
 
 

@@ -151,7 +151,7 @@ class _Upload:
             try:
                 return self._publish(writer)
             except GateBusy:
-                pass
+                data = b""  # it is in the writer already
         self._rc.wait_s = services.settings.gate_wait_s
         return await services.runner.hop(partial(self._complete_and_publish, writer, data))
 

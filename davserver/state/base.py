@@ -25,8 +25,11 @@ class StepKind(enum.Enum):
 
     PUBLISH = "publish"
     """What stands at `source` becomes `target` with its rows; an old target is set aside."""
+    CREATE = "create"
+    """What comes to stand at `target` has its rows and locks before it stands there."""
     REMOVE = "remove"
-    """The tree at `source` goes, with its rows."""
+    """What stands at `source` goes, with its rows: the resource of this `identity`, which stays
+    when it is still there; without one whatever tree is there."""
     APPLY = "apply"
     """The live values in `values` are put on `target`."""
 
@@ -147,6 +150,7 @@ class State(StateReader, Protocol):
         """Enters the gate. wait_s 0 never blocks. Raises GateBusy when the wait is over."""
 
     def has_changes(self) -> bool:
-        """True when any change of another owner is journalled (no query when nothing changed)."""
+        """True when a change of a dead owner is journalled, for somebody to recover (no query
+        when nothing changed)."""
 
     def close(self) -> None: ...

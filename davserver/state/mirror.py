@@ -172,8 +172,8 @@ class Mirror:
             roots = self.index.keys()
         yield from roots
 
-    def has_changes(self, owner: str) -> bool:
-        """True when a change of another owner is journalled."""
+    def owners_of_changes(self) -> set[str]:
+        """Returns who has a change journalled."""
         with self.mutex:
             self.refresh()
-            return any(other != owner for other in self.intents.values())
+            return set(self.intents.values()) if self.intents else set()

@@ -375,7 +375,9 @@ class SqliteState:
 
     def has_changes(self) -> bool:
         session = self.session()
-        return session.mirror.has_changes(session.owner.id)
+        return any(
+            not session.owner.is_alive(owner) for owner in session.mirror.owners_of_changes()
+        )
 
     def keys_with_rows(self) -> Iterator[Key]:
         """Yields the resources that have properties or are lock roots, for who looks for
