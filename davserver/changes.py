@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 from davserver.context import Services
 from davserver.errors import ResourceNotFound, StorageError
@@ -30,6 +30,61 @@ def identity(stat: Stat) -> Identity:
 
 def _change(services: Services, step: Step, root: str) -> Change:
     return Change(os.urandom(16).hex(), root, services.state.owner, (step,))
+
+
+def has_traces(services: Services, view: GateView, key: Key) -> bool:
+    """True when the state knows anything of the resource or of what is below it: a row, a lock."""
+    now = services.clock()
+    return (
+        any(lock.key == key for lock in view.covering(key, now=now))
+        or bool(view.beneath(key, now=now))
+        or view.has_rows(key)
+    )
+
+
+@contextlib.contextmanager
+def creating(services: Services, view: GateView, path: DavPath, key: Key) -> Iterator[None]:
+    """Commits what the transaction holds for a resource that the block creates. Rows and locks
+    go again when it does not come to that, were it because this worker dies."""
+    change = _change(services, Step(StepKind.CREATE, target=path), key.root)
+    view.record(change)
+    view.commit()
+    try:
+        yield
+    except BaseException:
+        view.clear(key)
+        view.settle(change)
+        view.commit()
+        raise
+    view.settle(change)
+    view.commit()
+
+
+@contextlib.contextmanager
+def removing(
+    services: Services, view: GateView, doomed: Iterable[tuple[DavPath, Key]]
+) -> Iterator[None]:
+    """For a block that removes resources and clears each: when this worker dies in between, the
+    rows and locks of those that are gone go, too. Costs nothing where there are none."""
+    steps = []
+    root = ""
+    for path, key in doomed:
+        if has_traces(services, view, key):
+            found = services.storage.locate(path)
+            if found.stat is not None and found.link_to is None:
+                steps.append(Step(StepKind.REMOVE, path, identity=identity(found.stat)))
+                root = key.root
+    if not steps:
+        yield
+        return
+    change = Change(os.urandom(16).hex(), root, services.state.owner, tuple(steps))
+    view.record(change)
+    view.commit()
+    try:
+        yield
+    finally:
+        view.settle(change)
+        view.commit()
 
 
 def publish(
@@ -57,7 +112,10 @@ def publish(
     elif old is not None and not replaces_file:
         aside = _aside(services.storage, path, goal)
     change = None
-    if aside is not None or view.has_rows(key) or view.has_rows(goal_key):
+    # Where a system cannot rename unless something is in the way, a file is linked and unlinked.
+    is_one_step = path.is_reserved or Capability.EXCHANGE in services.storage.capabilities
+    traces = (has_traces(services, view, name) for name in (key, goal_key))
+    if aside is not None or not is_one_step or any(traces):
         values = {_KEEPS_LOCK: int(keeps_lock)}
         step = Step(StepKind.PUBLISH, path, goal, aside, identity(stat), values)
         change = _change(services, step, key.root)
@@ -235,11 +293,24 @@ def _recover_step(services: Services, view: GateView, step: Step) -> None:
             _apply(storage, step.target, step.values)
         except StorageError as error:
             logger.warning("attributes of %r are lost: %s", step.target.name, error)
+    elif step.kind is StepKind.CREATE and step.target is not None:
+        there = storage.locate(step.target)
+        if there.stat is None:
+            view.clear(there.key)
     elif step.kind is StepKind.REMOVE and step.source is not None:
-        remove_tree(storage, step.source)
-        view.clear(storage.canonical(step.source))
+        _recover_removal(services, view, step, step.source)
     elif step.kind is StepKind.PUBLISH and step.source is not None and step.target is not None:
         _recover_publish(services, view, step, step.source, step.target)
+
+
+def _recover_removal(services: Services, view: GateView, step: Step, source: DavPath) -> None:
+    found = services.storage.locate(source)
+    if step.identity is None:
+        remove_tree(services.storage, source)
+    elif found.stat is not None and identity(found.stat) == step.identity:
+        return
+    if found.link_to is None:
+        view.clear(found.key)
 
 
 def _recover_publish(
@@ -255,7 +326,10 @@ def _recover_publish(
         storage.rename(aside, target)
     elif here.stat is not None and identity(here.stat) == step.identity and here.key != key:
         # Published, but its rows did not follow any more.
-        if aside not in (None, source) and not is_aside and storage.locate(source).stat is not None:
+        left = storage.locate(source).stat
+        if left is not None and identity(left) == step.identity:
+            storage.delete(source)  # linked, and not yet unlinked
+        elif aside not in (None, source) and not is_aside and left is not None:
             assert aside is not None
             storage.rename(source, aside)
         view.move_rows(key, here.key)
