@@ -6,21 +6,25 @@ A small operation on a local disk takes microseconds and runs inline; a thread h
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import BinaryIO, ParamSpec, TypeVar
 
 import aiofiles.threadpool
-import anyio
-import anyio.to_thread
 
 from davserver.asgi import Receive
-from davserver.errors import BadRequest, ContentTooLarge
+from davserver.errors import BadRequest, ContentTooLarge, ServiceUnavailable
 
 _SLOW_S = 0.002
 _PAUSE_S = 0.05
 _REST_S = 5.0
 _STRIKES = 3
+_BODIES_LIMIT = 64 << 20
+SMALL_BODY = 65_536
+"""Bytes of a body that are never refused: no honest PROPFIND or LOCK is larger."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -29,16 +33,54 @@ class ClientDisconnect(Exception):
     """The client left before its request body was complete."""
 
 
-class Runner:
-    """Decides where synchronous work runs, with a limit for each kind of thread work."""
+class BodyBudget:
+    """Bytes of request bodies that may be held in memory at once, by all requests of a worker.
 
-    def __init__(self, *, inline: bool) -> None:
+    Each request has its first SMALL_BODY bytes free: who fills the budget with large bodies that
+    never end keeps nobody from ordinary requests.
+    """
+
+    def __init__(self, limit: int = _BODIES_LIMIT) -> None:
+        self._limit = limit
+        self.left = limit
+
+    @contextmanager
+    def lease(self) -> Iterator[Callable[[int], bool]]:
+        """Yields a function that reserves bytes, False when there are not so many left; what it
+        reserved is given back at the end."""
+        taken = 0
+
+        def take(size: int) -> bool:
+            nonlocal taken
+            size = min(size, self._limit)
+            if size > self.left:
+                return False
+            self.left -= size
+            taken += size
+            return True
+
+        try:
+            yield take
+        finally:
+            self.left += taken
+
+
+class Runner:
+    """Decides where synchronous work runs, with a limit for each kind of thread work.
+
+    Attributes:
+        bodies: what request bodies may fill.
+    """
+
+    def __init__(self, *, inline: bool, bodies: BodyBudget | None = None) -> None:
+        self.bodies = bodies or BodyBudget()
         self._inline = inline
         self._slow_until = 0.0
         self._strikes = 0
         self._first_strike = 0.0
-        self._short: anyio.CapacityLimiter | None = None
-        self._tree: anyio.CapacityLimiter | None = None
+        # Threads come only when something waits for one.
+        self._short = ThreadPoolExecutor(32, thread_name_prefix="davserver")
+        self._tree = ThreadPoolExecutor(4, thread_name_prefix="davserver-tree")
 
     @property
     def inline(self) -> bool:
@@ -63,9 +105,32 @@ class Runner:
         self._strikes += 1
         self._slow_until = now + (_REST_S if self._strikes >= _STRIKES else _PAUSE_S)
 
-    async def hop(self, function: Callable[[], T], *, tree: bool = False) -> T:
-        """Runs in a thread; `tree` work has few threads of its own."""
-        return await anyio.to_thread.run_sync(function, limiter=self._limiter(tree=tree))
+    async def hop(
+        self,
+        function: Callable[[], T],
+        *,
+        tree: bool = False,
+        on_cancel: Callable[[], None] | None = None,
+    ) -> T:
+        """Runs in a thread; `tree` work has few threads of its own.
+
+        A task that is cancelled meanwhile calls `on_cancel`, and ends only after the thread did:
+        what it works with must not be closed under its hands.
+        """
+        pool = self._tree if tree else self._short
+        future = asyncio.get_running_loop().run_in_executor(pool, function)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if on_cancel is not None:
+                on_cancel()
+            await asyncio.wait([future])
+            raise
+
+    def close(self) -> None:
+        """Ends the threads, after what they are at."""
+        self._short.shutdown()
+        self._tree.shutdown()
 
     async def batch(self, function: Callable[[], T]) -> T:
         """Runs one batch of a long walk: here while the storage is quick, else in a thread."""
@@ -73,32 +138,31 @@ class Runner:
             return self.call(function)
         return await self.hop(function)
 
-    def _limiter(self, *, tree: bool) -> anyio.CapacityLimiter:
-        # Made on first use: a limiter belongs to the running event loop.
-        if self._short is None or self._tree is None:
-            self._short = anyio.CapacityLimiter(32)
-            self._tree = anyio.CapacityLimiter(4)
-        return self._tree if tree else self._short
 
+async def read_body(receive: Receive, limit: int, take: Callable[[int], bool]) -> bytes:
+    """Returns the whole request body.
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """Returns the whole request body. Raises ContentTooLarge (413) past `limit` bytes."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > limit:
-            raise ContentTooLarge(f"the body is larger than {limit} bytes")
-        return body
-    parts = [body]
-    total = len(body)
+    Args:
+        take: of a lease that lives as long as the body does.
+
+    Raises ContentTooLarge (413) past `limit` bytes, ServiceUnavailable (503) when too many large
+    bodies are here at once.
+    """
+    parts: list[bytes] = []
+    total = 0
+    is_small = True
     async for chunk in body_chunks(receive):
         total += len(chunk)
         if total > limit:
             raise ContentTooLarge(f"the body is larger than {limit} bytes")
+        if is_small and total > SMALL_BODY:
+            # For what is allowed, not for what is here: a body once begun can end.
+            is_small = False
+            if not take(limit):
+                retry = ((b"retry-after", b"5"),)
+                raise ServiceUnavailable("too many large bodies at once", headers=retry)
         parts.append(chunk)
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def body_chunks(receive: Receive) -> AsyncIterator[bytes]:

@@ -16,13 +16,14 @@ from davserver.aio import ClientDisconnect, Runner
 from davserver.asgi import Receive, Scope, Send
 from davserver.auth.anonymous import AnonymousAuthenticator, LevelAuthorizer
 from davserver.auth.base import Authenticator, Authorizer
-from davserver.config import Settings
+from davserver.config import Settings, require_apart
 from davserver.context import Header, RequestContext, Response, Services
 from davserver.errors import (
     DavError,
     InternalError,
     MethodNotAllowed,
     StateError,
+    StateFailure,
     StorageError,
     from_storage,
 )
@@ -34,7 +35,7 @@ from davserver.registry import Registry, build_registry
 from davserver.sending import send_response
 from davserver.state.base import State
 from davserver.state.limits import StateLimits
-from davserver.state.sqlite import SqliteState
+from davserver.state.sqlite import OtherFolder, Served, SqliteState
 from davserver.storage.base import Storage
 from davserver.storage.filesystem import FilesystemStorage
 
@@ -61,7 +62,8 @@ def create_app(
         clock: seconds since the epoch.
         new_token: a fresh URI for each lock (RFC 4918 section 6.5).
 
-    Nothing is opened before the first request, or the lifespan's start: after a fork.
+    Nothing is opened before the first request, or the lifespan's start: after a fork. Raises
+    SettingsError when the state folder and the served one lie within each other.
     """
     store = None
     if isinstance(state, str | os.PathLike):
@@ -69,11 +71,12 @@ def create_app(
     else:
         store = state
     chosen = Settings(**keys) if settings is None else settings
+    if store is None and storage is None:
+        require_apart(chosen)
     registry = build_registry()
 
     def open_services() -> Services:
-        opened = store or open_state(chosen)
-        disk = storage or open_storage(chosen, opened)
+        opened, disk = open_parts(chosen, store, storage)
         level = chosen.anonymous or "write"
         return Services(
             settings=chosen,
@@ -97,7 +100,44 @@ def _new_token() -> str:
     return uuid.uuid4().urn
 
 
-def open_state(settings: Settings) -> State:
+def open_parts(
+    settings: Settings, state: State | None = None, storage: Storage | None = None
+) -> tuple[State, Storage]:
+    """Opens what is not given. Raises StateError, StorageError."""
+    opened = state or open_state(settings)
+    if storage is not None:
+        return opened, storage
+    try:
+        disk = open_storage(settings, opened)
+        if isinstance(opened, SqliteState):
+            claim(settings, opened, disk)
+    except BaseException:
+        if state is None:
+            opened.close()
+        raise
+    return opened, disk
+
+
+def claim(settings: Settings, state: SqliteState, storage: Storage, *, adopt: bool = False) -> None:
+    """Makes sure that what the state holds is of the served folder. Raises StateError.
+
+    Args:
+        adopt: makes it so.
+    """
+    here = storage.stat(DavPath(()))
+    served = Served(
+        "", os.fspath(settings.root.resolve()), (here.device, here.inode, here.birth_ns)
+    )
+    try:
+        state.claim(served, adopt=adopt)
+    except OtherFolder as error:
+        raise StateFailure(
+            f"{error}, not to {served.path}: name another one with --state; if it is the same"
+            f" folder in a new place: davserver check {settings.root} --adopt"
+        ) from error
+
+
+def open_state(settings: Settings) -> SqliteState:
     """Opens the embedded state in the settings' state folder. Raises StateFailure."""
     limits = StateLimits(
         locks_per_principal=settings.locks_per_principal,
@@ -108,7 +148,7 @@ def open_state(settings: Settings) -> State:
     return SqliteState(settings.state_folder, durability=settings.durability, limits=limits)
 
 
-def open_storage(settings: Settings, state: State) -> Storage:
+def open_storage(settings: Settings, state: State) -> FilesystemStorage:
     """Opens the served folder. Raises StorageError."""
 
     def is_alive(owner: str) -> bool:
@@ -157,6 +197,7 @@ class DavApp:
         """Gives up the state and the storage; a later request opens them again."""
         services, self._services, self._pipeline = self._services, None, None
         if services is not None:
+            services.runner.close()
             services.state.close()
             services.storage.close()
         if self._log is not None:
@@ -216,6 +257,7 @@ class DavApp:
             status = response.status
             sent = await send_response(
                 send,
+                receive,
                 response,
                 extra=_closing(rc, response),
                 is_head=rc.method == "HEAD",

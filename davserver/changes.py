@@ -1,8 +1,9 @@
-"""Where storage and state meet: publishing with a journal, and recovery of what a dead worker left.
+"""Where storage and state meet: what is done to both is journalled.
 
 A change that touches disk and state is recorded before its first step and settled after its last.
-When its owner died in between, whoever meets it finishes it or undoes it: the identity of the
-resource tells which. Everything here runs inside the gate unless it says otherwise.
+When its owner died in between, or the state could not take its part any more, whoever meets it
+finishes it or undoes it (recovery.py). Everything here runs inside the gate unless it says
+otherwise.
 """
 
 from __future__ import annotations
@@ -10,22 +11,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
 
 from davserver.context import Services
-from davserver.errors import ResourceNotFound, StorageError
+from davserver.errors import NotACollection, ResourceNotFound, StateError, StorageError
 from davserver.protocol.path import DavPath, Key
+from davserver.recovery import KEEPS_LOCK, identity, put_attributes, recover_step, remove_trees
 from davserver.state.base import Change, GateView, Step, StepKind
 from davserver.storage.base import Capability, Kind, Stat, Storage
 
 logger = logging.getLogger(__name__)
-Identity = tuple[int, int, int | None]
-_KEEPS_LOCK = "keeps_lock"
-
-
-def identity(stat: Stat) -> Identity:
-    """What tells a resource from another one that comes to stand at the same path."""
-    return stat.device, stat.inode, stat.birth_ns
 
 
 def _change(services: Services, step: Step, root: str) -> Change:
@@ -52,39 +47,59 @@ def creating(services: Services, view: GateView, path: DavPath, key: Key) -> Ite
     try:
         yield
     except BaseException:
-        view.clear(key)
+        with _left_to_recovery(view, change):
+            view.clear(key)
+            view.settle(change)
+            view.commit()
+        raise
+    with _left_to_recovery(view, change):
         view.settle(change)
         view.commit()
-        raise
-    view.settle(change)
-    view.commit()
+
+
+@contextlib.contextmanager
+def _left_to_recovery(view: GateView, change: Change) -> Iterator[None]:
+    """For a block that writes down what has been done on disk: when the state cannot take it now,
+    the journal tells the next request all that it needs."""
+    try:
+        yield
+    except StateError as error:
+        logger.warning("change %s stays journalled: %s", change.id, error)
+        view.rollback()
 
 
 @contextlib.contextmanager
 def removing(
     services: Services, view: GateView, doomed: Iterable[tuple[DavPath, Key]]
-) -> Iterator[None]:
-    """For a block that removes resources and clears each: when this worker dies in between, the
-    rows and locks of those that are gone go, too. Costs nothing where there are none."""
+) -> Iterator[list[Key]]:
+    """For a block that removes resources and adds the key of each to the list: their rows and
+    locks go, too, were it because this worker dies. Costs nothing where there are none."""
+    gone: list[Key] = []
     steps = []
     root = ""
     for path, key in doomed:
         if has_traces(services, view, key):
-            found = services.storage.locate(path)
+            try:
+                found = services.storage.locate(path)
+            except StorageError:
+                continue  # it will not be removed either
             if found.stat is not None and found.link_to is None:
                 steps.append(Step(StepKind.REMOVE, path, identity=identity(found.stat)))
                 root = key.root
     if not steps:
-        yield
+        yield gone
         return
     change = Change(os.urandom(16).hex(), root, services.state.owner, tuple(steps))
     view.record(change)
     view.commit()
     try:
-        yield
+        yield gone
     finally:
-        view.settle(change)
-        view.commit()
+        with _left_to_recovery(view, change):
+            for key in gone:
+                view.clear(key)
+            view.settle(change)
+            view.commit()
 
 
 def publish(
@@ -116,7 +131,7 @@ def publish(
     is_one_step = path.is_reserved or Capability.EXCHANGE in services.storage.capabilities
     traces = (has_traces(services, view, name) for name in (key, goal_key))
     if aside is not None or not is_one_step or any(traces):
-        values = {_KEEPS_LOCK: int(keeps_lock)}
+        values = {KEEPS_LOCK: int(keeps_lock)}
         step = Step(StepKind.PUBLISH, path, goal, aside, identity(stat), values)
         change = _change(services, step, key.root)
         view.record(change)
@@ -127,15 +142,16 @@ def publish(
         if change is not None:
             _take_back(services, view, change)
         raise
-    if key == goal_key:
-        aside = None
-    else:
-        view.move_rows(key, goal_key)
-        view.remove_locks(goal_key, itself=not keeps_lock)
-    if change is not None:
+    if change is None:
+        view.commit()
+        return aside
+    with _left_to_recovery(view, change):
+        if key != goal_key:
+            view.move_rows(key, goal_key)
+            view.remove_locks(goal_key, itself=not keeps_lock)
         view.settle(change)
-    view.commit()
-    return aside
+        view.commit()
+    return None if key == goal_key else aside
 
 
 def _put_in_place(
@@ -160,13 +176,14 @@ def _take_back(services: Services, view: GateView, change: Change) -> None:
     """After a step that failed. What cannot be put right now stays in the journal, for whoever
     meets it once this worker is gone."""
     try:
-        for step in change.steps:
-            _recover_step(services, view, step)
+        left_over = [recover_step(services, view, step) for step in change.steps]
     except StorageError as error:
         logger.error("change %s stays half done: %s", change.id, error)
         return
-    view.settle(change)
-    view.commit()
+    with _left_to_recovery(view, change):
+        view.settle(change)
+        view.commit()
+    remove_trees(services.storage, left_over)
 
 
 def _aside(storage: Storage, path: DavPath, goal: DavPath) -> DavPath:
@@ -210,134 +227,19 @@ def apply_attributes(
     view.record(change)
     view.commit()
     try:
-        _apply(services.storage, path, values)
-    finally:
+        put_attributes(services.storage, path, values)
+    except BaseException:
         view.settle(change)
-    view.commit()
-
-
-def _apply(storage: Storage, path: DavPath, values: Mapping[str, int]) -> None:
-    executable = values.get("executable")
-    storage.set_attributes(
-        path,
-        mtime_ns=values.get("mtime_ns"),
-        executable=None if executable is None else bool(executable),
-    )
-
-
-def remove_tree(storage: Storage, path: DavPath) -> None:
-    """Removes a hidden tree as far as it can, outside the gate: nobody else can name it."""
-    stack = [path]
-    stuck: set[DavPath] = set()
-    while stack:
-        here = stack[-1]
-        if not _is_removed(storage, here):
-            children = _remove_members(storage, here, stuck)
-            if children:
-                stack.extend(children)
-                continue
-            if not _is_removed(storage, here):
-                logger.warning("left behind %r", here.name)
-                stuck.add(here)
-        stack.pop()
-
-
-def _is_removed(storage: Storage, path: DavPath) -> bool:
-    try:
-        storage.delete(path)
-    except ResourceNotFound:
-        return True
-    except StorageError:
-        return False
-    return True
-
-
-def _remove_members(storage: Storage, path: DavPath, stuck: Set[DavPath]) -> list[DavPath]:
-    """Removes files; returns collections, at most so many that the list stays short."""
-    children: list[DavPath] = []
-    with contextlib.suppress(StorageError), storage.scan_all(path) as members:
-        for entry in members:
-            child = path.child(entry.name)
-            if entry.stat.kind is not Kind.COLLECTION:
-                _is_removed(storage, child)
-            elif child not in stuck:
-                children.append(child)
-                if len(children) >= 1000:
-                    break
-    return children
-
-
-def recover(services: Services, *, wait_s: float) -> None:
-    """Finishes or undoes every journalled change whose owner is dead. Enters the gate itself."""
-    state = services.state
-    with state.hold([Key("", b"")], wait_s=wait_s) as view:
-        for change in view.changes():
-            if change.owner == state.owner or state.is_alive(change.owner):
-                continue
-            logger.warning("recovering change %s of worker %s", change.id, change.owner)
-            try:
-                for step in change.steps:
-                    _recover_step(services, view, step)
-            except StorageError as error:
-                # It stays in the journal; the rest of the tree is served meanwhile.
-                logger.error("change %s cannot be recovered: %s", change.id, error)
-                continue
-            view.settle(change)
-            view.commit()
-
-
-def _recover_step(services: Services, view: GateView, step: Step) -> None:
-    storage = services.storage
-    if step.kind is StepKind.APPLY and step.target is not None:
-        try:
-            _apply(storage, step.target, step.values)
-        except StorageError as error:
-            logger.warning("attributes of %r are lost: %s", step.target.name, error)
-    elif step.kind is StepKind.CREATE and step.target is not None:
-        there = storage.locate(step.target)
-        if there.stat is None:
-            view.clear(there.key)
-    elif step.kind is StepKind.REMOVE and step.source is not None:
-        _recover_removal(services, view, step, step.source)
-    elif step.kind is StepKind.PUBLISH and step.source is not None and step.target is not None:
-        _recover_publish(services, view, step, step.source, step.target)
-
-
-def _recover_removal(services: Services, view: GateView, step: Step, source: DavPath) -> None:
-    found = services.storage.locate(source)
-    if step.identity is None:
-        remove_tree(services.storage, source)
-    elif found.stat is not None and identity(found.stat) == step.identity:
-        return
-    if found.link_to is None:
-        view.clear(found.key)
-
-
-def _recover_publish(
-    services: Services, view: GateView, step: Step, source: DavPath, target: DavPath
-) -> None:
-    storage = services.storage
-    aside = step.aside
-    here, key = storage.locate(target), storage.canonical(source)
-    is_aside = aside is not None and storage.locate(aside).stat is not None
-    if here.stat is None and aside is not None and is_aside:
-        # The old target was set aside first (or the source, when only the case of its name was
-        # to change): it comes back.
-        storage.rename(aside, target)
-    elif here.stat is not None and identity(here.stat) == step.identity and here.key != key:
-        # Published, but its rows did not follow any more.
-        left = storage.locate(source).stat
-        if left is not None and identity(left) == step.identity:
-            storage.delete(source)  # linked, and not yet unlinked
-        elif aside not in (None, source) and not is_aside and left is not None:
-            assert aside is not None
-            storage.rename(source, aside)
-        view.move_rows(key, here.key)
-        view.remove_locks(here.key, itself=not step.values.get(_KEEPS_LOCK))
+        raise
+    with _left_to_recovery(view, change):
+        view.settle(change)
         view.commit()
-        if aside is not None:
-            remove_tree(storage, aside)
-        return
-    if source.is_reserved:
-        remove_tree(storage, source)
-        view.clear(key)
+
+
+def make_durable(storage: Storage, *collections: DavPath | None) -> None:
+    """Waits for the disk after the gate. A collection that somebody has moved or deleted since is
+    passed over: what was done there is done."""
+    for path in dict.fromkeys(collections):
+        if path is not None:
+            with contextlib.suppress(ResourceNotFound, NotACollection):
+                storage.sync(path)

@@ -1,4 +1,6 @@
-"""The command line. Exit codes: 0 a normal stop, 2 cannot start (one line on stderr says why)."""
+"""The command line. Exit codes: 0 a normal stop, 2 cannot start (one line on stderr says why);
+`check` ends with 1 when something is wrong and stays so.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 WRONG = 2
 """Exit code when the server cannot start."""
+FOUND = 1
+"""Exit code of `check` when something is wrong and stays so."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,6 +68,42 @@ def serve(folder: str | None, config: str | None, **flags: Any) -> None:
     click.echo(announcement(settings, port))
     sys.stdout.flush()
     sys.exit(run(settings, sockets))
+
+
+@main.command()
+@click.argument("folder", metavar="[DIR]", required=False)
+@click.option("--state", metavar="DIR", help="Where locks and properties are kept.")
+@click.option("--config", metavar="FILE", help="Settings in TOML.")
+@click.option("--repair", is_flag=True, help="Put right what is wrong.")
+@click.option("--adopt", is_flag=True, help="The state is of DIR now, wherever that was before.")
+def check(
+    folder: str | None, state: str | None, config: str | None, repair: bool, adopt: bool
+) -> None:
+    """Look for what crashes and changes behind the server have left of DIR.
+
+    A server may be running. Exit code: 0 nothing is wrong (any more), 1 something is, 2 it
+    cannot be told.
+    """
+    _take_identity(state)
+    settings = _load(folder, config, {"state": state})
+    _check_folder(settings)
+    from davserver.check import check as look
+    from davserver.errors import StateError, StorageError
+
+    if not settings.state_folder.is_dir():
+        _fail(f"there is no state in {settings.state_folder}: name its folder with --state")
+    found = repaired = 0
+    try:
+        for finding in look(settings, repair=repair, adopt=adopt):
+            found += 1
+            repaired += finding.is_repaired
+            click.echo(finding.text + (": repaired" if finding.is_repaired else ""))
+    except FileNotFoundError:
+        _fail(f"there is no state in {settings.state_folder}: name its folder with --state")
+    except (StateError, StorageError) as error:
+        _fail(str(error))
+    click.echo(f"{found} found, {repaired} repaired" if found else "nothing is wrong")
+    sys.exit(FOUND if found > repaired else 0)
 
 
 def _fail(message: str) -> NoReturn:
@@ -129,21 +169,29 @@ def _check_folder(settings: Settings) -> None:
 
 
 def _check_state(settings: Settings) -> None:
+    from davserver.config import SettingsError, require_apart
+
     try:
-        state = settings.state_folder.resolve()
-        root = settings.root.resolve()
-    except (OSError, RuntimeError) as error:
-        _fail(f"the state folder cannot be found: {error}")
-    if state.is_relative_to(root) or root.is_relative_to(state):
-        _fail(
-            f"the state folder {state} and the served folder {root} must not lie within each other"
-        )
+        require_apart(settings)
+    except SettingsError as error:
+        _fail(str(error))
+    state = settings.state_folder.resolve()
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         _fail(f"the state folder {state} cannot be made: {error.strerror}")
     if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
         _fail(f"the state folder {state} cannot be written by {_user()}")
+    from davserver.app import open_parts
+    from davserver.errors import StateError, StorageError
+
+    try:
+        opened, storage = open_parts(settings)
+    except (StateError, StorageError) as error:
+        _fail(str(error))
+    # Nothing crosses a fork: the workers open their own.
+    storage.close()
+    opened.close()
 
 
 def _user() -> str:

@@ -148,6 +148,18 @@ def default_state(root: Path) -> Path:
     return folder / "davserver" / name
 
 
+def require_apart(settings: Settings) -> None:
+    """Raises SettingsError when the state would be served, or the served folder is in it."""
+    try:
+        state, root = settings.state_folder.resolve(), settings.root.resolve()
+    except (OSError, RuntimeError) as error:
+        raise SettingsError(f"the state folder cannot be found: {error}") from error
+    if state.is_relative_to(root) or root.is_relative_to(state):
+        raise SettingsError(
+            f"the state folder {state} and the served folder {root} must not lie within each other"
+        )
+
+
 def section_of(name: str) -> str | None:
     """Returns the TOML table that holds a key, None for the top level."""
     extra = Settings.model_fields[name].json_schema_extra

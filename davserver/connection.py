@@ -46,7 +46,8 @@ class Phase(enum.IntEnum):
 
 
 _IDLE, _HEAD, _BODY, _BUSY, _LINGER, _CLOSED = Phase
-_BODY_PHASES = frozenset({_BODY, _BUSY})
+_WRITING_PHASES = frozenset({_BODY, _BUSY, _CLOSED})
+"""Where an answer may be under way; a closed connection still owes its client what is unsent."""
 
 
 class Connection(HttpToolsProtocol):
@@ -233,7 +234,7 @@ class Connection(HttpToolsProtocol):
                 self.break_off()
             elif phase is _IDLE:
                 self._close()
-        if phase in _BODY_PHASES:
+        if phase in _WRITING_PHASES:
             self._watch_writing(now)
 
     def _watch_body(self, now: float) -> None:

@@ -175,7 +175,12 @@ class Cycle:
                 raise RuntimeError(f"expected http.response.start, got {kind!r}")
             self._start(message["status"], message.get("headers", ()))
         elif not self.response_complete and kind == "http.response.body":
-            self._body(message.get("body", b""), more=message.get("more_body", False))
+            more = message.get("more_body", False)
+            self._body(message.get("body", b""), more=more)
+            if more and self._connection.flow.write_paused:
+                # The next piece is not even fetched while this one waits: a stalled reader holds
+                # one piece in memory, not two.
+                await self._connection.flow.drain()
         else:
             raise RuntimeError(f"unexpected {kind!r}")
 

@@ -184,7 +184,7 @@ class EscapesRoot(StorageError):
 
 
 class UnsupportedKind(StorageError):
-    """A FIFO, socket or device: shown nowhere, never opened."""
+    """A FIFO, socket or device: shown in listings, never opened."""
 
 
 class InvalidName(StorageError):

@@ -8,17 +8,15 @@ look-up on it is one synchronous call.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from davserver.aio import read_body
+from davserver.aio import SMALL_BODY, read_body
 from davserver.asgi import Scope
 from davserver.auth.base import Privilege
-from davserver.changes import recover
 from davserver.context import RequestContext, Response, Services, Target
 from davserver.errors import (
     BadGateway,
@@ -27,6 +25,7 @@ from davserver.errors import (
     GateBusy,
     NotFound,
     NotImplementedMethod,
+    StateError,
     Unauthorized,
     UnsupportedMediaType,
 )
@@ -45,6 +44,7 @@ from davserver.protocol.ifheader import parse_if
 from davserver.protocol.path import DavPath
 from davserver.protocol.preconditions import HttpConditions, Outcome
 from davserver.protocol.quirks import refresh_token_without_list, submitted_by_lock_token_header
+from davserver.recovery import recover
 from davserver.registry import Registry
 from davserver.web.service import service
 from davserver.web.synthetic import ancestor
@@ -93,9 +93,16 @@ class Pipeline:
         self._read_headers(rc, method)
         self._authorize(rc, method)
         if rc.services.state.has_changes():
-            wait_s = rc.services.settings.gate_wait_s
-            await rc.services.runner.hop(partial(recover, rc.services, wait_s=wait_s))
+            await self._recover(rc.services)
         return _with_location(rc, await self._dispatch(rc, method))
+
+    async def _recover(self, services: Services) -> None:
+        wait_s = services.settings.gate_wait_s
+        try:
+            await services.runner.hop(partial(recover, services, wait_s=wait_s))
+        except StateError as error:
+            # Who only reads is served all the same; a change tries again inside the gate.
+            logger.warning("nothing can be recovered now: %s", error)
 
     def _resolve_path(self, rc: RequestContext) -> Awaitable[Response] | None:
         """Sets path and prefix. Returns the answer to a URL that is no resource of ours."""
@@ -126,7 +133,9 @@ class Pipeline:
         body = b""
         if has_body(rc):
             rc.asked_for_body = True
-            body = await read_body(rc.receive, self._services.settings.xml_body_limit)
+            limit = self._services.settings.xml_body_limit
+            with self._services.runner.bodies.lease() as take:
+                body = await read_body(rc.receive, limit, take)
         return await ancestor(rc, path, body)
 
     async def _authenticate(self, rc: RequestContext) -> None:
@@ -201,9 +210,11 @@ class Pipeline:
     async def _dispatch(self, rc: RequestContext, method: Method) -> Response:
         if method.body is not BodyPolicy.STREAM and has_body(rc):
             await self._run(rc, method, lambda: check_kind(rc, method, locate(rc)))
-            await self._read_xml(rc, method)
-        if method.parse is not None:
-            rc.document = method.parse(rc)
+            with rc.services.runner.bodies.lease() as take:
+                await self._read_xml(rc, method, take)
+                await _parse(rc, method)
+        else:
+            await _parse(rc, method)
         if method.stream is None:
             return await self._run(rc, method, lambda: _execute(rc, method))
         found = await self._run(rc, method, lambda: _prepare(rc, method))
@@ -211,7 +222,9 @@ class Pipeline:
             return found
         return await method.stream(rc, found)
 
-    async def _read_xml(self, rc: RequestContext, method: Method) -> None:
+    async def _read_xml(
+        self, rc: RequestContext, method: Method, take: Callable[[int], bool]
+    ) -> None:
         if method.body is BodyPolicy.NONE:
             # RFC 4918 section 8.4: a body that the method does not define is refused, lest it
             # be taken for something that was done.
@@ -219,9 +232,16 @@ class Pipeline:
         kind = (rc.headers.get(b"content-type") or b"").partition(b";")[0].strip().lower()
         if kind and kind not in _XML_TYPES and not kind.endswith(b"+xml"):
             raise UnsupportedMediaType(f"the body must be XML, not {kind!r}")
+        coding = rc.headers.joined(b"content-encoding")
+        if coding is not None and coding.lower() not in (b"", b"identity"):
+            # Nothing is inflated: what is small on the wire could be huge here.
+            raise UnsupportedMediaType(
+                f"content coding {coding!r} is not understood",
+                headers=((b"accept-encoding", b"identity"),),
+            )
         limit = rc.services.settings.xml_body_limit
         rc.asked_for_body = True
-        rc.body = await read_body(rc.receive, limit)
+        rc.body = await read_body(rc.receive, limit, take)
 
     async def _run(self, rc: RequestContext, method: Method, function: Callable[[], T]) -> T:
         """Runs inline what is bounded; else, or when the gate is held, in one hop."""
@@ -234,12 +254,21 @@ class Pipeline:
             except GateBusy:
                 logger.debug("the gate is held: %s goes to a thread", rc.method)
         rc.wait_s = services.settings.gate_wait_s
-        try:
-            return await services.runner.hop(function, tree=method.unbounded)
-        except asyncio.CancelledError:
+
+        def stop() -> None:
             # The server stops and its grace time is over: the thread ends between two members.
             rc.progress.cancelled = True
-            raise
+
+        return await services.runner.hop(function, tree=method.unbounded, on_cancel=stop)
+
+
+async def _parse(rc: RequestContext, method: Method) -> None:
+    """Reads the document; a large one in a thread, lest others wait for it."""
+    if method.parse is None:
+        return
+    parse = partial(method.parse, rc)
+    is_small = len(rc.body) <= SMALL_BODY
+    rc.document = parse() if is_small else await rc.services.runner.hop(parse)
 
 
 def _execute(rc: RequestContext, method: Method) -> Response:

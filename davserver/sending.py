@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
-from davserver.aio import Runner, spooled_chunks
-from davserver.asgi import Send
+from davserver.aio import ClientDisconnect, Runner, spooled_chunks
+from davserver.asgi import Message, Receive, Send
 from davserver.context import Body, FileBody, Header, PartsBody, Response, SpoolBody
 from davserver.storage.base import Reader
 
@@ -13,10 +14,54 @@ CHUNK = 1 << 18
 """Bytes of a file per message: 256 KiB come out of the page cache in 4 to 7 µs."""
 
 
+class _Recipient:
+    """A client that a long body is sent to, as long as it is there.
+
+    Servers drop what is sent to a client that has left, most without a word: only `receive` tells
+    (ASGI, `http.disconnect`), so it is awaited meanwhile.
+    """
+
+    def __init__(self, send: Send, receive: Receive) -> None:
+        self.sent = 0
+        self._send = send
+        self._watch = asyncio.ensure_future(_departure(receive))
+
+    async def send(self, message: Message) -> None:
+        """Raises ClientDisconnect when there is more to send and nobody to take it."""
+        try:
+            await self._send(message)
+        except OSError as exc:
+            raise ClientDisconnect from exc
+        self.sent += len(message["body"])
+        # A send that never waits would keep the loop from noticing that the client left.
+        await asyncio.sleep(0)
+        if self._watch.done() and message.get("more_body"):
+            raise ClientDisconnect
+
+    def close(self) -> None:
+        self._watch.cancel()
+
+
+async def _departure(receive: Receive) -> None:
+    pause_s = 0.0
+    while (await receive())["type"] != "http.disconnect":
+        # The end of the request body comes once; a server that always has something to say must
+        # not spin us.
+        await asyncio.sleep(pause_s)
+        pause_s = 0.05
+
+
 async def send_response(
-    send: Send, response: Response, *, extra: tuple[Header, ...], is_head: bool, runner: Runner
+    send: Send,
+    receive: Receive,
+    response: Response,
+    *,
+    extra: tuple[Header, ...],
+    is_head: bool,
+    runner: Runner,
 ) -> int:
-    """Sends a response; returns the bytes of body sent. Closes files in any case."""
+    """Sends a response; returns the bytes of body sent. Closes files in any case, and stops
+    reading them when the client leaves."""
     body = response.body
     headers = [*response.headers, *extra]
     try:
@@ -27,9 +72,20 @@ async def send_response(
         if is_head or response.status in (204, 304):
             await send({"type": "http.response.body", "body": b""})
             return 0
-        return await _send_body(send, body, runner)
+        if isinstance(body, bytes) or (length is not None and length <= CHUNK):
+            return await _send_body(send, body, runner)
+        return await _send_long(_Recipient(send, receive), body, runner)
     finally:
         await _close(body)
+
+
+async def _send_long(recipient: _Recipient, body: Body, runner: Runner) -> int:
+    try:
+        return await _send_body(recipient.send, body, runner)
+    except ClientDisconnect:
+        return recipient.sent
+    finally:
+        recipient.close()
 
 
 def _length(body: Body) -> int | None:

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from davserver.changes import identity, remove_tree
 from davserver.errors import AccessDenied, StorageFailure
 from davserver.protocol.path import DavPath
+from davserver.recovery import identity, remove_tree
 from davserver.state.base import Change, Step, StepKind
 from davserver.state.sqlite import SqliteState
 from davserver.storage.faulty import FaultyStorage
 from tests.conftest import AppDav, make_app_dav
 from tests.support.dying import Death, DyingWorker
 from tests.support.storages import FoldingStorage, HookedStorage
+from tests.support.trees import hidden_names
 
 TOPIC = "{http://example.org/ns}topic"
 MTIME = "{DAV:}getlastmodified"
@@ -347,6 +348,9 @@ def test_a_hidden_tree_goes_as_far_as_it_can(make_dav: MakeDav) -> None:
 
     with storage.scan_all(top) as entries:
         assert [entry.name for entry in entries] == ["stuck"]
+    assert hidden_names(dav) == [".davserver.x.y"]
+    assert dav.members("/") == []
+    assert hidden_names(dav) == []
     remove_tree(storage, at("/.davserver.none"))
 
 

@@ -28,7 +28,8 @@ from davserver.protocol.locks import Lock, blocking
 from davserver.protocol.path import DavPath, Key
 from davserver.protocol.preconditions import Outcome, ResourceState, evaluate_http
 from davserver.protocol.quirks import is_if_ignored, is_if_true_by_member_tokens
-from davserver.state.base import StateReader
+from davserver.recovery import recover_inside
+from davserver.state.base import GateView, StateReader
 from davserver.storage.base import Kind, Stat
 
 
@@ -311,12 +312,13 @@ def check(
 
 
 def relocate(
-    rc: RequestContext, method: Method, reader: StateReader, held: Sequence[Lock] = ()
+    rc: RequestContext, method: Method, view: GateView, held: Sequence[Lock] = ()
 ) -> Target:
     """Inside the gate: looks everything up again and makes every check again, by the time that
     it is now: the body may have taken hours."""
     rc.now = rc.services.clock()
+    recover_inside(rc.services, view)
     target = locate(rc)
     check_kind(rc, method, target)
-    check(rc, method, target, reader, held)
+    check(rc, method, target, view, held)
     return target

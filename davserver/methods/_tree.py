@@ -19,8 +19,6 @@ from davserver.errors import (
     CollectionNotEmpty,
     Conflict,
     DavError,
-    NoSpace,
-    QuotaExceeded,
     ResourceNotFound,
     ServiceUnavailable,
     StorageError,
@@ -37,6 +35,7 @@ BATCH = 64
 _KEPT = 1 << 18
 """Bytes of multistatus that are kept in memory; more go to a temporary file."""
 _ATTEMPTS = 3
+_Doomed = list[tuple[DavPath, Key]]
 
 
 class Failures:
@@ -76,7 +75,7 @@ class Failures:
 
 
 @dataclass(slots=True)
-class _Frame:
+class Frame:
     """One level of a walk."""
 
     path: DavPath
@@ -122,24 +121,30 @@ class TreeDelete:
         collection itself, when nothing in it failed, is raised (a plain status); so is a
         StateError: a gate that cannot be had stops the walk. With `copied`, the copy that stands
         elsewhere already, what is not in it as it is here fails with 409."""
-        stack = [_Frame(path, key, copied)]
+        stack = [Frame(path, key, copied)]
         try:
             stack[0].open(self._storage, everything=True, level=0)
             while stack:
-                _refuse_cancelled(self._rc)
+                refuse_cancelled(self._rc)
                 self._step(stack)
         finally:
             for frame in stack:
                 frame.close()
         return self._failures.count == 0
 
-    def _step(self, stack: list[_Frame]) -> None:
+    def _step(self, stack: list[Frame]) -> None:
         frame = stack[-1]
         if frame.pending:
             self._descend(stack, frame.pending.pop())
             return
         assert frame.members is not None
-        batch = [] if frame.locked else list(islice(frame.members, BATCH))
+        try:
+            batch = [] if frame.locked else list(islice(frame.members, BATCH))
+        except StorageError as error:
+            frame.close()
+            stack.pop()
+            self._fail_collection(stack, frame, error)
+            return
         if batch:
             self._delete_batch(stack, batch)
             return
@@ -151,10 +156,10 @@ class TreeDelete:
             return
         self._delete_collection(stack, frame)
 
-    def _descend(self, stack: list[_Frame], name: str) -> None:
+    def _descend(self, stack: list[Frame], name: str) -> None:
         parent = stack[-1]
-        path, key = parent.path.child(name), _child(self._storage, parent.key, name)
-        frame = _Frame(path, key, None if parent.target is None else parent.target.child(name))
+        path, key = parent.path.child(name), child_key(self._storage, parent.key, name)
+        frame = Frame(path, key, None if parent.target is None else parent.target.child(name))
         try:
             with self._rc.hold([key], [parent.key]) as view:
                 above = self._locks_on(view, parent.key)
@@ -173,7 +178,7 @@ class TreeDelete:
         else:
             stack.append(frame)
 
-    def _refuse(self, stack: Sequence[_Frame], locks: Sequence[Lock]) -> None:
+    def _refuse(self, stack: Sequence[Frame], locks: Sequence[Lock]) -> None:
         """Somebody locked a collection while we were in it: its membership stays, and it is told
         of once, where the lock's root is. Raises Locked when that is the Request-URI and nothing
         was told before."""
@@ -190,30 +195,25 @@ class TreeDelete:
     def _locks_on(self, view: GateView, key: Key) -> list[Lock]:
         return unsubmitted(self._rc, view.covering(key, now=self._rc.now))
 
-    def _delete_batch(self, stack: Sequence[_Frame], batch: Sequence[Entry]) -> None:
+    def _delete_batch(self, stack: Sequence[Frame], batch: Sequence[Entry]) -> None:
         frame = stack[-1]
-        keys = [_child(self._storage, frame.key, entry.name) for entry in batch]
+        keys = [child_key(self._storage, frame.key, entry.name) for entry in batch]
         with self._rc.hold(keys, [frame.key]) as view:
             if locks := self._locks_on(view, frame.key):
                 self._refuse(stack, locks)
                 return
             files = [entry for entry in batch if entry.stat.kind is not Kind.COLLECTION]
             frame.pending += [e.name for e in batch if e.stat.kind is Kind.COLLECTION]
-            with removing(self._rc.services, view, self._doomed(frame, view, files)):
+            with removing(self._rc.services, view, self._doomed(frame, view, files)) as gone:
                 for entry in files:
-                    self._delete_file(frame, entry, view)
+                    self._delete_file(frame, entry, view, gone)
 
-    def _doomed(
-        self, frame: _Frame, view: GateView, files: Sequence[Entry]
-    ) -> Iterator[tuple[DavPath, Key]]:
-        """Yields what the state may know of: in most trees nothing."""
-        if has_traces(self._rc.services, view, frame.key):
-            for entry in files:
-                name = entry.name
-                yield frame.path.child(name), _child(self._storage, frame.key, name)
+    def _doomed(self, frame: Frame, view: GateView, files: Sequence[Entry]) -> _Doomed:
+        names = [e.name for e in files] if has_traces(self._rc.services, view, frame.key) else []
+        return [(frame.path.child(n), child_key(self._storage, frame.key, n)) for n in names]
 
-    def _delete_file(self, frame: _Frame, entry: Entry, view: GateView) -> None:
-        path, key = frame.path.child(entry.name), _child(self._storage, frame.key, entry.name)
+    def _delete_file(self, frame: Frame, entry: Entry, view: GateView, gone: list[Key]) -> None:
+        path, key = frame.path.child(entry.name), child_key(self._storage, frame.key, entry.name)
         try:
             if locks := self._locks_on(view, key):
                 raise locked_error(self._rc, locks)
@@ -225,19 +225,19 @@ class TreeDelete:
         except (DavError, StorageError) as error:
             self._fail(frame, path, error, collection=False)
             return
-        view.clear(key)
+        gone.append(key)
         self._rc.progress.members += 1
 
-    def _delete_collection(self, stack: list[_Frame], frame: _Frame) -> None:
+    def _delete_collection(self, stack: list[Frame], frame: Frame) -> None:
         parent = frame.key.parent
         try:
             with self._rc.hold([frame.key], [parent] if parent else []) as view:
                 above = self._locks_on(view, parent) if parent else []
                 locks = above + self._locks_on(view, frame.key)
                 if not locks:
-                    with removing(self._rc.services, view, [(frame.path, frame.key)]):
+                    with removing(self._rc.services, view, [(frame.path, frame.key)]) as gone:
                         self._storage.delete(frame.path)
-                        view.clear(frame.key)
+                        gone.append(frame.key)
         except ResourceNotFound:
             return
         except CollectionNotEmpty as error:
@@ -257,7 +257,7 @@ class TreeDelete:
             else:
                 self._rc.progress.members += 1
 
-    def _enter_again(self, stack: list[_Frame], frame: _Frame) -> None:
+    def _enter_again(self, stack: list[Frame], frame: Frame) -> None:
         try:
             frame.open(self._storage, everything=True, level=len(stack))
         except ResourceNotFound:
@@ -268,109 +268,20 @@ class TreeDelete:
             stack.append(frame)
 
     def _fail_collection(
-        self, stack: list[_Frame], frame: _Frame, error: DavError | StorageError
+        self, stack: list[Frame], frame: Frame, error: DavError | StorageError
     ) -> None:
         if stack:
             self._fail(stack[-1], frame.path, error, collection=True)
+        elif self._failures.count:
+            self._failures.add(frame.path, as_dav(error), collection=True)
         else:
             raise error
 
     def _fail(
-        self, frame: _Frame, path: DavPath, error: DavError | StorageError, *, collection: bool
+        self, frame: Frame, path: DavPath, error: DavError | StorageError, *, collection: bool
     ) -> None:
         frame.failed = True
-        self._failures.add(path, _as_dav(error), collection=collection)
-
-
-class TreeCopy:
-    """Copies a tree to a hidden name, where nobody sees it until it is published whole."""
-
-    def __init__(self, rc: RequestContext, failures: Failures, *, keep_times: bool) -> None:
-        self._rc = rc
-        self._failures = failures
-        self._storage = rc.services.storage
-        self._keep_times = keep_times
-
-    def run(self, source: DavPath, key: Key, target: DavPath) -> None:
-        """Raises the StorageError of the collection itself, and NoSpace or QuotaExceeded of
-        any member; other members' errors are in the failures (RFC 4918 section 9.8.3)."""
-        frame = _Frame(source, key, target)
-        stack = [frame]
-        try:
-            self._open(frame, level=0)
-            self._storage.make_collection(target)
-            while stack:
-                _refuse_cancelled(self._rc)
-                self._step(stack)
-        finally:
-            for frame in stack:
-                frame.close()
-
-    def _open(self, frame: _Frame, *, level: int) -> None:
-        stat = self._storage.stat(frame.path)
-        frame.identity = stat.device, stat.inode
-        frame.open(self._storage, everything=False, level=level)
-
-    def _step(self, stack: list[_Frame]) -> None:
-        frame = stack[-1]
-        assert frame.target is not None
-        if frame.pending:
-            self._descend(stack, frame.pending.pop())
-            return
-        assert frame.members is not None
-        batch = list(islice(frame.members, BATCH))
-        if not batch:
-            frame.close()
-            stack.pop()
-            return
-        for entry in batch:
-            if entry.stat.kind is not Kind.COLLECTION:
-                self._copy_file(frame, entry)
-                continue
-            # A link to a collection above would be copied into itself without end.
-            identity = entry.stat.device, entry.stat.inode
-            if all(above.identity != identity for above in stack):
-                frame.pending.append(entry.name)
-
-    def _copy_file(self, frame: _Frame, entry: Entry) -> None:
-        assert frame.target is not None
-        path = frame.path.child(entry.name)
-        mtime_ns = entry.stat.mtime_ns if self._keep_times else None
-        try:
-            self._storage.copy(path, frame.target.child(entry.name), mtime_ns=mtime_ns)
-        except (NoSpace, QuotaExceeded):
-            raise
-        except ResourceNotFound:
-            return  # deleted while we were copying: it is no member any more
-        except StorageError as error:
-            self._failures.add(path, _as_dav(error), collection=False)
-            return
-        self._rc.progress.members += 1
-        self._rc.progress.bytes += entry.stat.size
-
-    def _descend(self, stack: list[_Frame], name: str) -> None:
-        parent = stack[-1]
-        assert parent.target is not None
-        path = parent.path.child(name)
-        frame = _Frame(path, _child(self._storage, parent.key, name), parent.target.child(name))
-        try:
-            self._open(frame, level=len(stack))
-        except ResourceNotFound:
-            return
-        except StorageError as error:
-            self._failures.add(path, _as_dav(error), collection=True)
-            return
-        try:
-            assert frame.target is not None
-            self._storage.make_collection(frame.target)
-        except (NoSpace, QuotaExceeded):
-            frame.close()
-            raise
-        except StorageError as error:
-            frame.close()
-            self._failures.add(path, _as_dav(error), collection=True)
-            return
-        stack.append(frame)
+        self._failures.add(path, as_dav(error), collection=collection)
 
 
 def require_copied(storage: Storage, path: DavPath, copy: DavPath) -> None:
@@ -384,16 +295,16 @@ def require_copied(storage: Storage, path: DavPath, copy: DavPath) -> None:
         raise Conflict(f"{path.name!r} was not copied as it is now")
 
 
-def _child(storage: Storage, key: Key, name: str) -> Key:
+def child_key(storage: Storage, key: Key, name: str) -> Key:
     return key.child(storage.key_name(name.encode("utf-8", "surrogateescape")))
 
 
-def _refuse_cancelled(rc: RequestContext) -> None:
+def refuse_cancelled(rc: RequestContext) -> None:
     if rc.progress.cancelled:
         raise ServiceUnavailable(
             "stopped before it was complete", headers=((b"retry-after", b"1"),)
         )
 
 
-def _as_dav(error: DavError | StorageError) -> DavError:
+def as_dav(error: DavError | StorageError) -> DavError:
     return error if isinstance(error, DavError) else from_storage(error)

@@ -2,42 +2,85 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from davserver.auth.base import Privilege
-from davserver.changes import publish, remove_tree
+from davserver.changes import make_durable, publish
 from davserver.context import RequestContext, Response, Target
-from davserver.errors import BadRequest
+from davserver.errors import (
+    BadRequest,
+    IsACollection,
+    NotACollection,
+    ParentChanged,
+    ParentMissing,
+    ResourceNotFound,
+    ServiceUnavailable,
+    StateError,
+)
 from davserver.methods._checks import relocate
-from davserver.methods._tree import Failures, TreeCopy
+from davserver.methods._tree import Failures
+from davserver.methods._treecopy import TreeCopy
 from davserver.methods.base import LockRule, Method
 from davserver.protocol.headers import Depth
 from davserver.protocol.path import DavPath, Key
+from davserver.recovery import identity, remove_tree
 from davserver.state.base import GateView
+from davserver.storage.base import Kind, Stat
+
+_ATTEMPTS = 4
+_IN_GATE_LIMIT = 1 << 20
+"""Bytes: a source up to this, which never stood still, is at last copied inside the gate."""
+_MOVED = (ResourceNotFound, ParentMissing, ParentChanged, NotACollection, IsACollection)
+
+
+class _SourceChanged(Exception):
+    """What was staged is not what stands at the source now."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self.target = target
 
 
 def handle_copy(rc: RequestContext, target: Target) -> Response:
     """Builds the copy under a hidden name, then publishes it whole: 201, or 204 in the place of
     what was there. Members that cannot be read are a 207: to an unmapped Destination the rest is
-    published; an existing one is kept as it was, all of it."""
-    if target.is_collection and rc.depth is Depth.ONE:
-        raise BadRequest("COPY of a collection has Depth 0 or infinity")
+    published; an existing one is kept as it was, all of it.
+
+    When the source itself is replaced in between, the copy is begun again: content and dead
+    properties are of one version."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        if target.is_collection and rc.depth is Depth.ONE:
+            raise BadRequest("COPY of a collection has Depth 0 or infinity")
+        try:
+            return _copy(rc, target, is_last=attempt == _ATTEMPTS)
+        except _SourceChanged as changed:
+            target = changed.target
+        except _MOVED:
+            # Something was moved or deleted meanwhile: what is missing decides the status.
+            with rc.hold([]) as view:
+                target = relocate(rc, COPY, view)
+    raise ServiceUnavailable("the source keeps changing", headers=((b"retry-after", b"1"),))
+
+
+def _copy(rc: RequestContext, target: Target, *, is_last: bool) -> Response:
     assert target.destination is not None
     storage = rc.services.storage
     staged = storage.hidden(target.destination)
     failures = Failures(rc)
-    try:
-        _stage(rc, target, staged, failures)
-        if failures.count and target.destination_stat is not None:
+    with storage.following(staged):
+        try:
+            _stage(rc, target, staged, failures)
+            if failures.count and target.destination_stat is not None:
+                remove_tree(storage, staged)
+                return failures.response()
+            replaced, aside = _publish(rc, target, staged, is_last=is_last)
+        except BaseException:
+            failures.close()
             remove_tree(storage, staged)
-            return failures.response()
-        replaced, aside = _publish(rc, staged)
-    except BaseException:
-        failures.close()
-        remove_tree(storage, staged)
-        raise
-    if aside is not None:
-        remove_tree(storage, aside)
-    if target.destination.parent is not None:
-        storage.sync(target.destination.parent)
+            raise
+        if aside is not None:
+            remove_tree(storage, aside)
+    make_durable(storage, target.destination.parent)
     return failures.response() if failures.count else created(rc, target, replaced=replaced)
 
 
@@ -60,12 +103,18 @@ def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failur
         TreeCopy(rc, failures, keep_times=False).run(target.path, target.key, staged)
 
 
-def _publish(rc: RequestContext, staged: DavPath) -> tuple[bool, DavPath | None]:
+def _publish(
+    rc: RequestContext, begun: Target, staged: DavPath, *, is_last: bool
+) -> tuple[bool, DavPath | None]:
     """Returns whether something was replaced, and where its old tree waits to be removed."""
     storage = rc.services.storage
     key = storage.canonical(staged)
     with rc.hold([key]) as view:
         target = relocate(rc, COPY, view)
+        if not _is_same(begun.stat, target.stat):
+            if not is_last or target.kind is not begun.kind:
+                raise _SourceChanged(target)
+            _stage_again(rc, target, staged)
         goal, goal_key = target.destination, target.destination_key
         assert goal is not None
         assert goal_key is not None
@@ -76,7 +125,39 @@ def _publish(rc: RequestContext, staged: DavPath) -> tuple[bool, DavPath | None]
         # the collection that is replaced is gone, and so are the locks there.
         keeps_lock = old is not None
         aside = publish(rc.services, view, source, (goal, goal_key, old), keeps_lock=keeps_lock)
+        if old is not None and old.kind is not target.kind:
+            _rename_lock_roots(rc, view, goal_key, collection=target.is_collection)
     return old is not None, aside
+
+
+def _rename_lock_roots(rc: RequestContext, view: GateView, key: Key, *, collection: bool) -> None:
+    """A lock that stays where a collection has become a file, or the other way round: its root is
+    shown with a slash only on a collection (RFC 4918 section 5.2)."""
+    slash = b"/" if collection else b""
+    try:
+        for lock in view.covering(key, now=rc.now):
+            if lock.key == key:
+                view.remove_lock(lock.token)
+                view.add_lock(replace(lock, href=lock.href.rstrip(b"/") + slash))
+        view.commit()
+    except StateError:
+        view.rollback()  # the copy stands, and so does the lock
+
+
+def _is_same(then: Stat | None, now: Stat | None) -> bool:
+    """True when a file is the version that it was, a collection the same one: its members are
+    copied one by one, each at a time of its own."""
+    if then is None or now is None or then.kind is not now.kind:
+        return False
+    if then.kind is Kind.FILE:
+        return then.etag == now.etag
+    return identity(then) == identity(now)
+
+
+def _stage_again(rc: RequestContext, target: Target, staged: DavPath) -> None:
+    if target.stat is not None and target.kind is Kind.FILE and target.stat.size <= _IN_GATE_LIMIT:
+        rc.services.storage.delete(staged)
+        rc.services.storage.copy(target.path, staged)
 
 
 def _stage_rows(rc: RequestContext, view: GateView, target: Target, key: Key) -> None:

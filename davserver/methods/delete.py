@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from davserver.auth.base import Privilege
-from davserver.changes import removing
+from davserver.changes import make_durable, removing
 from davserver.context import RequestContext, Response, Target
-from davserver.errors import BadRequest, Forbidden
+from davserver.errors import (
+    BadRequest,
+    CollectionNotEmpty,
+    Forbidden,
+    NotACollection,
+    ServiceUnavailable,
+)
 from davserver.methods._checks import relocate
 from davserver.methods._tree import Failures, TreeDelete
 from davserver.methods.base import MAPPED, LockRule, Method
 from davserver.protocol.headers import Depth
 from davserver.storage.base import Kind
+
+_ATTEMPTS = 4
 
 
 def handle_delete(rc: RequestContext, target: Target) -> Response:
@@ -18,17 +26,30 @@ def handle_delete(rc: RequestContext, target: Target) -> Response:
     their ancestors; a plain status when the cause is the Request-URI itself."""
     if target.path.is_root:
         raise Forbidden("the root cannot be deleted")
+    for _ in range(_ATTEMPTS):
+        try:
+            response = _delete(rc, target)
+            break
+        except (CollectionNotEmpty, NotACollection) as error:
+            if target.is_collection and isinstance(error, CollectionNotEmpty):
+                raise
+            # A file has turned into a collection meanwhile, or the other way round.
+            with rc.hold([]) as view:
+                target = relocate(rc, DELETE, view)
+    else:
+        raise ServiceUnavailable("it keeps changing", headers=((b"retry-after", b"1"),))
+    make_durable(rc.services.storage, target.path.parent)
+    return response
+
+
+def _delete(rc: RequestContext, target: Target) -> Response:
     if target.is_collection and rc.depth not in (None, Depth.INFINITY):
         # Section 9.6.1: "A client MUST NOT submit a Depth header with a DELETE on a collection
         # with any value but infinity."
         raise BadRequest("DELETE of a collection has Depth infinity")
     if target.is_collection and not target.is_link:
-        response = _delete_collection(rc)
-    else:
-        response = _delete_one(rc, target)
-    assert target.path.parent is not None
-    rc.services.storage.sync(target.path.parent)
-    return response
+        return _delete_collection(rc)
+    return _delete_one(rc, target)
 
 
 def _delete_one(rc: RequestContext, target: Target) -> Response:
@@ -36,10 +57,9 @@ def _delete_one(rc: RequestContext, target: Target) -> Response:
         fresh = relocate(rc, DELETE, view)
         # What a link leads to stays, with its properties and locks.
         doomed = [] if fresh.is_link else [(fresh.path, fresh.key)]
-        with removing(rc.services, view, doomed):
+        with removing(rc.services, view, doomed) as gone:
             rc.services.storage.delete(fresh.path)
-            if not fresh.is_link:
-                view.clear(fresh.key)
+            gone += [key for _, key in doomed]
     return Response(204)
 
 

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from davserver.context import FileBody, Header, PartsBody, RequestContext, Response, Target
-from davserver.methods._checks import last_modified
+from davserver.methods._checks import check, last_modified
 from davserver.methods.base import Method
 from davserver.properties.rfc4918 import content_language
 from davserver.protocol.dates import format_http_date
 from davserver.protocol.mediatypes import media_type
+from davserver.protocol.preconditions import Outcome
 from davserver.protocol.ranges import evaluate_if_range, parse_range
 from davserver.storage.base import Kind, Reader, Stat
 from davserver.web.listing import listing
 
 _ACTIVE = (
     b"text/html",
-    b"application/xhtml+xml",
-    b"image/svg+xml",
     b"text/xml",
     b"application/xml",
+    b"message/rfc822",
 )
+"""Types whose content a browser may run, or show with what it refers to. PDF is none of them:
+Chromium shows nothing of one in a sandbox."""
 
 
 def handle_get(rc: RequestContext, target: Target) -> Response:
@@ -30,10 +33,26 @@ def handle_get(rc: RequestContext, target: Target) -> Response:
         return listing(rc, target)
     reader = rc.services.storage.open(target.path)
     try:
-        return _respond(rc, target, reader)
+        fresh = replace(target, stat=reader.stat)
+        if not _still_holds(rc, target, fresh):
+            reader.close()
+            return not_modified(rc, fresh)
+        return _respond(rc, fresh, reader)
     except BaseException:
         reader.close()
         raise
+
+
+def _still_holds(rc: RequestContext, target: Target, fresh: Target) -> bool:
+    """Evaluates the conditions again when a newer version was opened than was looked up: who
+    resumes a download under If-Match gets no bytes of another one. Raises 412."""
+    is_conditional = rc.conditions is not None or rc.if_header is not None
+    if not is_conditional or target.stat is None or fresh.stat is None:
+        return True
+    if fresh.stat.etag == target.stat.etag:
+        return True
+    method = _HEAD if rc.method == "HEAD" else _GET
+    return check(rc, method, fresh, rc.services.state) is not Outcome.NOT_MODIFIED
 
 
 def _respond(rc: RequestContext, target: Target, reader: Reader) -> Response:
@@ -68,7 +87,8 @@ def file_headers(rc: RequestContext, target: Target, stat: Stat, kind: bytes) ->
     language = content_language(rc.services.state.properties(target.key))
     if language:
         headers.append((b"content-language", language))
-    if kind.partition(b";")[0] in _ACTIVE:
+    essence = kind.partition(b";")[0]
+    if essence in _ACTIVE or essence.endswith(b"+xml"):
         # What somebody stored never runs in the origin of this server.
         headers.append((b"content-security-policy", b"sandbox; default-src 'none'"))
     return headers
@@ -116,4 +136,6 @@ def _multipart(
     return Response(206, others, PartsBody(reader, parts, tail))
 
 
-METHODS = (Method("GET", handle=handle_get), Method("HEAD", handle=handle_get))
+_GET = Method("GET", handle=handle_get)
+_HEAD = Method("HEAD", handle=handle_get)
+METHODS = (_GET, _HEAD)

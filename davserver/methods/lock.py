@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from davserver.auth.base import Privilege
 from davserver.changes import creating
 from davserver.context import RequestContext, Response, Target
-from davserver.errors import BadRequest, Forbidden, Locked, PreconditionFailed
+from davserver.errors import BadRequest, Forbidden, Locked, PreconditionFailed, StorageError
 from davserver.methods._checks import relocate, standing
 from davserver.methods.base import MAPPED, UNMAPPED, BodyPolicy, LockRule, Method
 from davserver.protocol.headers import Depth, parse_timeout
@@ -17,6 +18,7 @@ from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.quirks import refresh_token_without_list
 from davserver.protocol.xmlread import LockInfo, parse_lockinfo
 from davserver.state.base import GateView
+from davserver.storage.base import Writer
 
 XML = (b"content-type", b'application/xml; charset="utf-8"')
 NO_STORE = (b"cache-control", b"no-store")
@@ -72,10 +74,24 @@ def _lock_unmapped(rc: RequestContext, target: Target, info: LockInfo) -> Respon
             view.add_lock(lock)
             with creating(rc.services, view, fresh.path, fresh.key):
                 writer.commit(replace=False)
-        writer.settle()
+        _settle(rc, writer, fresh, lock)
     finally:
         writer.discard()
     return _granted(rc, lock, 201)
+
+
+def _settle(rc: RequestContext, writer: Writer, target: Target, lock: Lock) -> None:
+    """Waits for the disk. Raises its error with the lock gone again: nobody would know the
+    token."""
+    try:
+        writer.settle()
+    except StorageError:
+        with rc.hold([target.key]) as view:
+            view.remove_lock(lock.token)
+            view.commit()
+            with suppress(StorageError):
+                rc.services.storage.delete(target.path)
+        raise
 
 
 def _new_lock(rc: RequestContext, target: Target, info: LockInfo) -> Lock:
@@ -131,12 +147,10 @@ def _refresh(rc: RequestContext, target: Target) -> Response:
     """Section 9.10.2: one token in `If`, any URL in the lock's scope; Depth is ignored."""
     token = _token_to_refresh(rc)
     with rc.hold([target.key]) as view:
+        fresh = relocate(rc, LOCK, view)
         lock = view.lock(token, now=rc.now)
-        if target.stat is None or lock is None or not lock.covers(target.key):
-            raise PreconditionFailed(
-                "the token names no lock on this resource",
-                condition=b"lock-token-matches-request-uri",
-            )
+        if fresh.stat is None or lock is None or not lock.covers(fresh.key):
+            raise _no_such_lock()
         if lock.principal != rc.principal.name:
             raise Forbidden("the lock belongs to somebody else")
         timeout_s = parse_timeout(
@@ -144,10 +158,18 @@ def _refresh(rc: RequestContext, target: Target) -> Response:
             default_s=lock.timeout_s,
             maximum_s=rc.services.settings.lock_timeout_max_s,
         )
-        relocate(rc, LOCK, view)
-        lock = view.refresh_lock(token, timeout_s=timeout_s, expires_at=rc.now + timeout_s)
+        try:
+            lock = view.refresh_lock(token, timeout_s=timeout_s, expires_at=rc.now + timeout_s)
+        except KeyError as error:
+            raise _no_such_lock() from error  # it expired this moment
     body = lockdiscovery_response(lock, now=rc.now, base=rc.base)
     return Response(200, (XML, NO_STORE), body)
+
+
+def _no_such_lock() -> PreconditionFailed:
+    return PreconditionFailed(
+        "the token names no lock on this resource", condition=b"lock-token-matches-request-uri"
+    )
 
 
 def _token_to_refresh(rc: RequestContext) -> str:

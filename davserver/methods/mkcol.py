@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from davserver.auth.base import Privilege
+from davserver.changes import make_durable
 from davserver.context import RequestContext, Response, Target
 from davserver.errors import MethodNotAllowed, ResourceExists
 from davserver.methods._checks import relocate
@@ -22,8 +23,7 @@ def handle_mkcol(rc: RequestContext, target: Target) -> Response:
         except ResourceExists as error:
             allow = rc.services.allow(Kind.COLLECTION, rc.can_write)
             raise MethodNotAllowed(str(error), headers=((b"allow", allow),)) from error
-    if fresh.path.parent is not None:
-        rc.services.storage.sync(fresh.path.parent)
+    make_durable(rc.services.storage, fresh.path.parent)
     return Response(201)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from davserver.auth.base import Privilege
-from davserver.changes import publish, remove_tree, removing
+from davserver.changes import make_durable, publish, removing
 from davserver.context import RequestContext, Response, Target
-from davserver.errors import BadRequest, CrossDevice, Forbidden
+from davserver.errors import BadRequest, CrossDevice, Forbidden, StorageError
 from davserver.methods._checks import relocate
-from davserver.methods._tree import Failures, TreeCopy, TreeDelete, require_copied
+from davserver.methods._tree import Failures, TreeDelete, require_copied
+from davserver.methods._treecopy import TreeCopy
 from davserver.methods.base import LockRule, Method
 from davserver.protocol.headers import Depth
 from davserver.protocol.path import DavPath
+from davserver.recovery import remove_tree
 from davserver.state.base import GateView
 from davserver.storage.base import Kind, Stat
 
@@ -21,17 +25,20 @@ def handle_move(rc: RequestContext, target: Target) -> Response:
     if target.is_collection and rc.depth not in (None, Depth.INFINITY):
         raise BadRequest("MOVE of a collection has Depth infinity")
     assert target.destination is not None
-    try:
-        fresh, aside = _rename(rc, target)
-    except CrossDevice:
-        return _move_across(rc, target)
-    if aside is not None:
-        remove_tree(rc.services.storage, aside)
+    with ExitStack() as leaving:
+        try:
+            fresh, aside = _rename(rc, target, leaving)
+        except CrossDevice:
+            return _move_across(rc, target)
+        if aside is not None:
+            remove_tree(rc.services.storage, aside)
     _sync(rc, fresh)
     return _created(rc, fresh)
 
 
-def _rename(rc: RequestContext, target: Target) -> tuple[Target, DavPath | None]:
+def _rename(
+    rc: RequestContext, target: Target, leaving: ExitStack
+) -> tuple[Target, DavPath | None]:
     assert target.destination_key is not None
     with rc.hold([target.key, target.destination_key]) as view:
         fresh = relocate(rc, MOVE, view)
@@ -39,7 +46,13 @@ def _rename(rc: RequestContext, target: Target) -> tuple[Target, DavPath | None]
         if fresh.is_link:
             return _rename_link(rc, fresh), None
         stat = _keep_modified_rising(rc, fresh, fresh.stat)
-        return fresh, _publish(rc, view, fresh, (fresh.path, stat))
+        aside = _publish(rc, view, fresh, (fresh.path, stat))
+        if aside is not None:
+            try:
+                leaving.enter_context(rc.services.storage.following(aside))
+            except StorageError:
+                rc.services.storage.abandon(aside)  # it is done all the same
+        return fresh, aside
 
 
 def _rename_link(rc: RequestContext, target: Target) -> Target:
@@ -92,26 +105,32 @@ def _move_across(rc: RequestContext, target: Target) -> Response:
     storage = rc.services.storage
     staged = storage.hidden(target.destination)
     failures = Failures(rc)
-    try:
-        if target.is_collection:
-            TreeCopy(rc, failures, keep_times=True).run(target.path, target.key, staged)
-        else:
-            # The rename that was tried first may have given it a later time.
-            storage.copy(target.path, staged, mtime_ns=storage.stat(target.path).mtime_ns)
-        if failures.count:
+    with storage.following(staged):
+        try:
+            _stage(rc, target, staged, failures)
+            if failures.count:
+                remove_tree(storage, staged)
+                return failures.response()
+            fresh, aside = _publish_copy(rc, staged)
+        except BaseException:
+            failures.close()
             remove_tree(storage, staged)
-            return failures.response()
-        fresh, aside = _publish_copy(rc, staged)
-    except BaseException:
-        failures.close()
-        remove_tree(storage, staged)
-        raise
-    if aside is not None:
-        remove_tree(storage, aside)
+            raise
+        if aside is not None:
+            remove_tree(storage, aside)
     if fresh.is_collection:
         TreeDelete(rc, failures).run(fresh.path, fresh.key, fresh.destination)
     _sync(rc, fresh)
     return failures.response() if failures.count else _created(rc, fresh)
+
+
+def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failures) -> None:
+    if target.is_collection:
+        TreeCopy(rc, failures, keep_times=True).run(target.path, target.key, staged)
+        return
+    storage = rc.services.storage
+    # The rename that was tried first may have given it a later time.
+    storage.copy(target.path, staged, mtime_ns=storage.stat(target.path).mtime_ns)
 
 
 def _publish_copy(rc: RequestContext, staged: DavPath) -> tuple[Target, DavPath | None]:
@@ -126,17 +145,15 @@ def _publish_copy(rc: RequestContext, staged: DavPath) -> tuple[Target, DavPath 
             view.copy_properties(fresh.key, key, tree=True)
         aside = _publish(rc, view, fresh, (staged, storage.stat(staged)))
         if not fresh.is_collection:
-            with removing(rc.services, view, [(fresh.path, fresh.key)]):
+            with removing(rc.services, view, [(fresh.path, fresh.key)]) as gone:
                 storage.delete(fresh.path)
-                view.clear(fresh.key)
+                gone.append(fresh.key)
     return fresh, aside
 
 
 def _sync(rc: RequestContext, target: Target) -> None:
     assert target.destination is not None
-    for path in {target.path.parent, target.destination.parent}:
-        if path is not None:
-            rc.services.storage.sync(path)
+    make_durable(rc.services.storage, target.path.parent, target.destination.parent)
 
 
 def _created(rc: RequestContext, target: Target) -> Response:

@@ -8,7 +8,6 @@ consistent batch by batch; a listing is no snapshot.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
@@ -32,6 +31,8 @@ XML = (b"content-type", b'application/xml; charset="utf-8"')
 _WHOLE_BODY = 32 * 1024
 """Bytes: an answer up to this size is sent in one piece, with its length."""
 _FIRST_BATCH, _LAST_BATCH = 16, 256
+_BATCH_BYTES = 1 << 20
+"""What a batch should come to: fewer members are rendered at once where each needs much."""
 _OPEN_LEVELS = 64
 """Listings held open at once; deeper collections are listed whole before their own are entered."""
 _NO_ROWS: Mapping[QName, bytes] = {}
@@ -69,7 +70,6 @@ async def _stream(rc: RequestContext, walk: _Walk, steps: Iterator[bool]) -> Asy
     try:
         while more:
             yield walk.writer.take()
-            await asyncio.sleep(0)
             more = await rc.services.runner.batch(lambda: next(steps, False))
         yield walk.writer.finish()
     finally:
@@ -152,6 +152,7 @@ class _Walk:
             self._render_one(target.path, target.key, href, target.stat)
             if level is None:
                 return
+            self._size_batch(_FIRST_BATCH, self.writer.pending)
             while self._stack:
                 if self._step() and self._stack:
                     yield True
@@ -176,11 +177,16 @@ class _Walk:
         entries = list(islice(level.members, self._batch))
         if len(entries) < self._batch:
             level.close()
+        before = self.writer.pending
         self._render_batch(level, entries)
         if level.members is None and not level.pending:
             self._stack.pop()
-        self._batch = min(2 * self._batch, _LAST_BATCH)
+        self._size_batch(2 * self._batch, (self.writer.pending - before) // max(1, len(entries)))
         return True
+
+    def _size_batch(self, wanted: int, each: int) -> None:
+        """Sets the members of the next batch, from the bytes that each of the last came to."""
+        self._batch = max(1, min(wanted, _LAST_BATCH, _BATCH_BYTES // max(1, each)))
 
     def _enter(self, parent: _Level, entry: Entry) -> None:
         """Answers for one inner collection, and goes into it.

@@ -148,19 +148,24 @@ def _answer(
     changes: Sequence[PropertyChange],
     failures: Failures,
 ) -> Response:
-    groups: dict[tuple[int, bytes | None, str], list[bytes]] = {}
+    groups: dict[tuple[int, bytes | None], list[QName]] = {}
     for name in dict.fromkeys(change.name for change in changes):
         error = failures.get(name)
         if error is not None:
-            group = (error.status, error.condition, error.detail)
+            group = (error.status, error.condition)
         else:
-            group = (424, None, "") if failures else (200, None, "")
-        groups.setdefault(group, []).append(name_only(name))
+            group = (424, None) if failures else (200, None)
+        groups.setdefault(group, []).append(name)
     if not groups:
-        groups[200, None, ""] = []
+        groups[200, None] = []
     propstats = [
-        PropStat(status, b"".join(names), condition, detail)
-        for (status, condition, detail), names in groups.items()
+        PropStat(
+            status,
+            b"".join([name_only(name) for name in names]),
+            condition,
+            "; ".join([failures[name].detail for name in names if name in failures]),
+        )
+        for (status, condition), names in groups.items()
     ]
     writer = MultiStatusWriter()
     writer.propstats(rc.href(target.path, collection=target.is_collection), propstats)

@@ -7,10 +7,10 @@ the new version is published.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from davserver.aio import body_chunks, check_length
+from davserver.aio import SMALL_BODY, body_chunks, check_length
 from davserver.auth.base import Privilege
 from davserver.context import Header, RequestContext, Response, Target
 from davserver.errors import (
@@ -105,16 +105,24 @@ class _Upload:
 
     async def run(self) -> Response:
         self._rc.asked_for_body = True
+        with self._rc.services.runner.bodies.lease() as take:
+            return await self._receive(take)
+
+    async def _receive(self, take: Callable[[int], bool]) -> Response:
         buffer = bytearray()
         writer: Writer | None = None
         received = 0
+        gathered = SMALL_BODY
         try:
             async for chunk in body_chunks(self._rc.receive):
                 received += len(chunk)
                 if self._limit is not None and received > self._limit:
                     raise ContentTooLarge(f"the body is larger than {self._limit} bytes")
                 buffer += chunk
-                if len(buffer) < INLINE_LIMIT or received == self._length:
+                if len(buffer) >= gathered == SMALL_BODY and take(INLINE_LIMIT):
+                    # Where too many bodies wait already, this one is written in small pieces.
+                    gathered = INLINE_LIMIT
+                if len(buffer) < gathered or received == self._length:
                     continue
                 writer = await self._flush(writer, bytes(buffer))
                 buffer.clear()

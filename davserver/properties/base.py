@@ -175,10 +175,10 @@ class Plan:
         self._names_only = request.kind is PropfindKind.PROPNAME
         asked = [live[name] for name in request.names if name in live]
         rendered = [one for one in asked if one.render is not None]
-        every = self._every(request.kind)
-        rendered = [one for one in rendered if one not in every]
-        self._file, self._collection = (
-            self._form(kind, every, rendered) for kind in (Kind.FILE, Kind.COLLECTION)
+        # One that is named has its own 404 even beside allprop (section 9.1).
+        every = [one for one in self._every(request.kind) if one.name not in request.names]
+        self._file, self._collection, self._other = (
+            self._form(kind, every, rendered) for kind in (Kind.FILE, Kind.COLLECTION, Kind.OTHER)
         )
         known = {one.name for one in rendered} | {one.name for one in every}
         self._dead = [(name, name_only(name)) for name in request.names if name not in known]
@@ -231,8 +231,10 @@ class Plan:
 
     def _collect(self, resource: Resource) -> tuple[bytes, bytes]:
         """Returns the inner XML of the 200 propstat and of the 404 one."""
-        is_file = resource.stat.kind is Kind.FILE
-        slots, absent = self._file if is_file else self._collection
+        kind = resource.stat.kind
+        slots, absent = self._file if kind is Kind.FILE else self._collection
+        if kind is Kind.OTHER:
+            slots, absent = self._other
         found: list[bytes] = []
         missing: list[bytes] = [absent] if absent else []
         for render, name in slots:

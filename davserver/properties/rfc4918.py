@@ -39,6 +39,8 @@ from davserver.protocol.names import (
 from davserver.storage.base import Kind
 
 _FILES = frozenset({Kind.FILE})
+_ALL = frozenset(Kind)
+"""What a listing shows of a FIFO, socket or device, too."""
 _SECOND = 1_000_000_000
 _LANGUAGES = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*([ \t]*,[ \t]*[A-Za-z][A-Za-z0-9-]*)*")
 
@@ -170,8 +172,10 @@ def _supportedlock(resource: Resource) -> bytes | None:
 
 
 PROPERTIES = (
-    LiveProperty(CREATIONDATE, _creationdate, needs=Needs.DEAD, prepare=_set_creationdate),
-    LiveProperty(DISPLAYNAME, _displayname, needs=Needs.DEAD, prepare=_set_displayname),
+    LiveProperty(
+        CREATIONDATE, _creationdate, kinds=_ALL, needs=Needs.DEAD, prepare=_set_creationdate
+    ),
+    LiveProperty(DISPLAYNAME, _displayname, kinds=_ALL, needs=Needs.DEAD, prepare=_set_displayname),
     LiveProperty(
         GETCONTENTLANGUAGE,
         _getcontentlanguage,
@@ -181,8 +185,8 @@ PROPERTIES = (
     LiveProperty(GETCONTENTLENGTH, _getcontentlength, kinds=_FILES),
     LiveProperty(GETCONTENTTYPE, _getcontenttype),
     LiveProperty(GETETAG, _getetag, kinds=_FILES),
-    LiveProperty(GETLASTMODIFIED, _getlastmodified, prepare=_set_getlastmodified),
+    LiveProperty(GETLASTMODIFIED, _getlastmodified, kinds=_ALL, prepare=_set_getlastmodified),
     LiveProperty(LOCKDISCOVERY, _lockdiscovery, needs=Needs.LOCKS),
-    LiveProperty(RESOURCETYPE, _resourcetype),
+    LiveProperty(RESOURCETYPE, _resourcetype, kinds=_ALL),
     LiveProperty(SUPPORTEDLOCK, _supportedlock),
 )

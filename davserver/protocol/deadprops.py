@@ -10,29 +10,33 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from davserver.errors import ContentTooLarge
 from davserver.protocol.names import DAV, QName
 from davserver.protocol.xmlguard import Element
 
+CANONICAL_LIMIT = 1 << 21
+"""Characters of what one request may store."""
+_CACHED_NAME = 200
 XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
-_TEXT = re.compile("[&<>\r]")
-_ATTRIBUTE = re.compile('[&<>"\t\n\r]')
-_REFERENCES = {
-    **{"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"},
-    **{"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"},
-}
+_TEXT_REFERENCES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\r", "&#13;"))
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Outside of XML 1.0's Char: control characters, surrogates, U+FFFE, U+FFFF."""
-_CONTENT_PREFIX = re.compile(r"([^\W\d][\w.\-]*):")
+_CONTENT_PREFIX = re.compile(r"(?<![\w.\-])[\w.\-]++:")
+"""Looks at each character once: a word that ends without a colon is not tried again from within."""
+_NO_NAME_START = re.compile(r"[\d.\-]*")
 _WHOLE = re.compile(rb"<[^>]*?(?:/>|>([^<]*)</[^>]*>)")
 
 
 def escape_text(text: str) -> str:
     """Character data; a carriage return would not survive as itself (XML 1.0 section 2.11)."""
-    return _TEXT.sub(lambda match: _REFERENCES[match[0]], text)
+    for character, reference in _TEXT_REFERENCES:
+        text = text.replace(character, reference)
+    return text
 
 
 def escape_attribute(text: str) -> str:
-    return _ATTRIBUTE.sub(lambda match: _REFERENCES[match[0]], text)
+    text = escape_text(text).replace('"', "&quot;")
+    return text.replace("\t", "&#9;").replace("\n", "&#10;")
 
 
 def xml_text(text: str) -> bytes:
@@ -40,18 +44,38 @@ def xml_text(text: str) -> bytes:
     return escape_text(_ILLEGAL.sub("\ufffd", text)).encode("utf-8")
 
 
-def canonical_element(element: Element) -> bytes:
-    """Returns the element in canonical form; see the module."""
-    parts: list[str] = []
+class _Output:
+    """Pieces of a document, counted."""
+
+    __slots__ = ("_left", "parts")
+
+    def __init__(self, limit: int) -> None:
+        self.parts: list[str] = []
+        self._left = limit
+
+    def append(self, piece: str) -> None:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise ContentTooLarge("the values are too large when each stands on its own")
+        self.parts.append(piece)
+
+
+def canonical_element(element: Element, *, limit: int = CANONICAL_LIMIT) -> bytes:
+    """Returns the element in canonical form; see the module.
+
+    Raises ContentTooLarge (413) past `limit` characters: a long namespace is repeated wherever
+    it is needed, and `>` takes four.
+    """
+    parts = _Output(limit)
     lang = element.lang
     has_lang = any(attribute.name == f"{{{XML_NAMESPACE}}}lang" for attribute in element.attributes)
     inherited = "" if lang is None or has_lang else f' xml:lang="{escape_attribute(lang)}"'
     _serialise(element, {"": ""}, parts, inherited)
-    return "".join(parts).encode("utf-8")
+    return "".join(parts.parts).encode("utf-8")
 
 
 def _serialise(
-    element: Element, outer: dict[str, str], parts: list[str], more_attributes: str = ""
+    element: Element, outer: dict[str, str], parts: _Output, more_attributes: str = ""
 ) -> None:
     """Appends the element to `parts`; `outer` is what is declared around it in the output."""
     missing = {prefix: uri for prefix, uri in _needed(element).items() if outer.get(prefix) != uri}
@@ -86,7 +110,8 @@ def _needed(element: Element) -> dict[str, str]:
         content.append(value)
     for text in content:
         if ":" in text:
-            for prefix in _CONTENT_PREFIX.findall(text):
+            for found in _CONTENT_PREFIX.finditer(text):
+                prefix = _NO_NAME_START.sub("", found[0][:-1], count=1)
                 if prefix in element.scope:
                     needed[prefix] = element.scope[prefix]
     needed.pop("xml", None)
@@ -102,9 +127,13 @@ def _tag(name: str, prefix: str) -> str:
     return f"{prefix}:{local}" if prefix else local
 
 
-@lru_cache(maxsize=4096)
 def name_only(name: QName) -> bytes:
     """Returns the property as an empty element, for an answer that names it without a value."""
+    # Long names are nobody's, but to fill the memory that keeps them.
+    return _cached_name_only(name) if len(name) <= _CACHED_NAME else _name_only(name)
+
+
+def _name_only(name: QName) -> bytes:
     uri, local = _uri(name), name.rpartition("}")[2]
     if uri == DAV:
         return f"<D:{local}/>".encode()
@@ -115,12 +144,15 @@ def name_only(name: QName) -> bytes:
     return f'<ns0:{local} xmlns:ns0="{escape_attribute(uri)}"/>'.encode()
 
 
+_cached_name_only = lru_cache(maxsize=4096)(_name_only)
+
+
 def element_text(value: bytes) -> str | None:
     """Returns the text of an element in canonical form, None when it has child elements."""
     match = _WHOLE.fullmatch(value)
     if match is None:
         return None
     text = (match[1] or b"").decode("utf-8")
-    for character in ("\r", ">", "<", "&"):
-        text = text.replace(_REFERENCES[character], character)
+    for character, reference in reversed(_TEXT_REFERENCES):
+        text = text.replace(reference, character)
     return text

@@ -25,7 +25,8 @@ def activelock_xml(lock: Lock, *, now: float, base: bytes, show_token: bool) -> 
         show_token: False for anybody but the lock's own principal: the token is all that stands
             between them and the resource (section 6.5).
     """
-    remaining_s = max(0, round(lock.expires_at - now))
+    # A clock that was set back makes the lock last longer: nobody is to count on that.
+    remaining_s = min(max(0, round(lock.expires_at - now)), lock.timeout_s)
     token = b""
     if show_token:
         token = b"<D:locktoken><D:href>%s</D:href></D:locktoken>" % xml_text(lock.token)

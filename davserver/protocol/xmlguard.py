@@ -44,17 +44,28 @@ class XmlLimits:
         elements: elements, and as many attributes (413).
         names: distinct element names beside those of RFC 4918 itself: a PROPFIND for n names
             over m members answers n times m (413).
+        name_length: characters of all distinct names, each with its namespace; and an eighth of
+            what those of all tags may have, for the parser spells a namespace out each time (413).
         namespaces: namespace declarations (413).
+        scopes: declarations in scope, summed over the elements that declare any: each of these
+            keeps a table of its own (413).
+        tag: bytes of one tag or comment, which the parser gathers whole before anything here can
+            count (413).
         depth: nesting (400); libxml2, which most clients use, stops at 256.
     """
 
     elements: int = 10_000
     names: int = 1_000
+    name_length: int = 262_144
     namespaces: int = 2_000
+    scopes: int = 100_000
+    tag: int = 65_536
     depth: int = 128
 
 
 DEFAULT_LIMITS = XmlLimits()
+_SLICE = 16_384
+"""Bytes given to the parser at a time: so long is what is too much noticed late."""
 
 
 class Attribute(NamedTuple):
@@ -106,7 +117,8 @@ class _Target:
 
     def __init__(self, limits: XmlLimits) -> None:
         self._limits = limits
-        self._elements = self._attributes = self._namespaces = self._names = 0
+        self._elements = self._attributes = self._namespaces = self._scopes = 0
+        self._names = self._name_length = self._spelled = 0
         self._seen: dict[str, tuple[str, str]] = {}
         self._declared: dict[str, str] = {}
         self._open: list[Element] = []
@@ -122,6 +134,9 @@ class _Target:
         limits = self._limits
         self._elements += 1
         self._attributes += len(attrib)
+        self._spelled += len(tag)
+        if self._spelled > 8 * limits.name_length:
+            raise ContentTooLarge("the names are too long")
         if max(self._elements, self._attributes) > limits.elements:
             raise ContentTooLarge(f"more than {limits.elements} elements or attributes")
         if len(self._open) >= limits.depth:
@@ -132,6 +147,9 @@ class _Target:
         if self._declared:
             scope = scope | self._declared
             self._declared = {}
+            self._scopes += len(scope)
+            if self._scopes > limits.scopes:
+                raise ContentTooLarge("too many namespace declarations within others")
         attributes = tuple([Attribute(*_split(key), value) for key, value in attrib.items()])
         lang = None if parent is None else parent.lang
         for attribute in attributes:
@@ -149,8 +167,11 @@ class _Target:
         if found is None:
             found = self._seen[tag] = _split(tag)
             self._names += found[0] not in _STRUCTURE
+            self._name_length += len(tag)
             if self._names > self._limits.names:
                 raise ContentTooLarge(f"more than {self._limits.names} names")
+            if self._name_length > self._limits.name_length:
+                raise ContentTooLarge("the names are too long")
         return found
 
     def end(self, tag: str) -> None:
@@ -191,7 +212,7 @@ def parse_xml(
     expat.StartDoctypeDeclHandler = _refuse_external_subset
     expat.EndDoctypeDeclHandler = _refuse_doctype
     try:
-        parser.feed(_to_utf8(body, charset))
+        _feed(parser, _to_utf8(body, charset), limits.tag)
         parser.close()
     except EntitiesForbidden as exc:
         if exc.sysid is not None or exc.pubid is not None:
@@ -204,6 +225,18 @@ def parse_xml(
     # What expat takes as complete has a document element.
     assert target.root is not None
     return target.root
+
+
+def _feed(parser: DefusedXMLParser, body: bytes, tag_limit: int) -> None:
+    """Feeds slice by slice, and stops within a tag that gets too long."""
+    if len(body) <= _SLICE:
+        parser.feed(body)
+        return
+    expat = parser.parser
+    for begin in range(0, len(body), _SLICE):
+        parser.feed(body[begin : begin + _SLICE])
+        if begin + _SLICE - expat.CurrentByteIndex > tag_limit + _SLICE:
+            raise ContentTooLarge(f"a tag or comment is longer than {tag_limit} bytes")
 
 
 def _external() -> Forbidden:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from davserver.errors import BadRequest, UnprocessableContent
-from davserver.protocol.deadprops import canonical_element
+from davserver.protocol.deadprops import CANONICAL_LIMIT, canonical_element
 from davserver.protocol.locks import LockScope
 from davserver.protocol.names import PropertyChange, QName, dav
 from davserver.protocol.xmlguard import DEFAULT_LIMITS, Element, XmlLimits, parse_xml
@@ -20,6 +20,9 @@ _ALLPROP, _PROPNAME, _PROP, _INCLUDE = map(dav, ("allprop", "propname", "prop", 
 _SET, _REMOVE = dav("set"), dav("remove")
 _SCOPES = {dav("exclusive"): LockScope.EXCLUSIVE, dav("shared"): LockScope.SHARED}
 _WRITE = dav("write")
+
+OWNER_LIMIT = 16_384
+"""Characters of a lock's owner: `lockdiscovery` repeats it for every member (413)."""
 
 
 class PropfindKind(enum.Enum):
@@ -81,17 +84,18 @@ def parse_proppatch(
     if not instructions:
         raise BadRequest("propertyupdate has neither set nor remove")
     changes: list[PropertyChange] = []
+    left = max(CANONICAL_LIMIT, 2 * len(body))
     for instruction in instructions:
         props = instruction.find_all(_PROP)
         if not props:
             raise BadRequest("set and remove need a prop element")
-        is_set = instruction.name == _SET
-        changes += [
+        for element in (child for prop in props for child in prop.elements):
             # Section 14.23: in `remove` only the names count.
-            PropertyChange(element.name, canonical_element(element) if is_set else None)
-            for prop in props
-            for element in prop.elements
-        ]
+            value = None
+            if instruction.name == _SET:
+                value = canonical_element(element, limit=left)
+                left -= len(value)
+            changes.append(PropertyChange(element.name, value))
     return changes
 
 
@@ -113,7 +117,8 @@ def parse_lockinfo(
     owners = root.find_all(dav("owner"))
     if len(owners) > 1:
         raise BadRequest("lockinfo has more than one owner")
-    return LockInfo(_SCOPES[scope], canonical_element(owners[0]) if owners else b"")
+    owner = canonical_element(owners[0], limit=OWNER_LIMIT) if owners else b""
+    return LockInfo(_SCOPES[scope], owner)
 
 
 def _root(body: bytes, local: str, charset: str | None, limits: XmlLimits) -> Element:

@@ -131,6 +131,9 @@ class GateView(StateReader, Protocol):
 
     def commit(self) -> None: ...
 
+    def rollback(self) -> None:
+        """Undoes what was not committed: after a StateError, to go on in the gate."""
+
 
 class State(StateReader, Protocol):
     """The whole store, one object a worker."""
@@ -150,7 +153,7 @@ class State(StateReader, Protocol):
         """Enters the gate. wait_s 0 never blocks. Raises GateBusy when the wait is over."""
 
     def has_changes(self) -> bool:
-        """True when a change of a dead owner is journalled, for somebody to recover (no query
-        when nothing changed)."""
+        """True when a change is journalled for somebody to recover: of a dead owner, or one that
+        this worker could not settle (no query when nothing changed)."""
 
     def close(self) -> None: ...

@@ -16,6 +16,8 @@ class StateLimits:
     Attributes:
         locks_per_principal: locks that one principal may hold.
         locks_per_resource: locks rooted at one resource (shared ones add up).
+        owner_bytes: bytes of the owner element of one lock; every worker keeps all of them in
+            memory.
         properties_per_resource: dead properties of one resource.
         property_bytes: bytes of one value.
         properties_bytes_per_resource: bytes of all values of one resource.
@@ -23,6 +25,7 @@ class StateLimits:
 
     locks_per_principal: int = 10_000
     locks_per_resource: int = 100
+    owner_bytes: int = 8_192
     properties_per_resource: int = 1_000
     property_bytes: int = 65_536
     properties_bytes_per_resource: int = 1_048_576

@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from davserver.errors import TooManyLocks
+from davserver.errors import StateFull, TooManyLocks
 from davserver.protocol.headers import Depth
 from davserver.protocol.locks import Lock
 from davserver.protocol.path import Key
@@ -66,6 +66,10 @@ class LockIndex:
 
     def __len__(self) -> int:
         return len(self._by_token)
+
+    def __iter__(self) -> Iterator[Lock]:
+        """Yields every lock, expired ones too."""
+        return iter(self._by_token.values())
 
     def keys(self) -> list[Key]:
         """Returns every lock root."""
@@ -153,14 +157,27 @@ class LockIndex:
         return expired
 
     def check_limits(self, lock: Lock, limits: StateLimits, now: float) -> None:
-        """Raises TooManyLocks (403) when `lock` would be one too many."""
+        """Raises TooManyLocks (403) when `lock` would be one too many, StateFull (507) for an
+        owner element that is too large."""
+        if len(lock.owner_xml) > limits.owner_bytes:
+            raise StateFull(f"the owner element is larger than {limits.owner_bytes} bytes")
         at_key = self._by_key.get(lock.key, {})
         if sum(each.expires_at > now for each in at_key.values()) >= limits.locks_per_resource:
             raise TooManyLocks(f"more than {limits.locks_per_resource} locks on one resource")
-        if self._principals[lock.principal] >= limits.locks_per_principal:
+        if (
+            self._principals[lock.principal] >= limits.locks_per_principal
+            and self._count_live(lock.principal, now) >= limits.locks_per_principal
+        ):
             raise TooManyLocks(
                 f"more than {limits.locks_per_principal} locks of {lock.principal!r}"
             )
+
+    def _count_live(self, principal: str, now: float) -> int:
+        """Slow, and right while expired ones wait to be cleared away."""
+        return sum(
+            lock.principal == principal and lock.expires_at > now
+            for lock in self._by_token.values()
+        )
 
     def _unlink(self, lock: Lock) -> None:
         at_key = self._by_key[lock.key]

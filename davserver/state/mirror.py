@@ -7,8 +7,9 @@ so that it sees them inside the gate; a rollback makes the mirror stale, and it 
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from davserver.protocol.headers import Depth
 from davserver.protocol.locks import Lock, LockScope
@@ -17,6 +18,8 @@ from davserver.protocol.path import Key
 from davserver.state import rows
 from davserver.state.lockindex import LockIndex
 from davserver.state.rows import Reader, Row, Value
+
+logger = logging.getLogger(__name__)
 
 LOCK = "lock"
 INTENT = "intent"
@@ -57,6 +60,14 @@ def _lock(row: Row) -> Lock:
     )
 
 
+def _locks(found: Iterable[Row]) -> Iterator[Lock]:
+    for row in found:
+        try:
+            yield _lock(row)
+        except ValueError as error:
+            logger.error("a lock is damaged, and passed over: %s", error)
+
+
 class Mirror:
     """Safe across threads; every section is short, so that the event loop may take it.
 
@@ -75,6 +86,11 @@ class Mirror:
         self._reader = reader
         self._version: int | None = None
         self._seq = 0
+
+    @property
+    def is_fresh(self) -> bool:
+        """False while a rollback makes everything here doubtful."""
+        return self._version is not None
 
     def attach(self, reader: Reader) -> None:
         """Reads from another database from now on. Hold `mutex`."""
@@ -104,7 +120,7 @@ class Mirror:
     def _load(self) -> None:
         # First the number: what is committed in between is then read twice, not missed.
         newest = self._reader.query("SELECT coalesce(max(seq), 0) FROM changes")
-        self.index = LockIndex(map(_lock, self._reader.query(f"SELECT {_COLUMNS}")))
+        self.index = LockIndex(_locks(self._reader.query(f"SELECT {_COLUMNS}")))
         self._load_intents()
         self._seq = newest[0][0]
 
@@ -123,7 +139,7 @@ class Mirror:
             return False
         for root, path in {(row[1], row[2]) for row in changes if row[3] == LOCK}:
             here = f"SELECT {_COLUMNS} WHERE root = ? AND path = ?"
-            self.index.replace(Key(root, path), map(_lock, self._reader.query(here, (root, path))))
+            self.index.replace(Key(root, path), _locks(self._reader.query(here, (root, path))))
         if any(row[3] == INTENT for row in changes):
             self._load_intents()
         self._seq = changes[-1][0]
@@ -171,6 +187,12 @@ class Mirror:
             self.refresh()
             roots = self.index.keys()
         yield from roots
+
+    def locks(self) -> list[Lock]:
+        """Returns every lock, expired ones too."""
+        with self.mutex:
+            self.refresh()
+            return list(self.index)
 
     def owners_of_changes(self) -> set[str]:
         """Returns who has a change journalled."""

@@ -6,14 +6,17 @@ members of a collection are one query, and a subtree is three ranges of the prim
 
 from __future__ import annotations
 
+import logging
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from davserver.protocol.names import QName
 from davserver.protocol.path import Key
 
-SCHEMA_VERSION = 1
-SCHEMA = """
+logger = logging.getLogger(__name__)
+
+_FIRST = """
 CREATE TABLE properties(
     root TEXT NOT NULL, parent BLOB NOT NULL, member BLOB NOT NULL,
     name TEXT NOT NULL, value BLOB NOT NULL,
@@ -34,6 +37,13 @@ CREATE TABLE intents(
     created REAL NOT NULL
 ) WITHOUT ROWID;
 """
+_SECOND = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+ALTER TABLE properties ADD COLUMN sum INTEGER;
+"""
+SCHEMAS = (_FIRST, _SECOND)
+"""What makes each version of the schema out of the one before."""
+SCHEMA_VERSION = len(SCHEMAS)
 # Properties of our own, which never follow a copy.
 PRIVATE = "{davserver:}"
 
@@ -94,9 +104,23 @@ def _deeper(key: Key) -> tuple[str, bytes, bytes]:
     return key.root, key.path + b"/", key.path + b"0"
 
 
+def _sum(name: bytes, value: bytes) -> int:
+    """What SQLite has no eye for: a bit that has flipped in a value would spoil every listing
+    that the value is in."""
+    return zlib.crc32(value, zlib.crc32(name))
+
+
+def _is_whole(name: bytes, value: bytes, stored: int | None) -> bool:
+    if stored is None or stored == _sum(name, value):  # None: of the schema's first version
+        return True
+    logger.error("a property is damaged, and passed over: %r", name)
+    return False
+
+
 def read(db: Executor, key: Key) -> dict[QName, bytes]:
-    rows = db.query(f"SELECT name, value FROM properties WHERE {_ITSELF}", split(key))
-    return {QName(name): value for name, value in rows}
+    where = f"FROM properties WHERE {_ITSELF}"
+    rows = db.query(f"SELECT CAST(name AS BLOB), value, sum {where}", split(key))
+    return {QName(row[0].decode()): row[1] for row in rows if _is_whole(*row)}
 
 
 def read_members(
@@ -114,12 +138,13 @@ def read_members(
         part += part[-1:] * (size - len(part))
         marks = ",".join("?" * size)
         rows = db.query(
-            "SELECT member, name, value FROM properties"
+            "SELECT member, CAST(name AS BLOB), value, sum FROM properties"
             f" WHERE root = ? AND parent = ? AND member IN ({marks})",
             (*where, *part),
         )
-        for member, name, value in rows:
-            found.setdefault(member, {})[QName(name)] = value
+        for member, name, value, stored in rows:
+            if _is_whole(name, value, stored):
+                found.setdefault(member, {})[QName(name.decode())] = value
     return found
 
 
@@ -132,7 +157,10 @@ def write(
         db.query(f"DELETE FROM properties WHERE {_ITSELF} AND name = ?", (*where, name))
     for name, value in after.items():
         if before.get(name) != value:
-            db.query("INSERT OR REPLACE INTO properties VALUES(?,?,?,?,?)", (*where, name, value))
+            db.query(
+                "INSERT OR REPLACE INTO properties VALUES(?,?,?,?,?,?)",
+                (*where, name, value, _sum(name.encode(), value)),
+            )
 
 
 def has_rows(db: Executor, key: Key) -> bool:
@@ -179,7 +207,7 @@ def move_tree(db: Executor, source: Key, target: Key) -> None:
 def copy(db: Executor, source: Key, target: Key) -> None:
     """Copies what is not private, of one resource."""
     db.query(
-        "INSERT INTO properties SELECT ?, ?, ?, name, value FROM properties"
+        "INSERT INTO properties SELECT ?, ?, ?, name, value, sum FROM properties"
         f" WHERE {_ITSELF} AND substr(name, 1, ?) != ?",
         (*split(target), *split(source), len(PRIVATE), PRIVATE),
     )
@@ -190,12 +218,12 @@ def copy_tree(db: Executor, source: Key, target: Key) -> None:
     copy(db, source, target)
     private = (len(PRIVATE), PRIVATE)
     db.query(
-        "INSERT INTO properties SELECT ?, ?, member, name, value FROM properties"
+        "INSERT INTO properties SELECT ?, ?, member, name, value, sum FROM properties"
         f" WHERE {_CHILDREN} AND substr(name, 1, ?) != ?",
         (target.root, target.path, source.root, source.path, *private),
     )
     db.query(
-        f"INSERT INTO properties SELECT ?, {_REST}, member, name, value FROM properties"
+        f"INSERT INTO properties SELECT ?, {_REST}, member, name, value, sum FROM properties"
         f" WHERE {_DEEPER} AND substr(name, 1, ?) != ?",
         (target.root, *_reparent(source, target), *_deeper(source), *private),
     )

@@ -1,14 +1,13 @@
 """The state in one SQLite database, shared by any number of worker processes on one machine.
 
-Only this module knows apsw, which brings its own SQLite: older ones can corrupt a WAL database
-with two writers. The folder holds `state.sqlite3`, `gate` (an flock) and `owners/` (one flock a
-worker). Everything is opened on first use, so that nothing crosses a fork.
+The folder holds `state.sqlite3`, `gate` (an flock) and `owners/` (one flock a worker). Everything
+is opened on first use, so that nothing crosses a fork.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import json
 import os
 import threading
 import time
@@ -16,153 +15,48 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
-import apsw
-
-from davserver.errors import GateBusy, StateFailure, StateFull
+from davserver.errors import GateBusy, StateFailure
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import QName
 from davserver.protocol.path import Key
-from davserver.state import rows
 from davserver.state.base import GateView
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits
 from davserver.state.mirror import Mirror
 from davserver.state.owners import Owner
+from davserver.state.sqlfile import (
+    FILE,
+    CorruptState,
+    Database,
+    NotMade,
+    inode_of,
+    prepare,
+    set_aside,
+    sync_folder,
+)
 from davserver.state.sqlview import SqlView
 
-logger = logging.getLogger(__name__)
-
-FILE = "state.sqlite3"
-_BUSY_MS = 2_000
 _OPEN_WAIT_S = 5.0
-# Larger ones would hold up the start; what is wrong in them shows when it is read.
-_CHECKED_BYTES = 16 * 1024 * 1024
 
 
-class CorruptState(StateFailure):
-    """The file is no database, or a damaged one."""
+class Served(NamedTuple):
+    """The folder that rows are of.
+
+    Attributes:
+        root: its id in keys.
+        path: where it is, resolved.
+        identity: (device, inode, birth_ns), which stay when it is moved or mounted elsewhere.
+    """
+
+    root: str
+    path: str
+    identity: tuple[int, int, int | None]
 
 
-class _Database:
-    """One connection, never used by two threads at once. Raises StateError only."""
-
-    def __init__(self, path: Path, *, full: bool) -> None:
-        try:
-            self._connection = apsw.Connection(str(path))
-            self._connection.set_busy_timeout(_BUSY_MS)
-        except apsw.Error as exc:
-            raise _translated(exc) from exc
-        # WAL loses the last commits at a power cut unless each waits for the disk.
-        self.query(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-        self.query("PRAGMA fullfsync = ON")
-
-    def query(self, sql: str, bindings: Sequence[rows.Value] = ()) -> list[rows.Row]:
-        try:
-            return self._connection.execute(sql, bindings).fetchall()
-        except apsw.Error as exc:
-            raise _translated(exc) from exc
-
-    @property
-    def in_transaction(self) -> bool:
-        return self._connection.in_transaction
-
-    def data_version(self) -> int:
-        number: int = self.query("PRAGMA data_version")[0][0]
-        return number
-
-    def close(self) -> None:
-        self._connection.close(True)
-
-
-def _translated(error: apsw.Error) -> GateBusy | StateFull | StateFailure:
-    if isinstance(error, apsw.BusyError | apsw.LockedError):
-        return GateBusy(f"the state is busy: {error}")
-    if isinstance(error, apsw.FullError):
-        return StateFull(f"no room for the state: {error}")
-    logger.error("the state cannot be used: %s: %s", type(error).__name__, error)
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-        return CorruptState(f"the state is damaged: {error}")
-    return StateFailure(f"the state cannot be used: {error}")
-
-
-class _NotMade(Exception):
-    """There is no database of our schema, and it was not to be made."""
-
-
-def _prepare(path: Path, *, full: bool, create: bool) -> _Database:
-    """Returns a connection to a database of our schema; inside the gate, with `create`, it is
-    made when there is none. Raises _NotMade, CorruptState, StateFailure."""
-    if create:
-        with contextlib.suppress(FileExistsError):
-            # Made by us for its mode, which SQLite gives to the files beside it, too.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            _sync(path.parent)
-    elif not path.exists():
-        raise _NotMade
-    db = _Database(path, full=full)
-    try:
-        _check(db, path, create=create)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _check(db: _Database, path: Path, *, create: bool) -> None:
-    version = db.query("PRAGMA user_version")[0][0]
-    if version > rows.SCHEMA_VERSION:
-        raise StateFailure(
-            f"{path} has schema version {version}, this davserver knows"
-            f" {rows.SCHEMA_VERSION}: run a newer one, or give it another state folder"
-        )
-    if version == 0 and not create:
-        raise _NotMade
-    # The file remembers it, but a restored backup may have forgotten.
-    if db.query("PRAGMA journal_mode = WAL") != [("wal",)]:
-        raise StateFailure(f"{path} cannot be shared by processes: keep it on a local disk")
-    if version == 0:
-        _create(db, path)
-    elif path.stat().st_size <= _CHECKED_BYTES:
-        found = db.query("PRAGMA quick_check(1)")
-        if found != [("ok",)]:
-            raise CorruptState(f"{path} is damaged: {found[0][0]}")
-
-
-def _create(db: _Database, path: Path) -> None:
-    if db.query("SELECT 1 FROM sqlite_schema LIMIT 1"):
-        raise StateFailure(f"{path} is somebody else's database")
-    db.query("BEGIN IMMEDIATE")
-    db.query(rows.SCHEMA)
-    db.query(f"PRAGMA user_version = {rows.SCHEMA_VERSION}")
-    db.query("COMMIT")
-
-
-def _set_aside(path: Path) -> None:
-    """Renames a damaged database, with its log, so that somebody can look at it."""
-    number = int(time.time())
-    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
-        number += 1
-    logger.error("%s is damaged: it is kept as %s, and a new state begins", path, aside.name)
-    for suffix in ("-wal", "-shm", ""):
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
-    _sync(path.parent)
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
-        return None
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+class OtherFolder(StateFailure):
+    """The rows are those of another folder."""
 
 
 class _Session:
@@ -172,11 +66,12 @@ class _Session:
         self.pid = os.getpid()
         self._path = folder / FILE
         self._full = full
+        self.has_left = False
         with contextlib.ExitStack() as undo:
             try:
                 if not folder.is_dir():
                     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    _sync(folder.parent)
+                    sync_folder(folder.parent)
                 self.owner = Owner(folder / "owners")
                 undo.callback(self.owner.close)
                 self.gate = GateLock(folder / "gate")
@@ -195,54 +90,81 @@ class _Session:
         needed: others may hold it for a while."""
         try:
             self._connect(create=False)
-        except (_NotMade, CorruptState):
+        except (NotMade, CorruptState):
             self.gate.acquire(_OPEN_WAIT_S)
             try:
                 self._open_or_replace()
             finally:
                 self.gate.release()
 
-    def _open_or_replace(self) -> None:
+    def _open_or_replace(self, *, thorough: bool = False) -> None:
         """Inside the gate: another worker may have done it meanwhile."""
         try:
-            self._connect(create=True)
+            self._connect(create=True, thorough=thorough)
         except CorruptState:
-            _set_aside(self._path)
+            set_aside(self._path)
             self._connect(create=True)
 
-    def _connect(self, *, create: bool) -> None:
-        before = _inode(self._path)
+    def _connect(self, *, create: bool, thorough: bool = False) -> None:
+        before = inode_of(self._path)
         self._inode: int | None = None
-        self.writer = _prepare(self._path, full=self._full, create=create)
+        self.writer = prepare(self._path, full=self._full, create=create, thorough=thorough)
         try:
-            after = _inode(self._path)
+            after = inode_of(self._path)
             if not create and before != after:
                 # It was replaced while it was opened.
-                raise _NotMade
-            self._reader = _Database(self._path, full=self._full)
+                raise NotMade
+            self._reader = Database(self._path, full=self._full)
             self._reader.query("PRAGMA query_only = ON")
         except BaseException:
             self.writer.close()
             raise
         self._inode = after
 
+    @property
+    def is_damaged(self) -> bool:
+        return self.writer.is_damaged or self._reader.is_damaged
+
+    def suspect(self) -> None:
+        """Has all of the database read before it is used again."""
+        self.writer.is_damaged = True
+
+    def heal(self) -> None:
+        """Sets a database aside in which damage was met, unless somebody is inside the gate: then
+        the next one does it."""
+        if self.gate.is_held:
+            return
+        with contextlib.suppress(GateBusy):
+            self.gate.acquire(_OPEN_WAIT_S)
+            try:
+                self.follow()
+            finally:
+                self.gate.release()
+
     def follow(self) -> None:
         """Inside the gate: catches up, and opens anew what another worker replaced because it
         was damaged. Two workers with two databases would both grant one lock."""
         try:
-            inode = os.stat(self._path).st_ino
+            inode = inode_of(self._path)
         except OSError as exc:
-            logger.error("the state file is gone: %s", exc)
-            raise StateFailure(f"the state file is gone: {exc}") from exc
-        if inode == self._inode:
+            raise StateFailure(f"the state file cannot be found: {exc}") from exc
+        if inode == self._inode and not self.is_damaged:
             with self.mirror.mutex:
                 self.mirror.refresh()
             return
         with self.mirror.mutex:
+            thorough = self.is_damaged
             self._reader.close()
             self.writer.close()
-            self._open_or_replace()
+            if inode is None:
+                set_aside(self._path, why="is gone")
+            self._open_or_replace(thorough=thorough)
             self.mirror.attach(self._reader)
+
+    def note_left(self) -> None:
+        """On leaving the gate: did a change of our own stay in the journal? After a rollback
+        only the database knows; then perhaps."""
+        self.has_left = bool(self.mirror.intents) or not self.mirror.is_fresh
 
     def close(self) -> None:
         with self.mirror.mutex:
@@ -291,6 +213,7 @@ class _Hold:
             else:
                 self._view.rollback()
         finally:
+            self._session.note_left()
             self._session.gate.release()
 
 
@@ -326,6 +249,8 @@ class SqliteState:
         """Returns what this process has open. Raises StateFailure."""
         session = self._session
         if session is not None and session.pid == os.getpid():
+            if session.is_damaged:
+                session.heal()
             return session
         with self._opening:
             session = self._session
@@ -342,6 +267,27 @@ class SqliteState:
             raise StateFailure("the process was forked while a thread used the state")
         inherited.close()
         self._session = None
+
+    def claim(self, served: Served, *, adopt: bool = False) -> None:
+        """Remembers which folder the rows are of.
+
+        A folder that was moved is the same one, and so is what was put in its place; rows of any
+        other would be taken for its own. `adopt` makes them its own.
+
+        Raises OtherFolder, StateFailure, GateBusy.
+        """
+        session = self.session()
+        name = f"served:{served.root}"
+        value = json.dumps([served.path, *served.identity])
+        found = session.mirror.query("SELECT value FROM meta WHERE name = ?", (name,))
+        if found == [(value,)]:
+            return
+        if found and not adopt:
+            path, *identity = json.loads(found[0][0])
+            if path != served.path and identity != list(served.identity):
+                raise OtherFolder(f"the state in {self._folder} belongs to {path}")
+        with self.hold((), wait_s=_OPEN_WAIT_S):
+            session.writer.query("INSERT OR REPLACE INTO meta VALUES(?,?)", (name, value))
 
     @property
     def owner(self) -> str:
@@ -375,14 +321,26 @@ class SqliteState:
 
     def has_changes(self) -> bool:
         session = self.session()
+        owner = session.owner
         return any(
-            not session.owner.is_alive(owner) for owner in session.mirror.owners_of_changes()
+            session.has_left if each == owner.id else not owner.is_alive(each)
+            for each in session.mirror.owners_of_changes()
         )
 
     def keys_with_rows(self) -> Iterator[Key]:
         """Yields the resources that have properties or are lock roots, for who looks for
         orphans; a resource with both may come twice."""
         return self.session().mirror.keys()
+
+    def replace_damaged(self) -> None:
+        """Reads the whole database and begins a new one if it is damaged."""
+        session = self.session()
+        session.suspect()
+        session.heal()
+
+    def locks(self) -> list[Lock]:
+        """Returns every lock, expired ones that wait to be cleared away too."""
+        return self.session().mirror.locks()
 
     def close(self) -> None:
         """Gives up the owner's lock and the files. Using it again opens them again."""

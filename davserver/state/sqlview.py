@@ -5,6 +5,7 @@ The caller holds the gate, so nobody else writes; a gate in which nothing is cha
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,8 @@ from davserver.state.journal import dump_steps, load_steps
 from davserver.state.limits import StateLimits, patched
 from davserver.state.mirror import INTENT, LOCK, Mirror, lock_row
 from davserver.state.rows import Row, Value, Writer
+
+logger = logging.getLogger(__name__)
 
 # Rows of `changes` that stay for workers that have not looked for a while, and how often the
 # older ones go.
@@ -38,15 +41,20 @@ class SqlView:
         self._limits = limits
         self._clock = clock
         self._begun = False
-        self._failed = False
+        self._failed: StateError | None = None
         self._dirty_mirror = False
 
     def query(self, sql: str, bindings: Sequence[Value] = ()) -> list[Row]:
-        """Runs one statement; when it fails, nothing of this transaction can be committed."""
+        """Runs one statement; when it fails, nothing of this transaction can be committed.
+
+        Nor is anything more done in it: SQLite has perhaps undone it all, and would commit each
+        statement on its own."""
+        if self._begun and self._failed is not None:
+            raise type(self._failed)(str(self._failed))
         try:
             return self._db.query(sql, bindings)
-        except StateError:
-            self._failed = True
+        except StateError as error:
+            self._failed = error
             raise
 
     def covering(self, key: Key, *, now: float) -> Sequence[Lock]:
@@ -83,10 +91,8 @@ class SqlView:
             raise KeyError(token)
         self._begin()
         lock = replace(old, timeout_s=timeout_s, expires_at=expires_at)
-        self.query(
-            "UPDATE locks SET timeout_s = ?, expires_at = ? WHERE token = ?",
-            (timeout_s, expires_at, token),
-        )
+        # It may have been cleared away just now, as one that expired.
+        self.query("INSERT OR REPLACE INTO locks VALUES(?,?,?,?,?,?,?,?,?,?)", lock_row(lock))
         self._put(lock)
         return lock
 
@@ -167,12 +173,19 @@ class SqlView:
             if not self._mirror.intents:
                 return ()
         found = self.query("SELECT id, root, owner, steps FROM intents ORDER BY created, id")
-        return [Change(id, root, owner, load_steps(steps)) for id, root, owner, steps in found]
+        changes = []
+        for id, root, owner, steps in found:
+            try:
+                changes.append(Change(id, root, owner, load_steps(steps)))
+            except StateFailure as error:
+                # Nobody can finish it; everything else is served all the same.
+                logger.error("change %s of worker %s: %s", id, owner, error)
+        return changes
 
     def commit(self) -> None:
         if not self._begun:
             return
-        if self._failed or not self._db.in_transaction:
+        if self._failed is None and not self._db.in_transaction:
             raise StateFailure("a write to the state has failed, and what came with it is undone")
         self.query("COMMIT")
         self._begun = self._dirty_mirror = False
@@ -180,7 +193,8 @@ class SqlView:
     def rollback(self) -> None:
         """Undoes what was not committed."""
         dirty = self._dirty_mirror
-        self._begun = self._failed = self._dirty_mirror = False
+        self._begun = self._dirty_mirror = False
+        self._failed = None
         try:
             if self._db.in_transaction:
                 self._db.query("ROLLBACK")
@@ -191,8 +205,10 @@ class SqlView:
     def _begin(self) -> None:
         if self._begun:
             return
+        if self._db.in_transaction:
+            self._db.query("ROLLBACK")  # one that failed before us
         self._db.query("BEGIN IMMEDIATE")
-        self._begun, self._failed = True, False
+        self._begun, self._failed = True, None
         with self._mirror.mutex:
             index, now = self._mirror.index, self._mirror.now
             expired = index.pop_expired(now, _EXPIRED_AT_ONCE) if index else []

@@ -68,6 +68,23 @@ class translating:
             raise translate(error, self._path) from error
 
 
+class creating(translating):
+    """As translating, for a block that makes a new name in an open directory: where that has been
+    removed meanwhile the parent is what is missing."""
+
+    __slots__ = ()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise errors.ParentMissing(f"{show(self._path)}: its parent is gone") from error
+        super().__exit__(kind, error, traceback)
+
+
 def translate_io(error: OSError, path: DavPath) -> errors.StorageError:
     """As translate, for calls on an open descriptor: EINVAL and its kin say nothing of names."""
     if error.errno in (errno.EINVAL, errno.ENOENT, errno.EEXIST, errno.ENXIO):

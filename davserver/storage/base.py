@@ -22,7 +22,8 @@ class Kind(enum.Enum):
     FILE = "file"
     COLLECTION = "collection"
     OTHER = "other"
-    """FIFO, socket, device, a link that leads nowhere or out of the root: never opened."""
+    """FIFO, socket, device, a link that leads nowhere or out of the root: never opened. A
+    listing shows the former alone."""
 
 
 class Capability(enum.Enum):
@@ -171,12 +172,13 @@ class Storage(Protocol):
         """Raises ResourceNotFound, EscapesRoot, AccessDenied."""
 
     def scan(self, path: DavPath) -> AbstractContextManager[Iterator[Entry]]:
-        """Yields the members one by one, never hidden names, links out of the root, special
-        files or what cannot be read. Raises ResourceNotFound, NotACollection, AccessDenied."""
+        """Yields the members one by one; a FIFO, socket or device as kind OTHER; never hidden
+        names, links out of the root or what cannot be read. Raises ResourceNotFound,
+        NotACollection, AccessDenied."""
 
     def scan_all(self, path: DavPath) -> AbstractContextManager[Iterator[Entry]]:
-        """As scan, and what scan leaves out too (kind OTHER, hidden names of dead owners): for
-        deleting a tree."""
+        """As scan, and what scan leaves out too (unreadable members, and every link as a
+        LinkedEntry of kind OTHER): for deleting or copying a tree."""
 
     def open(self, path: DavPath) -> Reader:
         """Raises ResourceNotFound, IsACollection, UnsupportedKind, AccessDenied, EscapesRoot."""
@@ -214,9 +216,18 @@ class Storage(Protocol):
         """None where unknown."""
 
     def sync(self, path: DavPath) -> None:
-        """Makes the membership of a collection durable (as the policy says). After the gate."""
+        """Makes the membership of a collection durable (as the policy says). After the gate.
+        Raises ResourceNotFound, NotACollection."""
 
     def hidden(self, path: DavPath) -> DavPath:
         """Returns a fresh name beside `path`: `.davserver.<owner>.<random>`."""
+
+    def abandon(self, hidden: DavPath) -> None:
+        """Nobody needs any more what has this hidden name and could not be removed: whoever
+        lists its collection tries again."""
+
+    def following(self, hidden: DavPath) -> AbstractContextManager[None]:
+        """Remembers the collection that a hidden name is in, wherever it is moved meanwhile;
+        leaving removes what then has that name there. Raises ParentMissing, AccessDenied."""
 
     def close(self) -> None: ...

@@ -170,6 +170,12 @@ class FaultyStorage:
     def hidden(self, path: DavPath) -> DavPath:
         return self._inner.hidden(path)
 
+    def abandon(self, hidden: DavPath) -> None:
+        self._inner.abandon(hidden)
+
+    def following(self, hidden: DavPath) -> AbstractContextManager[None]:
+        return self._inner.following(hidden)
+
     def close(self) -> None:
         """Closes the storage inside."""
         self._inner.close()

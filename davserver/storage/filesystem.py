@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from davserver.errors import (
@@ -20,13 +20,14 @@ from davserver.errors import (
     InvalidName,
     IsACollection,
     NotACollection,
+    ParentMissing,
     ResourceExists,
     ResourceNotFound,
     UnsupportedKind,
 )
 from davserver.protocol.path import DavPath, Key
 from davserver.storage import _linux, names
-from davserver.storage._oserrors import show, translating
+from davserver.storage._oserrors import creating, show, translating
 from davserver.storage.base import (
     Capability,
     Entry,
@@ -38,10 +39,11 @@ from davserver.storage.base import (
     Writer,
 )
 from davserver.storage.copying import copy_file
+from davserver.storage.leftovers import Leftover, find_leftovers
 from davserver.storage.policy import Durability, Policy, new_mtime_ns, require_creatable
 from davserver.storage.reader import open_reader
 from davserver.storage.resolve import Found, Resolver, Symlinks
-from davserver.storage.scanning import open_scan
+from davserver.storage.scanning import open_scan, remove_tree
 from davserver.storage.writer import open_writer, rename_new
 
 _O_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
@@ -164,7 +166,7 @@ class FilesystemStorage:
             if found.stat is not None:
                 raise ResourceExists(f"{show(path)}: exists")
             require_creatable(path, found)
-            with translating(path):
+            with creating(path):
                 os.mkdir(found.name, 0o777, dir_fd=found.dir_fd)
 
     def delete(self, path: DavPath) -> None:
@@ -291,6 +293,32 @@ class FilesystemStorage:
         if parent is None:
             raise AccessDenied("nothing is beside the root")
         return parent.child(names.hidden_name(self._policy.owner))
+
+    def abandon(self, hidden: DavPath) -> None:
+        self._policy.abandoned.add(names.encode(hidden.name))
+
+    @contextmanager
+    def following(self, hidden: DavPath) -> Iterator[None]:
+        parent = hidden.parent
+        if parent is None:
+            raise AccessDenied("nothing is beside the root")
+        try:
+            fd = self._resolver.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except NotACollection as error:
+            raise ParentMissing(f"{show(parent)}: is no collection") from error
+        except ResourceNotFound as error:
+            raise ParentMissing(f"{show(parent)}: is gone") from error
+        try:
+            yield
+        finally:
+            name = names.encode(hidden.name)
+            if not remove_tree(fd, name):
+                self._policy.abandoned.add(name)
+            os.close(fd)
+
+    def leftovers(self, is_alive: Callable[[str], bool], *, remove: bool) -> Iterator[Leftover]:
+        """Walks the whole tree for hidden names of dead owners."""
+        return find_leftovers(self._resolver, is_alive, remove=remove)
 
     def close(self) -> None:
         """Closes the root; harmless twice."""

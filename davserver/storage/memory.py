@@ -208,6 +208,7 @@ class MemoryStorage:
         self._root_id = root_id
         self._owner = owner
         self._inodes = itertools.count(2)
+        self._abandoned: set[bytes] = set()
         now = time.time_ns()
         self._root = _Node(1, now, now, members={})
 
@@ -267,6 +268,8 @@ class MemoryStorage:
             node = self.find(path).require()
             if node.members is None:
                 raise NotACollection(f"{_show(path)}: is no collection")
+            for name in self._abandoned & node.members.keys():
+                del node.members[name]
             members = list(node.members.items())
         decoded = ((names.decode(name), member) for name, member in members)
         yield (Entry(name, member.stat) for name, member in decoded if not names.is_hidden(name))
@@ -378,6 +381,21 @@ class MemoryStorage:
         if parent is None:
             raise AccessDenied("nothing is beside the root")
         return parent.child(names.hidden_name(self._owner))
+
+    def abandon(self, hidden: DavPath) -> None:
+        self._abandoned.add(names.encode(hidden.name))
+
+    @contextmanager
+    def following(self, hidden: DavPath) -> Iterator[None]:
+        with self.lock:
+            parent = None if hidden.parent is None else self.find(hidden.parent).node
+        if parent is None or parent.members is None:
+            raise ParentMissing(f"{_show(hidden)}: its parent is no collection")
+        try:
+            yield
+        finally:
+            with self.lock:
+                parent.members.pop(names.encode(hidden.name), None)
 
     def close(self) -> None:
         """There is nothing to close."""

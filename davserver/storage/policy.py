@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from davserver.errors import InvalidName, ParentMissing, ReadOnlyStorage
@@ -32,6 +32,7 @@ class Policy:
         umask: as the process had it at start.
         fallbacks: names of system features not to use, for tests and for systems without.
         inline: the file system is local.
+        abandoned: hidden names of this worker that it could not remove.
     """
 
     resolver: Resolver
@@ -42,6 +43,7 @@ class Policy:
     fallbacks: frozenset[str]
     read_only: bool
     inline: bool
+    abandoned: set[bytes] = field(default_factory=set)
 
     def refuse_read_only(self, path: DavPath) -> None:
         """Raises ReadOnlyStorage (403)."""

@@ -244,10 +244,6 @@ class Resolver:
                 flags |= os.O_NOFOLLOW | os.O_CLOEXEC
                 return os.open(found.name, flags, dir_fd=found.dir_fd)
 
-    def open_directory(self, dir_fd: int, name: bytes) -> int:
-        """Opens a directory to look up names in, never through a link."""
-        return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
-
 
 class _Walk:
     """One look-up, component by component. `real` holds no link, so `..` takes its last away.
@@ -292,7 +288,12 @@ class _Walk:
             elif not pending:
                 return self._found(name, (), seen, 0)
             elif seen.stat.kind is Kind.COLLECTION:
-                self._move_to(self._resolver.open_directory(self._fd, name))
+                try:
+                    below = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._fd)
+                except OSError as error:
+                    self._look_again(name, pending, error)
+                    continue
+                self._move_to(below)
                 self._real.append(name)
             else:
                 return self._unmapped(name, pending, mapped_file=True)
@@ -312,10 +313,24 @@ class _Walk:
         self._links += 1
         if self._resolver.symlinks == "deny" or self._links > _MAX_LINKS:
             raise self._escapes()
-        text = os.readlink(name, dir_fd=self._fd)
+        try:
+            text = os.readlink(name, dir_fd=self._fd)
+        except OSError as error:
+            self._look_again(name, pending, error)
+            return
         if text.startswith(b"/"):
             self._leave_root([])
-        pending.extend(reversed(text.split(b"/")))
+        parts = text.split(b"/")
+        if any(names.is_hidden(names.decode(part)) for part in parts):
+            raise self._escapes()  # a name that no client may use, not by a link either
+        pending.extend(reversed(parts))
+
+    def _look_again(self, name: bytes, pending: list[bytes], error: OSError) -> None:
+        """It was removed since it was seen, or a link took its place, or the other way round."""
+        self._links += 1
+        if error.errno not in _WALK or self._links > _MAX_LINKS:
+            raise error
+        pending.append(name)
 
     def _ascend(self) -> None:
         if self._outside:
@@ -375,8 +390,7 @@ class _Walk:
                     return self._resolver.found_root()
             else:
                 segments = (b"..", *segments)
-        owned = self._fd != self._resolver.root_fd
-        return Found(self._fd, name, segments, seen, missing, owned)
+        return Found(self._fd, name, segments, seen, missing, self._fd != self._resolver.root_fd)
 
     def _escapes(self) -> EscapesRoot:
         return EscapesRoot(f"{show(self._path)}: a link leads nowhere or out of the root")

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from davserver.errors import NotACollection, StorageError
+from davserver.errors import NotACollection, ResourceNotFound, StorageError
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import show, translating
@@ -27,7 +27,7 @@ def open_scan(policy: Policy, path: DavPath, *, everything: bool) -> Iterator[It
     """Opens a collection and yields the iterator over its members.
 
     Args:
-        everything: also special files and links (as OTHER), unreadable members.
+        everything: also links (as OTHER, not followed), unreadable members.
 
     Raises as Storage.scan does.
     """
@@ -62,23 +62,43 @@ def _names(
 
 def _remove_dead(policy: Policy, fd: int, name: str, alive: dict[str, bool]) -> None:
     owner = names.owner_of(name)
-    if owner is None or owner == policy.owner:
+    raw = names.encode(name)
+    if owner is None:
+        return
+    if owner == policy.owner:
+        if raw in policy.abandoned and remove_tree(fd, raw):
+            policy.abandoned.discard(raw)
         return
     if owner not in alive:
         alive[owner] = policy.is_alive(owner)
     if not alive[owner]:
-        remove_tree(fd, names.encode(name))
+        remove_tree(fd, raw)
 
 
-def remove_tree(dir_fd: int, name: bytes) -> None:
-    """Removes a hidden file or tree as far as possible; follows no link, raises nothing."""
+def remove_tree(dir_fd: int, name: bytes) -> bool:
+    """Removes a hidden file or tree as far as possible; follows no link, raises nothing. Returns
+    whether it is gone."""
     try:
         os.unlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return True
     except (IsADirectoryError, PermissionError):  # macOS says EPERM for a directory
         with suppress(OSError, RecursionError):
             shutil.rmtree(os.fsdecode(name), ignore_errors=True, dir_fd=dir_fd)
+        return not _exists(dir_fd, name)
     except OSError:
-        return
+        return False
+    return True
+
+
+def _exists(dir_fd: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _members(policy: Policy, path: DavPath, fd: int, entries: Iterator[str]) -> Iterator[Entry]:
@@ -92,8 +112,9 @@ def _members(policy: Policy, path: DavPath, fd: int, entries: Iterator[str]) -> 
             continue
         stat, mode, uid = seen
         if stat.kind is _OTHER:
-            entry = _resolve_link(policy, path, name) if seen.is_link else None
-            if entry is not None:
+            if not seen.is_link:
+                yield Entry(name, stat)
+            elif (entry := _resolve_link(policy, path, name)) is not None:
                 yield entry
         elif (
             mode & _EVERYBODY == _EVERYBODY
@@ -106,9 +127,12 @@ def _members(policy: Policy, path: DavPath, fd: int, entries: Iterator[str]) -> 
 def _all_members(policy: Policy, path: DavPath, fd: int, entries: Iterator[str]) -> Iterator[Entry]:
     looker = new_looker(plain=policy.resolver.plain)
     for name in entries:
-        seen = _look(looker, fd, names.encode(name))
-        if seen is not None:
-            yield Entry(name, seen.stat)
+        try:
+            with translating(path):
+                seen = looker.look(fd, names.encode(name))
+        except ResourceNotFound:
+            continue  # gone since it was read
+        yield LinkedEntry(name, seen.stat) if seen.is_link else Entry(name, seen.stat)
 
 
 def _look(looker: Looker, fd: int, name: bytes) -> Seen | None:

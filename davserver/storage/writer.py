@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import stat as st
-from contextlib import suppress
 
 from davserver.errors import (
     AccessDenied,
@@ -26,7 +25,7 @@ from davserver.errors import (
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath
 from davserver.storage import _linux, names
-from davserver.storage._oserrors import show, translate_io, translating
+from davserver.storage._oserrors import creating, show, translate_io, translating
 from davserver.storage._stat import look
 from davserver.storage.base import Kind, Stat
 from davserver.storage.policy import Policy, new_mtime_ns, require_creatable
@@ -58,7 +57,7 @@ class FileWriter:
         self._fd = -1
         self._dir_fd = found.take()
         try:
-            with translating(path):
+            with creating(path):
                 self._open()
         except BaseException:
             self._close()
@@ -80,6 +79,8 @@ class FileWriter:
                 self._fd = os.open(b".", flags, 0o600, dir_fd=self._dir_fd)
                 return
             except OSError as error:
+                if not os.fstat(self._dir_fd).st_nlink:  # deleted: Linux says EPERM then
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
                 if error.errno not in _NO_TMPFILE:
                     raise
         hidden = self._new_hidden()
@@ -171,7 +172,7 @@ class FileWriter:
         if self._failed or self._published:
             raise StorageFailure(f"{show(self._path)}: nothing to publish")
         with self._policy.resolver.find(self._path) as found:
-            with translating(self._path):
+            with creating(self._path):
                 self._require_same_parent(found)
                 _require_publishable(self._path, found, replace=replace, expect=expect)
                 self._name = found.name
@@ -229,9 +230,13 @@ class FileWriter:
         """Removes what was not published, and closes; harmless twice."""
         hidden, self._hidden = self._hidden, None
         if hidden is not None:
-            # else whoever lists the directory once this worker is gone removes it
-            with suppress(OSError):
+            try:
                 os.unlink(hidden, dir_fd=self._dir_fd)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                # whoever lists the directory tries again
+                self._policy.abandoned.add(hidden)
         self._close()
 
     def _close(self) -> None:
@@ -319,7 +324,10 @@ def open_writer(
 def _may_write(found: Found) -> bool:
     """A rename over it would ask the directory alone; one who made a file read-only meant it."""
     effective = os.access in os.supports_effective_ids
-    return os.access(found.name, os.W_OK, dir_fd=found.dir_fd, effective_ids=effective)
+    if os.access(found.name, os.W_OK, dir_fd=found.dir_fd, effective_ids=effective):
+        return True
+    # access(2) does not tell why: what was deleted since it was found forbids nothing
+    return not os.access(found.name, os.F_OK, dir_fd=found.dir_fd, effective_ids=effective)
 
 
 def _require_space(path: DavPath, dir_fd: int, size: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from itertools import islice
 
 from davserver.context import Header, RequestContext, Response, Target
@@ -22,7 +22,10 @@ _TAIL = "</tbody></table></body></html>\n"
 
 
 def listing(rc: RequestContext, target: Target) -> Response:
-    """Streams the members in the order of the disk: no listing is ever held whole."""
+    """Streams the members in the order of the disk: no listing is ever held whole. Raises the
+    StorageError of a collection that cannot be listed."""
+    with rc.services.storage.scan(target.path):
+        pass  # once the head is sent there is no way to tell
     headers: list[Header] = [
         (b"content-type", b"text/html; charset=utf-8"),
         (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -30,20 +33,40 @@ def listing(rc: RequestContext, target: Target) -> Response:
         (b"referrer-policy", b"no-referrer"),
         (b"cache-control", b"no-cache"),
     ]
-    return Response(200, headers, _pages(rc, target))
+    return Response(200, headers, _Pages(rc, target))
 
 
-async def _pages(rc: RequestContext, target: Target) -> AsyncIterator[bytes]:
+class _Pages:
+    """The page, piece by piece. The collection is opened at once, so that one which is gone by now
+    is a 404; whoever sends the page closes it."""
+
+    def __init__(self, rc: RequestContext, target: Target) -> None:
+        self._scan = rc.services.storage.scan(target.path)
+        self._pieces = _pieces(rc, target, self._scan.__enter__())
+
+    def __aiter__(self) -> _Pages:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._pieces)
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()
+        self._scan.__exit__(None, None, None)
+
+
+async def _pieces(
+    rc: RequestContext, target: Target, members: Iterator[Entry]
+) -> AsyncGenerator[bytes, None]:
     title = "/" + "/".join(target.path.segments)
     yield _encode(_HEAD.format(title=html.escape(title)))
     base = rc.href(target.path, collection=True)
     if not target.path.is_root:
         parent = base[: base.rstrip(b"/").rindex(b"/") + 1]
         yield b'<tr><td><a href="%s">../</a><td><td></tr>\n' % parent
-    with rc.services.storage.scan(target.path) as members:
-        while rows := await rc.services.runner.batch(lambda: _rows(base, members)):
-            yield rows
-            await asyncio.sleep(0)
+    while rows := await rc.services.runner.batch(lambda: _rows(base, members)):
+        yield rows
+        await asyncio.sleep(0)
     yield _TAIL.encode()
 
 

@@ -52,7 +52,7 @@ def test_to_an_unmapped_destination_the_rest_is_published(
     """Each cause is told of once, by the member of the source that it is about."""
     fill(hooked, *SOURCE)
     storage.refuse("copy", "/a/1", error)
-    storage.refuse("scan", "/a/d", error)
+    storage.refuse("scan_all", "/a/d", error)
 
     reply = hooked.copy("/a/", "/b/")
 
@@ -64,7 +64,7 @@ def test_to_an_unmapped_destination_the_rest_is_published(
 
 
 @pytest.mark.rfc("CP-12", "CP-13", "CP-18")
-@pytest.mark.parametrize("call", ["copy", "scan"])
+@pytest.mark.parametrize("call", ["copy", "scan_all"])
 def test_an_existing_destination_is_kept_whole(
     hooked: AppDav, storage: HookedStorage, call: str
 ) -> None:
@@ -87,7 +87,7 @@ def test_an_existing_destination_is_kept_whole(
 
 
 @pytest.mark.rfc("CP-13")
-@pytest.mark.parametrize(("call", "path"), [("copy", "/f"), ("scan", "/a")])
+@pytest.mark.parametrize(("call", "path"), [("copy", "/f"), ("scan_all", "/a")])
 def test_an_error_of_the_request_uri_itself_is_a_plain_status(
     hooked: AppDav, storage: HookedStorage, call: str, path: str
 ) -> None:
@@ -166,7 +166,7 @@ def test_a_member_that_vanishes_meanwhile_is_no_member(
 ) -> None:
     fill(hooked, *SOURCE)
     storage.refuse("copy", "/a/1", ResourceNotFound("gone"))
-    storage.refuse("scan", "/a/d", ResourceNotFound("gone"))
+    storage.refuse("scan_all", "/a/d", ResourceNotFound("gone"))
 
     assert hooked.copy("/a/", "/b/").status == 201
     assert set(tree(hooked, "/b/")) == {"/b/2", "/b/e/", "/b/e/4"}

@@ -218,6 +218,7 @@ LOCK_BODY = LOCKINFO.format(scope="exclusive", owner="").encode()
 
 
 @pytest.mark.rfc("LM-08")
+@pytest.mark.security("L-02")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "while others use locks"])
 def test_lock_that_expired_during_its_holders_upload_counts(
@@ -265,6 +266,7 @@ def test_lock_that_somebody_else_has_got_meanwhile_is_respected(dav: AppDav, for
 
 
 @pytest.mark.rfc("LM-08", "HC-10")
+@pytest.mark.security("L-02")
 @pytest.mark.parametrize("form", FORMS)
 def test_what_somebody_wrote_after_the_lock_expired_is_not_lost(dav: AppDav, form: str) -> None:
     dav.put("/f", b"old")

@@ -210,6 +210,7 @@ def mounted(make_dav: MakeDav, tmp_path: Path) -> Iterator[AppDav]:
         subprocess.run(["umount", "-l", str(point)], check=True)
 
 
+@pytest.mark.security("P-12")
 @pytest.mark.rfc("MV-05", "MV-10", "CP-17")
 def test_to_and_from_a_file_system_mounted_inside(mounted: AppDav) -> None:
     dav = mounted

@@ -41,7 +41,7 @@ def names(dav: AppDav, target: str) -> list[str]:
 
 
 @pytest.mark.rfc("CP-12", "CP-13", "CP-14", "CP-18")
-@pytest.mark.parametrize("call", ["scan", "stat", "make_collection"])
+@pytest.mark.parametrize("call", ["scan_all", "stat", "make_collection"])
 def test_a_collection_that_cannot_be_copied_is_skipped_and_the_rest_goes_on(
     hooked: AppDav, storage: HookedStorage, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:

@@ -513,14 +513,18 @@ def test_change_comes_back_as_it_was_recorded(state: State) -> None:
     assert not state.has_changes()
 
 
-def test_own_changes_are_no_business_of_recovery(state: State) -> None:
+def test_own_changes_are_recovery_s_business_once_they_are_left_behind(state: State) -> None:
     change = Change("id", "r", state.owner, ())
     with state.hold([], wait_s=0) as view:
         view.record(change)
+        view.commit()
+        assert not state.has_changes()
 
-    assert not state.has_changes()
+    assert state.has_changes()
     with state.hold([], wait_s=0) as view:
         assert [change] == list(view.changes())
+        view.settle(change)
+    assert not state.has_changes()
 
 
 def test_only_owners_that_live_are_alive(state: State) -> None:

@@ -21,7 +21,7 @@ from davserver.errors import GateBusy, StateFailure, StateFull
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
-from davserver.state import sqlite, sqlview
+from davserver.state import sqlfile, sqlite, sqlview
 from davserver.state.base import Change
 from davserver.state.sqlite import SqliteState
 
@@ -455,7 +455,7 @@ def test_newer_schema_is_refused_by_name(folder: Path, state: SqliteState) -> No
     patch(state, b"1")
     state.session().writer.query("PRAGMA user_version = 7")
     state.close()
-    with pytest.raises(StateFailure, match=r"state\.sqlite3 has schema version 7.* knows 1"):
+    with pytest.raises(StateFailure, match=r"state\.sqlite3 has schema version 7.* knows 2"):
         state.properties(A)
 
     assert os.listdir(folder / "owners") == []
@@ -547,13 +547,20 @@ def test_workers_follow_when_one_of_them_began_a_new_file(
     assert {each.token for each in state.covering(A, now=1)} == {"kept", "added"}
 
 
-@pytest.mark.security("Q-05")
-def test_removed_file_is_a_failure_and_frees_the_gate(folder: Path, state: SqliteState) -> None:
+@pytest.mark.security("Q-05", "Q-06")
+def test_a_new_state_begins_when_the_file_is_removed(
+    folder: Path, state: SqliteState, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = SqliteState(folder, durability="none")
     patch(state, b"1")
+    assert other.properties(A) == {X: b"1"}
     os.unlink(folder / "state.sqlite3")
-    for _ in range(2):
-        with pytest.raises(StateFailure, match="gone"), state.hold([], wait_s=0):
-            pass
+    patch(state, b"2")
+    with other.hold([], wait_s=5) as view:
+        assert view.properties(A) == {X: b"2"}
+    other.close()
+
+    assert "state.sqlite3 is gone" in caplog.text
 
 
 def test_restored_backup_is_shared_again(folder: Path, state: SqliteState) -> None:
@@ -579,7 +586,7 @@ def test_large_file_is_opened_unchecked(
 ) -> None:
     patch(state, b"1")
     state.close()
-    monkeypatch.setattr(sqlite, "_CHECKED_BYTES", 0)
+    monkeypatch.setattr(sqlfile, "_CHECKED_BYTES", 0)
 
     assert state.properties(A) == {X: b"1"}
 
@@ -589,17 +596,17 @@ def test_file_replaced_while_it_is_opened_is_opened_again(
 ) -> None:
     patch(state, b"1")
     state.close()
-    real = sqlite._prepare
+    real = sqlite.prepare
 
-    def prepare(path: Path, *, full: bool, create: bool) -> Any:
-        opened = real(path, full=full, create=create)
+    def prepare(path: Path, *, create: bool, **options: bool) -> Any:
+        opened = real(path, create=create, **options)
         if not create:
             os.rename(path, folder / "elsewhere")
             for suffix in ("-wal", "-shm"):
                 os.rename(f"{path}{suffix}", folder / f"elsewhere{suffix}")
         return opened
 
-    monkeypatch.setattr(sqlite, "_prepare", prepare)
+    monkeypatch.setattr(sqlite, "prepare", prepare)
 
     assert state.properties(A) == {}
     assert (folder / "state.sqlite3").exists()
@@ -614,7 +621,7 @@ def test_folder_on_which_processes_cannot_share_is_refused(tmp_path: Path) -> No
             return [(0,)] if "user_version" in sql else [("delete",)]
 
     with pytest.raises(StateFailure, match="keep it on a local disk"):
-        sqlite._check(NoSharedMemory(), tmp_path / "state.sqlite3", create=True)
+        sqlfile._check(NoSharedMemory(), tmp_path / "state.sqlite3", create=True)
 
 
 # Failures ------------------------------------------------------------------------------------
@@ -657,7 +664,7 @@ def test_failed_write_cannot_be_committed_though_its_error_was_caught(
             with pytest.raises(StateFull):
                 view.patch(A, [PropertyChange(X, b"x" * 60_000)])
 
-    with pytest.raises(StateFailure, match="undone"):
+    with pytest.raises(StateFull, match="full"):
         fill()
 
     assert state.lock("t", now=1) is None

@@ -1,10 +1,11 @@
 """Requirements against tests: which requirement has no test, and which test names none.
 
-    python tests/support/requirements.py
+    python tests/support/requirements.py [rfc|security]
 
-The list is tests/requirements.toml; a test shows a requirement by `@pytest.mark.rfc("PF-03")`
-(or `rfc("PF-03", "PF-06")`, `pytestmark`, or `marks=` of a parameter). Nothing is run: the marks
-are read from the source.
+There are two lists: tests/requirements.toml, what the RFCs ask, and tests/security.toml, what
+attacks and faults must not achieve. A test shows an entry by `@pytest.mark.rfc("PF-03")` or
+`@pytest.mark.security("P-08")` (or `rfc("PF-03", "PF-06")`, `pytestmark`, or `marks=` of a
+parameter). Nothing is run: the marks are read from the source.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
+LISTS = {"rfc": "requirements.toml", "security": "security.toml"}
+"""The file of each list, by the name of its mark."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,9 @@ class Report:
         return [i for i in self.reasons if i in self.shown or i not in self.titles]
 
 
-def read_report(tests: Path = TESTS) -> Report:
-    """Reads the list and the marks of every test below `tests`."""
-    document = tomllib.loads((tests / "requirements.toml").read_text(encoding="utf-8"))
+def read_report(tests: Path = TESTS, mark: str = "rfc") -> Report:
+    """Reads the list of a mark, and the marks of every test below `tests`."""
+    document = tomllib.loads((tests / LISTS[mark]).read_text(encoding="utf-8"))
     titles = {
         identifier: title
         for section in document["requirements"].values()
@@ -60,33 +63,33 @@ def read_report(tests: Path = TESTS) -> Report:
     }
     shown: dict[str, list[str]] = {}
     for path in sorted(tests.rglob("test_*.py")):
-        for identifier, line in read_marks(path.read_text(encoding="utf-8")):
+        for identifier, line in read_marks(path.read_text(encoding="utf-8"), mark):
             shown.setdefault(identifier, []).append(f"{path.relative_to(tests.parent)}:{line}")
     return Report(titles, document.get("further", {}), document.get("reasons", {}), shown)
 
 
-def read_marks(source: str) -> Iterator[tuple[str, int]]:
-    """Yields each (ID, line) of an `rfc` mark in a test module."""
+def read_marks(source: str, mark: str = "rfc") -> Iterator[tuple[str, int]]:
+    """Yields each (ID, line) of that mark in a test module."""
     for node in ast.walk(ast.parse(source)):
-        if not (isinstance(node, ast.Call) and _is_rfc_mark(node.func)):
+        if not (isinstance(node, ast.Call) and _is_mark(node.func, mark)):
             continue
         for argument in node.args:
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                 yield argument.value, node.lineno
 
 
-def _is_rfc_mark(function: ast.expr) -> bool:
+def _is_mark(function: ast.expr, mark: str) -> bool:
     return (
         isinstance(function, ast.Attribute)
-        and function.attr == "rfc"
+        and function.attr == mark
         and isinstance(function.value, ast.Attribute)
         and function.value.attr == "mark"
     )
 
 
-def main() -> int:
+def main(mark: str = "rfc") -> int:
     """Prints the IDs that no test shows: first the unexplained, then the others with reasons."""
-    report = read_report()
+    report = read_report(mark=mark)
     print(f"{len(report.titles)} requirements, {len(report.shown)} shown by tests")
     if report.missing:
         print(f"\nwithout a test and without a reason: {len(report.missing)}")
@@ -102,4 +105,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:] and sys.argv[1] not in LISTS:
+        sys.exit(f"usage: {sys.argv[0]} [{'|'.join(LISTS)}]")
+    sys.exit(main(*sys.argv[1:2]))

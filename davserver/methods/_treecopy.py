@@ -1,0 +1,140 @@
+"""The copy of a whole tree, member by member, with what failed and why (RFC 4918 section 9.8.3)."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from davserver.context import RequestContext
+from davserver.errors import (
+    EscapesRoot,
+    NoSpace,
+    ParentChanged,
+    ParentMissing,
+    QuotaExceeded,
+    ResourceNotFound,
+    StorageError,
+    UnsupportedKind,
+)
+from davserver.methods._tree import BATCH, Failures, Frame, as_dav, child_key, refuse_cancelled
+from davserver.protocol.path import DavPath, Key
+from davserver.storage.base import Entry, Kind, LinkedEntry, Stat
+
+_FATAL = (NoSpace, QuotaExceeded, ParentMissing, ParentChanged)
+"""What ends a copy: no room, or the place of the copy itself was moved or deleted."""
+
+
+class TreeCopy:
+    """Copies a tree to a hidden name, where nobody sees it until it is published whole."""
+
+    def __init__(self, rc: RequestContext, failures: Failures, *, keep_times: bool) -> None:
+        self._rc = rc
+        self._failures = failures
+        self._storage = rc.services.storage
+        self._keep_times = keep_times
+
+    def run(self, source: DavPath, key: Key, target: DavPath) -> None:
+        """Raises the StorageError of the collection itself, NoSpace or QuotaExceeded of any
+        member, ParentMissing or ParentChanged when the copy lost its place; other members'
+        errors are in the failures (RFC 4918 section 9.8.3)."""
+        frame = Frame(source, key, target)
+        stack = [frame]
+        try:
+            self._open(frame, level=0)
+            self._storage.make_collection(target)
+            while stack:
+                refuse_cancelled(self._rc)
+                self._step(stack)
+        finally:
+            for frame in stack:
+                frame.close()
+
+    def _open(self, frame: Frame, *, level: int) -> None:
+        stat = self._storage.stat(frame.path)
+        frame.identity = stat.device, stat.inode
+        frame.open(self._storage, everything=True, level=level)
+
+    def _step(self, stack: list[Frame]) -> None:
+        frame = stack[-1]
+        assert frame.target is not None
+        if frame.pending:
+            self._descend(stack, frame.pending.pop())
+            return
+        assert frame.members is not None
+        try:
+            batch = list(islice(frame.members, BATCH))
+        except StorageError as error:
+            if len(stack) == 1:
+                raise
+            self._failures.add(frame.path, as_dav(error), collection=True)
+            batch = []
+        if not batch:
+            frame.close()
+            stack.pop()
+            return
+        for entry in batch:
+            path = frame.path.child(entry.name)
+            try:
+                stat = self._follow(path, entry)
+            except StorageError as error:
+                self._failures.add(path, as_dav(error), collection=False)
+                continue
+            if stat is None:
+                continue
+            if stat.kind is not Kind.COLLECTION:
+                self._copy_file(frame, entry.name, stat)
+            # A link to a collection above would be copied into itself without end.
+            elif all(above.identity != (stat.device, stat.inode) for above in stack):
+                frame.pending.append(entry.name)
+
+    def _follow(self, path: DavPath, entry: Entry) -> Stat | None:
+        """Returns what a link leads to: None where that is no member. Raises UnsupportedKind for
+        a special file."""
+        if entry.stat.kind is not Kind.OTHER:
+            return entry.stat
+        if type(entry) is not LinkedEntry:
+            raise UnsupportedKind(f"{path.name!r} is no file and no collection")
+        try:
+            stat = self._storage.locate(path).stat
+        except EscapesRoot:
+            return None
+        return None if stat is None or stat.kind is Kind.OTHER else stat
+
+    def _copy_file(self, frame: Frame, name: str, stat: Stat) -> None:
+        assert frame.target is not None
+        path = frame.path.child(name)
+        mtime_ns = stat.mtime_ns if self._keep_times else None
+        try:
+            self._storage.copy(path, frame.target.child(name), mtime_ns=mtime_ns)
+        except _FATAL:
+            raise
+        except ResourceNotFound:
+            return  # deleted while we were copying: it is no member any more
+        except StorageError as error:
+            self._failures.add(path, as_dav(error), collection=False)
+            return
+        self._rc.progress.members += 1
+        self._rc.progress.bytes += stat.size
+
+    def _descend(self, stack: list[Frame], name: str) -> None:
+        parent = stack[-1]
+        assert parent.target is not None
+        path = parent.path.child(name)
+        frame = Frame(path, child_key(self._storage, parent.key, name), parent.target.child(name))
+        try:
+            self._open(frame, level=len(stack))
+        except ResourceNotFound:
+            return
+        except StorageError as error:
+            self._failures.add(path, as_dav(error), collection=True)
+            return
+        try:
+            assert frame.target is not None
+            self._storage.make_collection(frame.target)
+        except _FATAL:
+            frame.close()
+            raise
+        except StorageError as error:
+            frame.close()
+            self._failures.add(path, as_dav(error), collection=True)
+            return
+        stack.append(frame)

@@ -1,0 +1,180 @@
+"""Recovery: what a change left half done is finished or undone, by whoever meets it.
+
+A change stays behind when its worker died, or could not write to disk or state any more. The
+identity of the resource tells which of its steps were done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Mapping, Set
+
+from davserver.context import Services
+from davserver.errors import ResourceNotFound, StorageError
+from davserver.protocol.path import DavPath, Key
+from davserver.state.base import GateView, Step, StepKind
+from davserver.storage.base import Kind, Stat, Storage
+
+logger = logging.getLogger(__name__)
+Identity = tuple[int, int, int | None]
+KEEPS_LOCK = "keeps_lock"
+"""In the values of a PUBLISH: 1 when locks on the target itself stay."""
+
+
+def identity(stat: Stat) -> Identity:
+    """What tells a resource from another one that comes to stand at the same path."""
+    return stat.device, stat.inode, stat.birth_ns
+
+
+def put_attributes(storage: Storage, path: DavPath, values: Mapping[str, int]) -> None:
+    executable = values.get("executable")
+    storage.set_attributes(
+        path,
+        mtime_ns=values.get("mtime_ns"),
+        executable=None if executable is None else bool(executable),
+    )
+
+
+def remove_tree(storage: Storage, path: DavPath) -> None:
+    """Removes a hidden tree as far as it can, outside the gate: nobody else can name it."""
+    stack = [path]
+    stuck: set[DavPath] = set()
+    while stack:
+        here = stack[-1]
+        if not _is_removed(storage, here):
+            children = _remove_members(storage, here, stuck)
+            if children:
+                stack.extend(children)
+                continue
+            if not _is_removed(storage, here):
+                logger.warning("left behind %r", here.name)
+                stuck.add(here)
+        stack.pop()
+    if path in stuck:
+        storage.abandon(path)
+
+
+def _is_removed(storage: Storage, path: DavPath) -> bool:
+    try:
+        storage.delete(path)
+    except ResourceNotFound:
+        return True
+    except StorageError:
+        return False
+    return True
+
+
+def _remove_members(storage: Storage, path: DavPath, stuck: Set[DavPath]) -> list[DavPath]:
+    """Removes files; returns collections, at most so many that the list stays short."""
+    children: list[DavPath] = []
+    with contextlib.suppress(StorageError), storage.scan_all(path) as members:
+        for entry in members:
+            child = path.child(entry.name)
+            if entry.stat.kind is not Kind.COLLECTION:
+                _is_removed(storage, child)
+            elif child not in stuck:
+                children.append(child)
+                if len(children) >= 1000:
+                    break
+    return children
+
+
+def recover(services: Services, *, wait_s: float) -> None:
+    """Finishes or undoes every change that is left half done. Enters the gate itself."""
+    with services.state.hold([Key("", b"")], wait_s=wait_s) as view:
+        left_over = _recover_all(services, view)
+    remove_trees(services.storage, left_over)
+
+
+def recover_inside(services: Services, view: GateView) -> None:
+    """As recover, for who has just entered the gate: nobody builds on what is half done."""
+    if view.changes():
+        remove_trees(services.storage, _recover_all(services, view))
+
+
+def _recover_all(services: Services, view: GateView) -> list[DavPath | None]:
+    """Changes of dead workers, and those that this one could not settle: whoever is at work on
+    one is in the gate. Returns hidden trees to remove."""
+    state = services.state
+    left_over: list[DavPath | None] = []
+    for change in view.changes():
+        if change.owner != state.owner and state.is_alive(change.owner):
+            continue
+        logger.warning("recovering change %s of worker %s", change.id, change.owner)
+        try:
+            left_over += [recover_step(services, view, step) for step in change.steps]
+        except StorageError as error:
+            # It stays in the journal; the rest of the tree is served meanwhile.
+            logger.error("change %s cannot be recovered: %s", change.id, error)
+            continue
+        # With the rows: done twice, what was moved would be lost.
+        view.settle(change)
+        view.commit()
+    return left_over
+
+
+def remove_trees(storage: Storage, paths: Iterable[DavPath | None]) -> None:
+    """Whoever dies here leaves hidden names that the next listing removes."""
+    for path in paths:
+        if path is not None:
+            remove_tree(storage, path)
+
+
+def recover_step(services: Services, view: GateView, step: Step) -> DavPath | None:
+    """Returns a hidden tree that is nobody's any more once the change is settled."""
+    storage = services.storage
+    if step.kind is StepKind.APPLY and step.target is not None:
+        try:
+            put_attributes(storage, step.target, step.values)
+        except StorageError as error:
+            logger.warning("attributes of %r are lost: %s", step.target.name, error)
+    elif step.kind is StepKind.CREATE and step.target is not None:
+        there = storage.locate(step.target)
+        if there.stat is None:
+            view.clear(there.key)
+    elif step.kind is StepKind.REMOVE and step.source is not None:
+        _recover_removal(services, view, step, step.source)
+    elif step.kind is StepKind.PUBLISH and step.source is not None and step.target is not None:
+        return _recover_publish(services, view, step, step.source, step.target)
+    return None
+
+
+def _recover_removal(services: Services, view: GateView, step: Step, source: DavPath) -> None:
+    found = services.storage.locate(source)
+    if step.identity is None:
+        remove_tree(services.storage, source)
+    elif found.stat is not None and identity(found.stat) == step.identity:
+        return
+    if found.link_to is None:
+        view.clear(found.key)
+
+
+def _recover_publish(
+    services: Services, view: GateView, step: Step, source: DavPath, target: DavPath
+) -> DavPath | None:
+    storage = services.storage
+    aside = step.aside
+    here, key = storage.locate(target), storage.canonical(source)
+    is_aside = aside is not None and storage.locate(aside).stat is not None
+    if here.stat is None and aside is not None and is_aside:
+        # The old target was set aside first (or the source, when only the case of its name was
+        # to change): it comes back.
+        storage.rename(aside, target)
+    elif here.stat is not None and identity(here.stat) == step.identity and here.key != key:
+        # Published, but its rows did not follow any more.
+        left = storage.locate(source).stat
+        if left is not None and identity(left) == step.identity:
+            storage.delete(source)  # linked, and not yet unlinked
+        elif aside not in (None, source) and not is_aside and left is not None:
+            assert aside is not None
+            storage.rename(source, aside)
+        view.move_rows(key, here.key)
+        view.remove_locks(here.key, itself=not step.values.get(KEEPS_LOCK))
+        return aside
+    if source.is_reserved:
+        view.clear(key)
+        return source
+    if storage.locate(source).stat is None:
+        view.clear(key)  # whoever put something else in its new place has removed it
+    return None

@@ -1,0 +1,216 @@
+"""What the kill tests do: every method that changes something, what stands there before, and which
+states a death may leave."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.conftest import AppDav, make_app_dav
+from tests.support.aftermath import TOPIC, World
+from tests.support.crashing import Request
+from tests.support.dav import LOCKINFO
+
+Tree = dict[str, bytes | None]
+Legal = Callable[[World, World, World], bool]
+
+FILE: Tree = {"/a": b"new"}
+TREE: Tree = {"/a/": None, "/a/f": b"new", "/a/d/": None, "/a/d/g": b"deep"}
+OLD_FILE: Tree = {"/b": b"old"}
+OLD_TREE: Tree = {"/b/": None, "/b/f": b"old", "/b/h": b"old"}
+BYSTANDER: Tree = {"/c": b"nobody touches this"}
+BOTH = ("renameat2", "tmpfile", "reflink", "copy_file_range")
+PATCH = (
+    '<D:propertyupdate xmlns:D="DAV:" xmlns:x="http://example.org/ns"><D:set><D:prop>'
+    "<x:topic>patched</x:topic>{live}</D:prop></D:set></D:propertyupdate>"
+)
+LIVE = (
+    "<D:getlastmodified>Mon, 12 Jan 1998 09:25:56 GMT</D:getlastmodified>"
+    '<e:executable xmlns:e="http://apache.org/dav/props/">T</e:executable>'
+)
+
+
+def either(before: World, after: World, found: World) -> bool:
+    return found in (before, after)
+
+
+def some_are_gone(before: World, after: World, found: World) -> bool:
+    """Every member is as it was or gone, and what is there has its parents."""
+    return all(before.get(path) == what for path, what in found.items()) and after.keys() <= (
+        found.keys()
+    )
+
+
+def moved_or_copied(before: World, after: World, found: World) -> bool:
+    """Across file systems: nothing yet, or the whole at its new place and not yet gone (all of
+    it, or members that are not locked any more) from its old one."""
+    rest = {path: what for path, what in found.items() if not path.startswith("/a")}
+    old = {path: what for path, what in found.items() if path.startswith("/a")}
+    is_there = rest == after and all(before.get(path) == what for path, what in old.items())
+    return found == before or is_there
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Attributes:
+    tree: what is there before, each with a topic and a creation date of its own.
+    locked: roots of locks whose tokens the request submits.
+    """
+
+    status: int
+    method: str
+    target: str
+    tree: Tree
+    locked: tuple[str, ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    legal: Legal = either
+    across: bool = False
+    durability: str = "none"
+    fallbacks: tuple[str, ...] = ()
+
+
+def transfers() -> Iterator[tuple[str, Scenario]]:
+    """COPY and MOVE of everything onto everything."""
+    sources = {"file": (FILE, "/a"), "tree": (TREE, "/a/f")}
+    targets = {"nothing": ({}, ()), "file": (OLD_FILE, ("/b",)), "tree": (OLD_TREE, ("/b/h",))}
+    for method in ("COPY", "MOVE"):
+        for of, (source, lock) in sources.items():
+            for onto, (old, locks) in targets.items():
+                locked = (lock, *locks)
+                for how, fallbacks in {"": (), ", without renameat2": BOTH}.items():
+                    yield (
+                        f"{method} {of} onto {onto}{how}",
+                        Scenario(
+                            204 if old else 201,
+                            method,
+                            "/a",
+                            source | old,
+                            locked,
+                            {"Destination": "/b"},
+                            fallbacks=fallbacks,
+                        ),
+                    )
+    for of, (source, lock) in sources.items():
+        for onto in ("nothing", "file", "tree"):
+            old, locks = targets[onto]
+            yield (
+                f"MOVE {of} onto {onto} across file systems",
+                Scenario(
+                    204 if old else 201,
+                    "MOVE",
+                    "/a",
+                    source | old,
+                    (lock, *locks),
+                    {"Destination": "/b"},
+                    legal=moved_or_copied,
+                    across=True,
+                ),
+            )
+
+
+def lock_body() -> bytes:
+    return LOCKINFO.format(scope="exclusive", owner="<D:owner>tests</D:owner>").encode()
+
+
+LONG = bytes(range(256)) * 12_000
+XML = {"Content-Type": "application/xml"}
+SCENARIOS: dict[str, Scenario] = {
+    "PUT new": Scenario(201, "PUT", "/n", {}, body=b"content"),
+    "PUT new, durable": Scenario(201, "PUT", "/n", {}, body=b"content", durability="full"),
+    "PUT new, long": Scenario(201, "PUT", "/n", {}, body=LONG),
+    "PUT new, with hidden name": Scenario(201, "PUT", "/n", {}, body=LONG, fallbacks=BOTH),
+    "PUT over": Scenario(204, "PUT", "/a", FILE, ("/a",), body=b"content"),
+    "PUT over, durable": Scenario(
+        204, "PUT", "/a", FILE, ("/a",), body=b"content", durability="full"
+    ),
+    "PUT over, long": Scenario(204, "PUT", "/a", FILE, ("/a",), body=LONG),
+    "PUT over, with hidden name": Scenario(
+        204, "PUT", "/a", FILE, ("/a",), body=LONG, fallbacks=BOTH
+    ),
+    "MKCOL": Scenario(201, "MKCOL", "/n", {}),
+    "DELETE file": Scenario(204, "DELETE", "/a", FILE, ("/a",)),
+    "DELETE locked file without properties": Scenario(204, "DELETE", "/p", {"/p": b""}, ("/p",)),
+    "DELETE tree": Scenario(204, "DELETE", "/a", TREE, ("/a/f",), legal=some_are_gone),
+    "PROPPATCH dead": Scenario(
+        207, "PROPPATCH", "/a", FILE, ("/a",), XML, PATCH.format(live="").encode()
+    ),
+    "PROPPATCH live": Scenario(
+        207, "PROPPATCH", "/a", FILE, ("/a",), XML, PATCH.format(live=LIVE).encode()
+    ),
+    "LOCK file": Scenario(200, "LOCK", "/a", FILE, (), XML, lock_body()),
+    "LOCK tree": Scenario(200, "LOCK", "/a", TREE, (), XML, lock_body()),
+    "LOCK unmapped": Scenario(201, "LOCK", "/n", {}, (), XML, lock_body()),
+    "LOCK unmapped, with hidden name": Scenario(
+        201, "LOCK", "/n", {}, (), XML, lock_body(), fallbacks=BOTH
+    ),
+    "UNLOCK": Scenario(204, "UNLOCK", "/a", FILE, ("/a",)),
+    "MOVE locked file without properties": Scenario(
+        201, "MOVE", "/p", {"/p": b"p"}, ("/p",), {"Destination": "/q"}
+    ),
+    "MOVE file without properties, without renameat2": Scenario(
+        201, "MOVE", "/p", {"/p": b"p"}, (), {"Destination": "/q"}, fallbacks=BOTH
+    ),
+    "MOVE onto locked file without properties": Scenario(
+        204, "MOVE", "/p", {"/p": b"p", "/q": b"q"}, ("/q",), {"Destination": "/q"}
+    ),
+    **dict(transfers()),
+}
+
+
+class Template:
+    """A root and a state, filled once and copied for each run to one and the same place: a state
+    belongs to the folder that it was made for.
+
+    Attributes:
+        base: holds what `fresh` copied last.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.base = folder / "run"
+        self._copied = folder / "template"
+
+    @contextmanager
+    def filling(self) -> Iterator[AppDav]:
+        """Yields a client that fills it."""
+        self.base.mkdir()
+        dav = make_app_dav(self.base, "filesystem", durability="none")
+        yield dav
+        dav.close()
+        self.base.rename(self._copied)
+
+    def fresh(self) -> Path:
+        if self.base.exists():
+            shutil.rmtree(self.base)
+        shutil.copytree(self._copied, self.base)
+        return self.base
+
+
+def fill(dav: AppDav, scenario: Scenario, place: str = "") -> dict[str, str]:
+    """Creates what is there before, below `place`, each resource with a topic and a creation date
+    of its own but for those named p or q. Returns the locks: path below `place` to token."""
+    for number, (path, content) in enumerate((scenario.tree | BYSTANDER).items()):
+        where = place + path
+        reply = dav.mkcol(where) if content is None else dav.put(where, content)
+        assert reply.status == 201, reply
+        if path[1] not in "pq":
+            created = f"200{number}-02-03T04:05:06Z"
+            properties = {TOPIC: f"of {path}", "{DAV:}creationdate": created}
+            assert dav.proppatch(where, set=properties).status == 207
+    return {path: dav.lock(place + path).token for path in (*scenario.locked, "/c")}
+
+
+def request_of(scenario: Scenario, tokens: dict[str, str], place: str = "") -> Request:
+    """Returns the request of a scenario, with the tokens that it needs."""
+    headers = dict(scenario.headers)
+    if "Destination" in headers:
+        headers["Destination"] = place + headers["Destination"]
+    if scenario.method == "UNLOCK":
+        headers["Lock-Token"] = f"<{tokens[scenario.target]}>"
+    elif scenario.locked:
+        lists = [f"<{place}{path}> (<{tokens[path]}>)" for path in scenario.locked]
+        headers["If"] = " ".join(lists)
+    return Request(scenario.method, place + scenario.target, headers, scenario.body)

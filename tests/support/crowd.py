@@ -1,0 +1,47 @@
+"""Many clients at once against one real server: each a thread with a connection of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from tests.support.http import Connection
+from tests.support.server import Server
+
+T = TypeVar("T")
+_DONE_S = 300
+
+
+def at_once(server: Server, *work: Callable[[Connection], T]) -> list[T]:
+    """Runs every function in a thread, begun together, and returns what they returned, in
+    order. The first exception of any is raised."""
+    barrier = threading.Barrier(len(work))
+    results: dict[int, T] = {}
+    errors: list[BaseException] = []
+
+    def run(number: int, function: Callable[[Connection], T]) -> None:
+        with server.connect(timeout_s=30) as connection:
+            try:
+                connection.options("/")
+                barrier.wait(30)
+                results[number] = function(connection)
+            except BaseException as error:
+                errors.append(error)
+                barrier.abort()
+
+    threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in enumerate(work)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(_DONE_S)
+        assert not thread.is_alive(), "a client hangs"
+    broken = [error for error in errors if not isinstance(error, threading.BrokenBarrierError)]
+    for error in broken or errors:
+        raise error
+    return [results[number] for number in range(len(work))]
+
+
+def hidden_files(server: Server) -> list[str]:
+    """Returns what the server has left behind under hidden names."""
+    return sorted(str(path) for path in server.root.rglob(".davserver*"))
