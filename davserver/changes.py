@@ -77,17 +77,22 @@ def removing(
     gone: list[Key] = []
     steps = []
     root = ""
+    is_unsure = False
     for path, key in doomed:
         if has_traces(services, view, key):
             try:
                 found = services.storage.locate(path)
             except StorageError:
-                continue  # it will not be removed either
+                # Most likely it cannot be removed either; if it can, at least its rows go.
+                is_unsure = True
+                continue
             if found.stat is not None and found.link_to is None:
                 steps.append(Step(StepKind.REMOVE, path, identity=identity(found.stat)))
                 root = key.root
     if not steps:
         yield gone
+        for key in gone if is_unsure else ():
+            view.clear(key)
         return
     change = Change(os.urandom(16).hex(), root, services.state.owner, tuple(steps))
     view.record(change)

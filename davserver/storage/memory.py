@@ -387,15 +387,13 @@ class MemoryStorage:
 
     @contextmanager
     def following(self, hidden: DavPath) -> Iterator[None]:
-        with self.lock:
-            parent = None if hidden.parent is None else self.find(hidden.parent).node
-        if parent is None or parent.members is None:
+        members = None if hidden.parent is None else self.find(hidden.parent).require().members
+        if members is None:
             raise ParentMissing(f"{_show(hidden)}: its parent is no collection")
         try:
             yield
         finally:
-            with self.lock:
-                parent.members.pop(names.encode(hidden.name), None)
+            members.pop(names.encode(hidden.name), None)
 
     def close(self) -> None:
         """There is nothing to close."""

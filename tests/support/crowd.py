@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from davserver.state.sqlite import SqliteState
 from tests.support.http import Connection
 from tests.support.server import Server
 
@@ -45,3 +47,23 @@ def at_once(server: Server, *work: Callable[[Connection], T]) -> list[T]:
 def hidden_files(server: Server) -> list[str]:
     """Returns what the server has left behind under hidden names."""
     return sorted(str(path) for path in server.root.rglob(".davserver*"))
+
+
+def orphans(server: Server) -> list[str]:
+    """Returns the keys with properties or locks at which nothing stands."""
+    state = SqliteState(server.state)
+    try:
+        keys = {key.path.decode() for key in state.keys_with_rows()}
+    finally:
+        state.close()
+    return sorted(key for key in keys if not (server.root / key).exists())
+
+
+class Until:
+    """True until the time is up."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def __bool__(self) -> bool:
+        return time.monotonic() < self._end
