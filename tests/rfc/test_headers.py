@@ -172,6 +172,7 @@ OURS: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
 
 
 @pytest.mark.rfc("DN-02")
+@pytest.mark.security("T-01")
 @pytest.mark.parametrize(("settings", "headers", "destination"), OURS.values(), ids=OURS.keys())
 def test_destinations_that_are_ours(
     make_dav: Callable[..., AppDav],
@@ -187,6 +188,7 @@ def test_destinations_that_are_ours(
 
 
 @pytest.mark.rfc("DN-02")
+@pytest.mark.security("T-02")
 @pytest.mark.parametrize(
     "field", ["X-Forwarded-Host: files.example", "Forwarded: host=files.example"]
 )

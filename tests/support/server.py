@@ -19,7 +19,7 @@ from tests.support.reply import HeaderInput
 
 START_S = 20
 STOP_S = 20
-_LISTENS = re.compile(r"http://127\.0\.0\.1:(\d+)")
+_LISTENS = re.compile(r"https?://127\.0\.0\.1:(\d+)")
 
 
 class Server:
@@ -38,8 +38,10 @@ class Server:
         prefix: str = "",
         arguments: Sequence[str] = (),
         environment: dict[str, str] | None = None,
+        scheme: str = "http",
     ) -> None:
         self.folder = folder
+        self.scheme = scheme
         self.root = folder / "root"
         self.state = folder / "state"
         self.workers = workers
@@ -68,7 +70,7 @@ class Server:
     @property
     def url(self) -> str:
         """URL of the served root, with its slash."""
-        return f"http://127.0.0.1:{self.port}{self.prefix}/"
+        return f"{self.scheme}://127.0.0.1:{self.port}{self.prefix}/"
 
     @property
     def pid(self) -> int:
@@ -142,6 +144,10 @@ class Server:
         raise AssertionError(f"the server did not start:\n{self.log_text()}")
 
     def _is_healthy(self) -> bool:
+        if self.scheme == "https":
+            # The port listens before the address is printed; whose certificate it is, the test
+            # looks at.
+            return True
         with self.connect(timeout_s=5) as connection:
             try:
                 reply = connection.get(f"{self.prefix}/.davserver/health")
