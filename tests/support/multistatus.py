@@ -95,7 +95,8 @@ class MultiStatus(dict[str, dict[int, dict[str, Any]]]):
         assert _RESPONSE.fullmatch(_shape(response)), _shape(response)
         hrefs = [_text_of(element) for element in response.findall(f"{D}href")]
         for href in hrefs:
-            assert href not in self and href not in self.statuses, f"{href} twice"
+            assert href not in self, f"{href} twice"
+            assert href not in self.statuses, f"{href} twice"
             assert _HREF.fullmatch(href), f"bad href {href!r}"
             assert not re.search(r"/\.\.?(?:/|$)", href), f"dot segment in {href!r}"
         status = response.find(f"{D}status")
