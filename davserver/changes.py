@@ -16,7 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from davserver.context import Services
 from davserver.errors import NotACollection, ResourceNotFound, StateError, StorageError
 from davserver.protocol.path import DavPath, Key
-from davserver.recovery import KEEPS_LOCK, identity, put_attributes, recover_step, remove_trees
+from davserver.recovery import (
+    KEEPS_LOCK,
+    identity,
+    put_attributes,
+    recover_step,
+    remove_trees,
+    settle_locks,
+)
 from davserver.state.base import Change, GateView, Step, StepKind
 from davserver.storage.base import Capability, Kind, Stat, Storage
 
@@ -153,7 +160,7 @@ def publish(
     with _left_to_recovery(view, change):
         if key != goal_key:
             view.move_rows(key, goal_key)
-            view.remove_locks(goal_key, itself=not keeps_lock)
+            settle_locks(services, view, goal_key, stat.kind, keeps_lock=keeps_lock)
         view.settle(change)
         view.commit()
     return None if key == goal_key else aside

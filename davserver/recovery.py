@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 
 from davserver.context import Services
 from davserver.errors import ResourceNotFound, StorageError
@@ -34,6 +35,21 @@ def put_attributes(storage: Storage, path: DavPath, values: Mapping[str, int]) -
         mtime_ns=values.get("mtime_ns"),
         executable=None if executable is None else bool(executable),
     )
+
+
+def settle_locks(
+    services: Services, view: GateView, key: Key, kind: Kind, *, keeps_lock: bool
+) -> None:
+    """Removes the locks of what stood at `key`. One on itself that stays, where a collection has
+    become a file or the other way round, is shown with a slash only on a collection (RFC 4918
+    section 5.2)."""
+    view.remove_locks(key, itself=not keeps_lock)
+    slash = b"/" if kind is Kind.COLLECTION else b""
+    for lock in view.covering(key, now=services.clock()) if keeps_lock else ():
+        href = lock.href.rstrip(b"/") + slash
+        if lock.key == key and lock.href != href:
+            view.remove_lock(lock.token)
+            view.add_lock(replace(lock, href=href))
 
 
 def remove_tree(storage: Storage, path: DavPath) -> None:
@@ -170,7 +186,8 @@ def _recover_publish(
             assert aside is not None
             storage.rename(source, aside)
         view.move_rows(key, here.key)
-        view.remove_locks(here.key, itself=not step.values.get(KEEPS_LOCK))
+        keeps_lock = bool(step.values.get(KEEPS_LOCK))
+        settle_locks(services, view, here.key, here.stat.kind, keeps_lock=keeps_lock)
         return aside
     if source.is_reserved:
         view.clear(key)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from davserver.auth.base import Privilege
 from davserver.changes import make_durable, publish
 from davserver.context import RequestContext, Response, Target
@@ -15,7 +13,6 @@ from davserver.errors import (
     ParentMissing,
     ResourceNotFound,
     ServiceUnavailable,
-    StateError,
 )
 from davserver.methods._checks import relocate
 from davserver.methods._tree import Failures
@@ -73,7 +70,8 @@ def _copy(rc: RequestContext, target: Target, *, is_last: bool) -> Response:
             if failures.count and target.destination_stat is not None:
                 remove_tree(storage, staged)
                 return failures.response()
-            replaced, aside = _publish(rc, target, staged, is_last=is_last)
+            has_failed = bool(failures.count)
+            replaced, aside = _publish(rc, target, staged, is_last=is_last, is_part=has_failed)
         except BaseException:
             failures.close()
             remove_tree(storage, staged)
@@ -104,7 +102,7 @@ def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failur
 
 
 def _publish(
-    rc: RequestContext, begun: Target, staged: DavPath, *, is_last: bool
+    rc: RequestContext, begun: Target, staged: DavPath, *, is_last: bool, is_part: bool
 ) -> tuple[bool, DavPath | None]:
     """Returns whether something was replaced, and where its old tree waits to be removed."""
     storage = rc.services.storage
@@ -119,29 +117,15 @@ def _publish(
         assert goal is not None
         assert goal_key is not None
         _stage_rows(rc, view, target, key)
+        if is_part:
+            _drop_rows_of_missing(rc, view, staged, key)
         old = target.destination_stat
         source = staged, key, storage.stat(staged)
         # The lock on a Destination that is mapped stays (its token was submitted); what was in
         # the collection that is replaced is gone, and so are the locks there.
         keeps_lock = old is not None
         aside = publish(rc.services, view, source, (goal, goal_key, old), keeps_lock=keeps_lock)
-        if old is not None and old.kind is not target.kind:
-            _rename_lock_roots(rc, view, goal_key, collection=target.is_collection)
     return old is not None, aside
-
-
-def _rename_lock_roots(rc: RequestContext, view: GateView, key: Key, *, collection: bool) -> None:
-    """A lock that stays where a collection has become a file, or the other way round: its root is
-    shown with a slash only on a collection (RFC 4918 section 5.2)."""
-    slash = b"/" if collection else b""
-    try:
-        for lock in view.covering(key, now=rc.now):
-            if lock.key == key:
-                view.remove_lock(lock.token)
-                view.add_lock(replace(lock, href=lock.href.rstrip(b"/") + slash))
-        view.commit()
-    except StateError:
-        view.rollback()  # the copy stands, and so does the lock
 
 
 def _is_same(then: Stat | None, now: Stat | None) -> bool:
@@ -165,6 +149,16 @@ def _stage_rows(rc: RequestContext, view: GateView, target: Target, key: Key) ->
     # publication moves them along.
     if view.has_rows(target.key):
         view.copy_properties(target.key, key, tree=rc.depth is not Depth.ZERO)
+
+
+def _drop_rows_of_missing(rc: RequestContext, view: GateView, staged: DavPath, key: Key) -> None:
+    """Members that could not be copied leave no properties to who comes to stand there."""
+    for each in view.keys_with_rows(key):
+        path = staged
+        for name in each.path[len(key.path) :].split(b"/")[1:]:
+            path = path.child(name.decode("utf-8", "surrogateescape"))
+        if rc.services.storage.locate(path).stat is None:
+            view.clear(each)
 
 
 COPY = Method(

@@ -120,6 +120,9 @@ class GateView(StateReader, Protocol):
     def has_rows(self, key: Key) -> bool:
         """True when any property is stored at or below `key`, private ones included."""
 
+    def keys_with_rows(self, key: Key) -> Sequence[Key]:
+        """Returns what has properties, at `key` and below."""
+
     def record(self, change: Change) -> None:
         """Journals a change. Durable only after `commit`."""
 

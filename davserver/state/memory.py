@@ -208,6 +208,10 @@ class _View(_Reading):
         with self._store.mutex:
             return bool(self._store.rooted(key))
 
+    def keys_with_rows(self, key: Key) -> Sequence[Key]:
+        with self._store.mutex:
+            return self._store.rooted(key)
+
     def record(self, change: Change) -> None:
         with self._store.mutex:
             self._store.store_change(change.id, change)

@@ -168,6 +168,19 @@ def has_rows(db: Executor, key: Key) -> bool:
     return bool(db.query(_HAS_ROWS, bindings)[0][0])
 
 
+def keys_at(db: Executor, key: Key) -> list[Key]:
+    """Returns what has properties, at `key` and below."""
+    found: list[Row] = []
+    for where, bindings in (
+        (_ITSELF, split(key)),
+        (_CHILDREN, (key.root, key.path)),
+        (_DEEPER, _deeper(key)),
+    ):
+        query = f"SELECT DISTINCT root, parent, member FROM properties WHERE {where}"
+        found += db.query(query, bindings)
+    return [join(*row) for row in found]
+
+
 def delete(db: Executor, key: Key) -> None:
     db.query(f"DELETE FROM properties WHERE {_ITSELF}", split(key))
 

@@ -77,6 +77,9 @@ class SqlView:
     def has_rows(self, key: Key) -> bool:
         return rows.has_rows(self, key)
 
+    def keys_with_rows(self, key: Key) -> Sequence[Key]:
+        return rows.keys_at(self, key)
+
     def add_lock(self, lock: Lock) -> None:
         self._begin()
         with self._mirror.mutex:

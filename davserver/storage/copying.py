@@ -8,7 +8,7 @@ import os
 import sys
 
 from davserver.protocol.path import DavPath
-from davserver.storage._oserrors import translate_io
+from davserver.storage._oserrors import translate_io, translating
 from davserver.storage.base import Stat
 from davserver.storage.policy import Policy
 from davserver.storage.reader import FileReader, open_reader
@@ -38,10 +38,12 @@ def copy_file(
     policy.refuse_read_only(target)
     reader = open_reader(policy, source)
     try:
-        mode = os.fstat(reader.fileno()).st_mode
+        with translating(target):
+            mode = os.fstat(reader.fileno()).st_mode
         writer = open_writer(policy, target, mode=mode)
         try:
-            _copy_content(policy, reader, writer, target)
+            with translating(target):
+                _copy_content(policy, reader, writer, target)
             writer.seal(mtime_ns=mtime_ns)
             return writer.commit(replace=False)
         finally:

@@ -28,6 +28,7 @@ from davserver.errors import (
 from davserver.protocol.path import DavPath, Key
 from davserver.storage import _linux, names
 from davserver.storage._oserrors import creating, show, translating
+from davserver.storage.attributes import put_attributes
 from davserver.storage.base import (
     Capability,
     Entry,
@@ -40,7 +41,7 @@ from davserver.storage.base import (
 )
 from davserver.storage.copying import copy_file
 from davserver.storage.leftovers import Leftover, find_leftovers
-from davserver.storage.policy import Durability, Policy, new_mtime_ns, require_creatable
+from davserver.storage.policy import Durability, Policy, require_creatable
 from davserver.storage.reader import open_reader
 from davserver.storage.resolve import Found, Resolver, Symlinks
 from davserver.storage.scanning import open_scan, remove_tree
@@ -246,17 +247,9 @@ class FilesystemStorage:
         fd = self._resolver.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             with translating(path):
-                if executable is not None:
-                    mode = os.fstat(fd).st_mode & 0o7777
-                    granted = mode | (mode & 0o444) >> 2
-                    os.fchmod(fd, granted if executable else mode & ~0o111)
-                if mtime_ns is not None:
-                    times = (os.fstat(fd).st_atime_ns, new_mtime_ns(mtime_ns))
-                    os.utime(fd, ns=times)
-                self._policy.sync_file(fd)
+                return put_attributes(self._policy, fd, mtime_ns, executable)
         finally:
             os.close(fd)
-        return self.stat(path)
 
     def quota(self, path: DavPath) -> Quota | None:
         """Space of the file system that the path, or its nearest mapped ancestor, is on."""

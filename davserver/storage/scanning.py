@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from davserver.errors import NotACollection, ResourceNotFound, StorageError
+from davserver.errors import NotACollection, StorageError
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import show, translating
@@ -39,25 +39,27 @@ def open_scan(policy: Policy, path: DavPath, *, everything: bool) -> Iterator[It
         with translating(path):
             directory = os.scandir(fd)
         with directory:
-            entries = _names(policy, path, fd, directory)
+            entries = _names(policy, fd, directory)
             members = _all_members if everything else _members
-            yield members(policy, path, fd, entries)
+            yield _translated(path, members(policy, path, fd, entries))
     finally:
         os.close(fd)
 
 
-def _names(
-    policy: Policy, path: DavPath, fd: int, directory: Iterator[os.DirEntry[str]]
-) -> Iterator[str]:
+def _translated(path: DavPath, members: Iterator[Entry]) -> Iterator[Entry]:
+    with translating(path):
+        yield from members
+
+
+def _names(policy: Policy, fd: int, directory: Iterator[os.DirEntry[str]]) -> Iterator[str]:
     """Yields the names that are not hidden; removes those of workers that are gone."""
     alive: dict[str, bool] = {}
-    with translating(path):
-        for entry in directory:
-            name = names.from_os(entry.name)
-            if not names.is_hidden(name):
-                yield name
-            elif not policy.read_only:
-                _remove_dead(policy, fd, name, alive)
+    for entry in directory:
+        name = names.from_os(entry.name)
+        if not names.is_hidden(name):
+            yield name
+        elif not policy.read_only:
+            _remove_dead(policy, fd, name, alive)
 
 
 def _remove_dead(policy: Policy, fd: int, name: str, alive: dict[str, bool]) -> None:
@@ -128,18 +130,19 @@ def _all_members(policy: Policy, path: DavPath, fd: int, entries: Iterator[str])
     looker = new_looker(plain=policy.resolver.plain)
     for name in entries:
         try:
-            with translating(path):
-                seen = looker.look(fd, names.encode(name))
-        except ResourceNotFound:
+            seen = looker.look(fd, names.encode(name))
+        except FileNotFoundError:
             continue  # gone since it was read
         yield LinkedEntry(name, seen.stat) if seen.is_link else Entry(name, seen.stat)
 
 
 def _look(looker: Looker, fd: int, name: bytes) -> Seen | None:
+    """Returns None for what is gone since it was read, or not for us to look at. Any other error
+    ends the listing: a client takes what is missing in it for deleted."""
     try:
         return looker.look(fd, name)
-    except OSError:
-        return None  # gone since it was read, or not to be looked at
+    except (FileNotFoundError, PermissionError):
+        return None
 
 
 def _resolve_link(policy: Policy, path: DavPath, name: str) -> Entry | None:

@@ -176,12 +176,14 @@ class FileWriter:
                 self._require_same_parent(found)
                 _require_publishable(self._path, found, replace=replace, expect=expect)
                 self._name = found.name
+                # Before, for once it is published nothing may fail any more.
+                stat = look(self._fd, b"", plain=self._policy.resolver.plain).stat
                 if found.stat is None:
                     self._publish_new(replace=replace)
                 else:
                     self._publish_over()
                 self._published = True
-                return look(self._fd, b"", plain=self._policy.resolver.plain).stat
+                return stat
 
     def _require_same_parent(self, found: Found) -> None:
         if found.missing <= 1 and found.name:
@@ -262,7 +264,11 @@ def rename_new(
     if not is_tree:
         try:
             os.link(src, dst, src_dir_fd=src_fd, dst_dir_fd=dst_fd, follow_symlinks=False)
-            os.unlink(src, dir_fd=src_fd)
+            try:
+                os.unlink(src, dir_fd=src_fd)
+            except OSError:
+                os.unlink(dst, dir_fd=dst_fd)
+                raise
             return
         except OSError as error:
             # a file system without links; a link that may not be made (protected_hardlinks)

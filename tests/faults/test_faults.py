@@ -43,6 +43,11 @@ def is_legal(stage: Stage, scenario: Scenario, run: Run) -> bool:
     before, after, found = stage.before, stage.after, run.found
     if scenario.legal(before, after, found):
         return True
+    if scenario.method == "LOCK" and run.blown > 1:
+        # Whoever cannot remove the empty file again leaves it, without a lock.
+        return {
+            path: what.relocked(()) if path == "/n" else what for path, what in after.items()
+        } == found
     if run.reply is None or run.reply.status != 207 or scenario.method != "COPY":
         return False
     is_new = all(path in before or after.get(path) == what for path, what in found.items())

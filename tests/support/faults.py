@@ -1,6 +1,6 @@
 """Faults below one request of an application in memory: the nth call of a layer fails.
 
-Three layers: the storage's calls (`FaultyStorage`), the system calls that storage and state make,
+Three layers: the storage's calls (`FaultyStorage`), the system calls that the file system needs,
 and the statements of the state's database. Faults are armed for one request only; what stood there
 before and what may stand there after is as in the kill tests.
 """
@@ -23,7 +23,7 @@ from davserver import errors
 from davserver.errors import StateError, StorageError
 from davserver.state.sqlfile import Database
 from davserver.state.sqlite import SqliteState
-from davserver.storage import _linux
+from davserver.storage import _linux, _stat
 from davserver.storage.faulty import FaultyStorage
 from tests.conftest import AppDav, make_app_dav
 from tests.support.aftermath import World, hidden, look
@@ -34,7 +34,7 @@ from tests.support.reply import Reply
 _SYSTEM = ["copy_file_range", "dup", "fchmod", "fchown", "fstat", "fstatvfs", "fsync", "getxattr"]
 _SYSTEM += ["link", "listxattr", "mkdir", "open", "pread", "preadv", "readlink", "rename", "rmdir"]
 _SYSTEM += ["scandir", "setxattr", "stat", "unlink", "utime", "write"]
-_PLACES = ("davserver.", "shutil")
+_PLACES = ("davserver.storage", "shutil")
 _QUOTA, _SPACE = "{DAV:}quota-not-exceeded", "{DAV:}sufficient-disk-space"
 
 
@@ -128,7 +128,7 @@ def _wrapped(inner: Callable[..., Any], name: str, fuse: Fuse) -> Callable[..., 
 def faulty_system(fuse: Fuse) -> Iterator[None]:
     """The system calls of storage and state go through the fuse."""
     places: list[tuple[Any, str]] = [(os, name) for name in _SYSTEM]
-    places += [(_linux, "openat2"), (_linux, "renameat2"), (_linux, "statx"), (fcntl, "ioctl")]
+    places += [(_linux, "openat2"), (_linux, "renameat2"), (_stat, "_statx"), (fcntl, "ioctl")]
     with ExitStack() as stack:
         for place, name in places:
             call = _wrapped(getattr(place, name), name, fuse)
