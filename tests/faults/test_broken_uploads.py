@@ -159,7 +159,7 @@ def test_a_worker_that_is_killed_during_uploads_leaves_nothing_of_them(
 @pytest.mark.security("T-08")
 def test_a_server_that_is_killed_during_uploads_leaves_nothing_of_them(tmp_path: Path) -> None:
     """Also where an upload has a name on disk, because the system knows none without."""
-    environment = {"DAVSERVER_FALLBACKS": '["tmpfile"]'}
+    environment = {"DAVSERVER_FALLBACKS": "tmpfile"}
     server = Server(tmp_path, environment=environment)
     with server:
         with server.connect() as dav:
