@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 
 from davserver.context import Services
-from davserver.errors import NotACollection, ResourceNotFound, StateError, StorageError
+from davserver.errors import NotACollection, ResourceNotFound, StateError, StateFull, StorageError
 from davserver.protocol.path import DavPath, Key
 from davserver.recovery import (
     KEEPS_LOCK,
@@ -54,24 +54,24 @@ def creating(services: Services, view: GateView, path: DavPath, key: Key) -> Ite
     try:
         yield
     except BaseException:
-        with _left_to_recovery(view, change):
+        with _left_to_recovery(view):
             view.clear(key)
             view.settle(change)
             view.commit()
         raise
-    with _left_to_recovery(view, change):
+    with _left_to_recovery(view):
         view.settle(change)
         view.commit()
 
 
 @contextlib.contextmanager
-def _left_to_recovery(view: GateView, change: Change) -> Iterator[None]:
+def _left_to_recovery(view: GateView) -> Iterator[None]:
     """For a block that writes down what has been done on disk: when the state cannot take it now,
     the journal tells the next request all that it needs."""
     try:
         yield
     except StateError as error:
-        logger.warning("change %s stays journalled: %s", change.id, error)
+        logger.warning("the state is behind the disk for now: %s", error)
         view.rollback()
 
 
@@ -102,12 +102,18 @@ def removing(
             view.clear(key)
         return
     change = Change(os.urandom(16).hex(), root, services.state.owner, tuple(steps))
-    view.record(change)
-    view.commit()
+    try:
+        view.record(change)
+        view.commit()
+    except StateFull as error:
+        # Whoever deletes makes room: it must not need any. A death now would leave rows behind.
+        logger.warning("nothing can be journalled: %s", error)
+        view.rollback()
+        view.remember(change)
     try:
         yield gone
     finally:
-        with _left_to_recovery(view, change):
+        with _left_to_recovery(view):
             for key in gone:
                 view.clear(key)
             view.settle(change)
@@ -157,7 +163,7 @@ def publish(
     if change is None:
         view.commit()
         return aside
-    with _left_to_recovery(view, change):
+    with _left_to_recovery(view):
         if key != goal_key:
             view.move_rows(key, goal_key)
             settle_locks(services, view, goal_key, stat.kind, keeps_lock=keeps_lock)
@@ -192,7 +198,7 @@ def _take_back(services: Services, view: GateView, change: Change) -> None:
     except StorageError as error:
         logger.error("change %s stays half done: %s", change.id, error)
         return
-    with _left_to_recovery(view, change):
+    with _left_to_recovery(view):
         view.settle(change)
         view.commit()
     remove_trees(services.storage, left_over)
@@ -243,7 +249,7 @@ def apply_attributes(
     except BaseException:
         view.settle(change)
         raise
-    with _left_to_recovery(view, change):
+    with _left_to_recovery(view):
         view.settle(change)
         view.commit()
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 
 from davserver.context import Services
-from davserver.errors import ResourceNotFound, StorageError
+from davserver.errors import ResourceNotFound, StateError, StorageError
 from davserver.protocol.path import DavPath, Key
-from davserver.state.base import GateView, Step, StepKind
+from davserver.state.base import Change, GateView, Step, StepKind
 from davserver.storage.base import Kind, Stat, Storage
 
 logger = logging.getLogger(__name__)
@@ -103,10 +103,23 @@ def recover(services: Services, *, wait_s: float) -> None:
     remove_trees(services.storage, left_over)
 
 
-def recover_inside(services: Services, view: GateView) -> None:
-    """As recover, for who has just entered the gate: nobody builds on what is half done."""
-    if view.changes():
+def recover_inside(services: Services, view: GateView, paths: Iterable[DavPath | None]) -> None:
+    """As recover, for who has just entered the gate and is going to change what is at `paths`:
+    nobody builds on what is half done. Raises StateError when it must stay so there."""
+    if not view.changes():
+        return
+    try:
         remove_trees(services.storage, _recover_all(services, view))
+    except StateError as error:
+        view.rollback()
+        if any(_concerns(change, path) for change in view.changes() for path in paths if path):
+            raise
+        logger.warning("nothing can be recovered now: %s", error)
+
+
+def _concerns(change: Change, path: DavPath) -> bool:
+    ends = (end for step in change.steps for end in (step.source, step.target) if end is not None)
+    return any(end.covers(path) or path.covers(end) for end in ends)
 
 
 def _recover_all(services: Services, view: GateView) -> list[DavPath | None]:
@@ -172,7 +185,11 @@ def _recover_publish(
     storage = services.storage
     aside = step.aside
     here, key = storage.locate(target), storage.canonical(source)
-    is_aside = aside is not None and storage.locate(aside).stat is not None
+    spare = None if aside is None else storage.locate(aside).stat
+    is_aside = spare is not None
+    if aside is not None and spare and here.stat and identity(spare) == identity(here.stat):
+        storage.delete(aside)  # a file that came back: linked, and not yet unlinked
+        is_aside = False
     if here.stat is None and aside is not None and is_aside:
         # The old target was set aside first (or the source, when only the case of its name was
         # to change): it comes back.

@@ -317,7 +317,7 @@ def relocate(
     """Inside the gate: looks everything up again and makes every check again, by the time that
     it is now: the body may have taken hours."""
     rc.now = rc.services.clock()
-    recover_inside(rc.services, view)
+    recover_inside(rc.services, view, (rc.path, rc.destination))
     target = locate(rc)
     check_kind(rc, method, target)
     check(rc, method, target, view, held)

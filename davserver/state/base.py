@@ -126,6 +126,10 @@ class GateView(StateReader, Protocol):
     def record(self, change: Change) -> None:
         """Journals a change. Durable only after `commit`."""
 
+    def remember(self, change: Change) -> None:
+        """As `record`, for what must be done though there is no room to journal it: at once, in
+        memory only, and lost with this worker."""
+
     def settle(self, change: Change) -> None:
         """The change is done or undone: its row goes."""
 

@@ -216,6 +216,10 @@ class _View(_Reading):
         with self._store.mutex:
             self._store.store_change(change.id, change)
 
+    def remember(self, change: Change) -> None:
+        with self._store.mutex:
+            self._store.changes[change.id] = change
+
     def settle(self, change: Change) -> None:
         with self._store.mutex:
             self._store.store_change(change.id, None)

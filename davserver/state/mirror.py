@@ -16,6 +16,7 @@ from davserver.protocol.locks import Lock, LockScope
 from davserver.protocol.names import QName
 from davserver.protocol.path import Key
 from davserver.state import rows
+from davserver.state.base import Change
 from davserver.state.lockindex import LockIndex
 from davserver.state.rows import Reader, Row, Value
 
@@ -75,6 +76,7 @@ class Mirror:
         mutex: guards the reader and everything here.
         index: the locks. Hold `mutex`.
         intents: id to owner of every journalled change. Hold `mutex`.
+        unwritten: changes of this worker, by id, that there was no room for. In the gate only.
         now: when somebody last asked, in seconds since the epoch.
     """
 
@@ -82,6 +84,7 @@ class Mirror:
         self.mutex = threading.Lock()
         self.index = LockIndex()
         self.intents: dict[str, str] = {}
+        self.unwritten: dict[str, Change] = {}
         self.now = 0.0
         self._reader = reader
         self._version: int | None = None

@@ -164,7 +164,8 @@ class _Session:
     def note_left(self) -> None:
         """On leaving the gate: did a change of our own stay in the journal? After a rollback
         only the database knows; then perhaps."""
-        self.has_left = bool(self.mirror.intents) or not self.mirror.is_fresh
+        mirror = self.mirror
+        self.has_left = bool(mirror.intents or mirror.unwritten) or not mirror.is_fresh
 
     def close(self) -> None:
         with self.mirror.mutex:
@@ -322,7 +323,7 @@ class SqliteState:
     def has_changes(self) -> bool:
         session = self.session()
         owner = session.owner
-        return any(
+        return bool(session.mirror.unwritten) or any(
             session.has_left if each == owner.id else not owner.is_alive(each)
             for each in session.mirror.owners_of_changes()
         )

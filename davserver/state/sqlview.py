@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from davserver.errors import StateError, StateFailure
+from davserver.errors import StateError, StateFailure, StateFull
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
@@ -43,6 +44,7 @@ class SqlView:
         self._begun = False
         self._failed: StateError | None = None
         self._dirty_mirror = False
+        self._settled: list[str] = []
 
     def query(self, sql: str, bindings: Sequence[Value] = ()) -> list[Row]:
         """Runs one statement; when it fails, nothing of this transaction can be committed.
@@ -160,7 +162,13 @@ class SqlView:
             self._mirror.intents[change.id] = change.owner
         self._log([Key(change.root, b"")], INTENT)
 
+    def remember(self, change: Change) -> None:
+        self._mirror.unwritten[change.id] = change
+
     def settle(self, change: Change) -> None:
+        if change.id in self._mirror.unwritten:
+            self._settled.append(change.id)
+            return
         with self._mirror.mutex:
             if change.id not in self._mirror.intents:
                 return
@@ -172,9 +180,10 @@ class SqlView:
         self._log([Key(change.root, b"")], INTENT)
 
     def changes(self) -> Sequence[Change]:
+        unwritten = tuple(self._mirror.unwritten.values())
         with self._mirror.mutex:
             if not self._mirror.intents:
-                return ()
+                return unwritten
         found = self.query("SELECT id, root, owner, steps FROM intents ORDER BY created, id")
         changes = []
         for id, root, owner, steps in found:
@@ -183,11 +192,16 @@ class SqlView:
             except StateFailure as error:
                 # Nobody can finish it; everything else is served all the same.
                 logger.error("change %s of worker %s: %s", id, owner, error)
-        return changes
+        return [*changes, *unwritten]
 
     def commit(self) -> None:
-        if not self._begun:
-            return
+        if self._begun:
+            self._commit()
+        for each in self._settled:
+            del self._mirror.unwritten[each]
+        self._settled.clear()
+
+    def _commit(self) -> None:
         if self._failed is None and not self._db.in_transaction:
             raise StateFailure("a write to the state has failed, and what came with it is undone")
         self.query("COMMIT")
@@ -195,15 +209,23 @@ class SqlView:
 
     def rollback(self) -> None:
         """Undoes what was not committed."""
-        dirty = self._dirty_mirror
+        dirty, is_full = self._dirty_mirror, isinstance(self._failed, StateFull)
         self._begun = self._dirty_mirror = False
         self._failed = None
+        self._settled.clear()
         try:
             if self._db.in_transaction:
                 self._db.query("ROLLBACK")
+            if is_full:
+                self._make_room()
         finally:
             if dirty:
                 self._mirror.invalidate()
+
+    def _make_room(self) -> None:
+        """The log may hold pages many times over; what is in it is put where it belongs."""
+        with suppress(StateError):
+            self._db.query("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _begin(self) -> None:
         if self._begun:

@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,12 +17,11 @@ import pytest
 
 from tests.support.http import Connection
 from tests.support.multistatus import MultiStatus
-from tests.support.processes import below, serving
+from tests.support.processes import await_true, below, serving
 from tests.support.server import Server
 
 TOPIC = "{http://example.org/ns}topic"
 OLD = b"the old content\n" * 100
-LIMIT_S = 10
 PART = bytes(range(256)) * 256
 LONG = 40  # parts: more than the server gathers in memory
 
@@ -51,16 +49,6 @@ def server(
     folder = tmp_path_factory.mktemp("server")
     with Server(folder, workers=request.param) as running:
         yield running
-
-
-def await_true(condition: Callable[[], bool]) -> bool:
-    """Polls until the server has noticed."""
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def on_disk(root: Path) -> dict[str, bytes]:

@@ -527,6 +527,33 @@ def test_own_changes_are_recovery_s_business_once_they_are_left_behind(state: St
     assert not state.has_changes()
 
 
+def test_a_change_that_is_only_remembered_is_told_of_until_it_is_settled(state: State) -> None:
+    change = Change("id", "r", state.owner, ())
+    with state.hold([], wait_s=0) as view:
+        view.remember(change)
+        view.rollback()
+
+    assert state.has_changes()
+    with state.hold([], wait_s=0) as view:
+        assert [change] == list(view.changes())
+        view.settle(change)
+        view.rollback()
+        assert [change] == list(view.changes())
+        view.settle(change)
+    assert not state.has_changes()
+
+
+def test_keys_with_rows_are_those_at_and_below(state: State) -> None:
+    paths = [b"a", b"a/b", b"a/b/c", b"ab", b"b"]
+    with state.hold([], wait_s=0) as view:
+        for path in paths:
+            view.patch(key(path), [PropertyChange(X, b"1")])
+
+        assert {key(path) for path in paths[:3]} == set(view.keys_with_rows(key(b"a")))
+        assert {key(path) for path in paths} == set(view.keys_with_rows(key(b"")))
+        assert not view.keys_with_rows(key(b"a/b/c/d"))
+
+
 def test_only_owners_that_live_are_alive(state: State) -> None:
     assert state.is_alive(state.owner)
     assert not state.is_alive("0123456789abcdef")

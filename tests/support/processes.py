@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.server import Server
+
+LIMIT_S = 10
 
 
 def serving(server: Server) -> list[int]:
@@ -28,3 +32,13 @@ def descriptors(pid: int) -> list[str]:
 def below(pid: int, folder: Path) -> list[str]:
     """Returns the open files of a process that are, or were, in the folder, not the folder."""
     return [name for name in descriptors(pid) if name.startswith(f"{folder}/")]
+
+
+def await_true(condition: Callable[[], bool]) -> bool:
+    """Polls until another process has come so far; False when that takes too long."""
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

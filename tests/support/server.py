@@ -28,6 +28,9 @@ class Server:
     Attributes:
         root: the served folder.
         log: everything that the process wrote.
+
+    Args:
+        launcher: a command that becomes the server: `["prlimit", "--nofile=64"]`.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Server:
         arguments: Sequence[str] = (),
         environment: dict[str, str] | None = None,
         scheme: str = "http",
+        launcher: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.scheme = scheme
@@ -50,6 +54,7 @@ class Server:
         self.log = folder / "server.log"
         self._arguments = list(arguments)
         self._environment = environment or {}
+        self._launcher = list(launcher)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -95,7 +100,7 @@ class Server:
             command += ["--prefix", self.prefix]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, *self._arguments],
+                [*self._launcher, *command, *self._arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
