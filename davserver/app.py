@@ -125,15 +125,14 @@ def claim(settings: Settings, state: SqliteState, storage: Storage, *, adopt: bo
         adopt: makes it so.
     """
     here = storage.stat(DavPath(()))
-    served = Served(
-        "", os.fspath(settings.root.resolve()), (here.device, here.inode, here.birth_ns)
-    )
+    root = settings.served[0].path
+    served = Served("", os.fspath(root.resolve()), (here.device, here.inode, here.birth_ns))
     try:
         state.claim(served, adopt=adopt)
     except OtherFolder as error:
         raise StateFailure(
             f"{error}, not to {served.path}: name another one with --state; if it is the same"
-            f" folder in a new place: davserver check {settings.root} --adopt"
+            f" folder in a new place: davserver check {root} --adopt"
         ) from error
 
 
@@ -156,7 +155,7 @@ def open_storage(settings: Settings, state: State) -> FilesystemStorage:
         return state.is_alive(owner) or state.has_changes()
 
     return FilesystemStorage(
-        settings.root,
+        settings.served[0].path,
         owner=state.owner,
         is_alive=is_alive,
         symlinks=settings.symlinks,

@@ -152,7 +152,11 @@ def _check_exposure(settings: Settings) -> None:
 
 
 def _check_folder(settings: Settings) -> None:
-    root = settings.root
+    for share in settings.served:
+        _check_share(share.path, writes=_writes(settings) and not share.read_only)
+
+
+def _check_share(root: Path, *, writes: bool) -> None:
     try:
         is_folder = stat.S_ISDIR(root.stat().st_mode)
     except FileNotFoundError:
@@ -163,9 +167,12 @@ def _check_folder(settings: Settings) -> None:
         _fail(f"{root} is not a folder")
     if not os.access(root, os.R_OK | os.X_OK):
         _fail(f"{root} cannot be read by {_user()}")
-    writes = not settings.read_only and settings.anonymous in (None, "write")
     if writes and not os.access(root, os.W_OK):
         _fail(f"{root} cannot be written by {_user()} (--read-only serves it all the same)")
+
+
+def _writes(settings: Settings) -> bool:
+    return not settings.read_only and settings.anonymous in (None, "write")
 
 
 def _check_state(settings: Settings) -> None:
@@ -206,7 +213,8 @@ def announcement(settings: Settings, port: int) -> str:
     if settings.public_url:
         base = settings.public_url[0].rstrip("/") + "/"
     dav = f"dav{base.removeprefix('http')}"
-    writes = not settings.read_only and settings.anonymous in (None, "write")
+    writes = _writes(settings)
+    served = ", ".join(str(share.path.resolve()) for share in settings.served)
     rows = [
         ("Finder", f"Go > Connect to Server:  {base}"),
         ("Windows", f"net use Z: {base}"),
@@ -218,7 +226,7 @@ def announcement(settings: Settings, port: int) -> str:
     ]
     return "\n".join(
         [
-            f"davserver {__version__} serves {settings.root.resolve()} at {base}",
+            f"davserver {__version__} serves {served} at {base}",
             f"Everybody who reaches it may {'read and write' if writes else 'read'}.",
             "",
             *(f"  {name:<9}{text}" for name, text in rows),

@@ -15,17 +15,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from davserver.configtables import Rule, Share, UserEntry
 
 ENVIRONMENT = "DAVSERVER_"
 _NO_SETTINGS = frozenset({"CONFIG", "CONTAINER"})
 """Environment variables with our prefix that are no settings: the path of the file, and the mark
 that the image sets."""
 
+_TABLES = frozenset({"share", "user", "rule"})
+"""Repeated tables of the file: the environment and flags cannot give them."""
+
 Seconds = Annotated[float, Field(gt=0, le=10**7, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 WholeSeconds = Annotated[int, Field(ge=1, le=2**31)]
 LogLevel = Literal["debug", "info", "warning", "error"]
+_NO_FOLDER = "no folder is named: davserver serve DIR"
 
 
 class SettingsError(ValueError):
@@ -45,7 +51,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    root: Path
+    root: Path | None = None
     state: Path | None = None
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
@@ -90,6 +96,10 @@ class Settings(BaseModel):
 
     fallbacks: tuple[str, ...] = Field((), json_schema_extra=_in("test"))
 
+    share: tuple[Share, ...] = ()
+    user: tuple[UserEntry, ...] = ()
+    rule: tuple[Rule, ...] = ()
+
     @field_validator("root", "state", "tls_cert", "tls_key")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
@@ -123,10 +133,34 @@ class Settings(BaseModel):
             raise ValueError("needs tls_cert")
         return value
 
+    @model_validator(mode="after")
+    def _check_served(self) -> Settings:
+        if (self.root is None) == (not self.share):
+            both = "root and share exclude each other" if self.share else _NO_FOLDER
+            raise ValueError(both)
+        if self.share and self.state is None:
+            raise ValueError("state must be set where there are shares")
+        for table in ("share", "user"):
+            taken = [one.name for one in getattr(self, table)]
+            twice = [name for name in taken if taken.count(name) > 1]
+            if twice:
+                raise ValueError(f"two {table}s are named {twice[0]!r}")
+        return self
+
+    @property
+    def served(self) -> tuple[Share, ...]:
+        """What is served: the shares, or `root` as the one without a name."""
+        if self.root is None:
+            return self.share
+        return (Share.model_construct(name="", path=self.root),)
+
     @property
     def state_folder(self) -> Path:
         """Where properties and locks are kept: as set, or a folder of the user's for this root."""
-        return self.state if self.state is not None else default_state(self.root)
+        if self.state is not None:
+            return self.state
+        assert self.root is not None
+        return default_state(self.root)
 
     @property
     def is_loopback(self) -> bool:
@@ -149,15 +183,26 @@ def default_state(root: Path) -> Path:
 
 
 def require_apart(settings: Settings) -> None:
-    """Raises SettingsError when the state would be served, or the served folder is in it."""
+    """Raises SettingsError when the state would be served, or a served folder lies in it or in
+    another: one file must not have two keys."""
     try:
-        state, root = settings.state_folder.resolve(), settings.root.resolve()
+        state = settings.state_folder.resolve()
+        roots = [share.path.resolve() for share in settings.served]
     except (OSError, RuntimeError) as error:
         raise SettingsError(f"the state folder cannot be found: {error}") from error
-    if state.is_relative_to(root) or root.is_relative_to(state):
-        raise SettingsError(
-            f"the state folder {state} and the served folder {root} must not lie within each other"
-        )
+    for number, root in enumerate(roots):
+        if _overlap(state, root):
+            raise SettingsError(
+                f"the state folder {state} and the served folder {root} must not lie within each"
+                " other"
+            )
+        for other in roots[:number]:
+            if _overlap(root, other):
+                raise SettingsError(f"the shares {other} and {root} must not lie within each other")
+
+
+def _overlap(a: Path, b: Path) -> bool:
+    return a.is_relative_to(b) or b.is_relative_to(a)
 
 
 def section_of(name: str) -> str | None:
@@ -191,6 +236,7 @@ def load_settings(
         config = Path(environment[f"{ENVIRONMENT}CONFIG"])
     values: dict[str, object] = {}
     sources: dict[str, str] = {}
+    text = ""
     if config is not None:
         text = _read(config)
         for name, value in _flatten(config, text).items():
@@ -203,20 +249,48 @@ def load_settings(
         if value is not None:
             values[name] = value
             sources[name] = f"--{name.replace('_', '-')}"
-    return _validate(values, sources)
+    return _validate(values, sources, text)
 
 
-def _validate(values: Mapping[str, object], sources: Mapping[str, str]) -> Settings:
-    if "root" not in values:
-        raise SettingsError("no folder is named: davserver serve DIR")
+def _validate(values: Mapping[str, object], sources: Mapping[str, str], text: str) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        name = str(first["loc"][0])
         message = first["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
-        raise SettingsError(f"{sources.get(name, name)}: {message}") from None
+        where = _where(first["loc"], sources, text)
+        raise SettingsError(f"{where}: {message}" if where else message) from None
+
+
+def _where(loc: tuple[int | str, ...], sources: Mapping[str, str], text: str) -> str:
+    """Returns where a value stands, "" for what is wrong with the whole."""
+    if not loc:
+        return ""
+    name = str(loc[0])
+    source = sources.get(name, name)
+    if len(loc) > 2 and isinstance(loc[1], int) and ", line " in source:
+        line = _line_in_table(text, name, loc[1], str(loc[2]))
+        return f"{source.partition(', line ')[0]}, line {line}, {name}[{loc[1]}].{loc[2]}"
+    return source
+
+
+def _line_in_table(text: str, table: str, number: int, name: str) -> int:
+    """Returns the line of a key in the number-th of a repeated table, of its head without it."""
+    head = re.compile(rf"\s*\[\[\s*{re.escape(table)}\s*\]\]")
+    key = re.compile(rf"""\s*["']?{re.escape(name)}["']?\s*=""")
+    seen, found = -1, 1
+    for line, content in enumerate(text.splitlines(), start=1):
+        if head.match(content):
+            seen += 1
+            if seen == number:
+                found = line
+        elif seen == number:
+            if key.match(content):
+                return line
+            if content.lstrip().startswith("["):
+                break
+    return found
 
 
 def _read(config: Path) -> str:
@@ -236,6 +310,10 @@ def _flatten(config: Path, text: str) -> dict[str, object]:
         raise SettingsError(f"{config}: {error}") from None
     flat: dict[str, object] = {}
     for key, value in tables.items():
+        if key in _TABLES and isinstance(value, list):
+            is_path = key == "share"
+            flat[key] = [_table_beside(config, entry) if is_path else entry for entry in value]
+            continue
         entries = value.items() if isinstance(value, dict) else [(key, value)]
         section = key if isinstance(value, dict) else None
         for name, entry in entries:
@@ -256,10 +334,18 @@ def _beside(config: Path, value: object) -> object:
     return value
 
 
+def _table_beside(config: Path, entry: object) -> object:
+    if not isinstance(entry, dict):
+        return entry
+    return {
+        name: _beside(config, value) if name == "path" else value for name, value in entry.items()
+    }
+
+
 def _line(text: str, name: str) -> int:
     """Returns the line that sets a key: tomllib doesn't tell, so the text is searched."""
     pattern = re.compile(rf"""\s*["']?{re.escape(name)}["']?\s*=""")
-    table = re.compile(rf"\s*\[\s*{re.escape(name)}\s*\]")
+    table = re.compile(rf"\s*\[+\s*{re.escape(name)}\s*\]")
     for number, line in enumerate(text.splitlines(), start=1):
         if pattern.match(line) or table.match(line):
             return number
@@ -274,6 +360,8 @@ def _variables(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
             continue
         if name.lower() not in Settings.model_fields or name != name.upper():
             raise SettingsError(f"{variable}: unknown setting")
+        if name.lower() in _TABLES:
+            raise SettingsError(f"{variable}: this stands in the settings file alone")
         if environment[variable]:  # Compose files set what is not set to nothing
             found.append((variable, name.lower(), environment[variable]))
     return found

@@ -17,6 +17,7 @@ LINES = 400
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "asgi"),
     ("protocol",),
+    ("configtables",),
     ("storage", "state", "auth", "config", "accesslog"),
     ("properties",),
     ("aio",),

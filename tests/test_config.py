@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from davserver.config import Settings, SettingsError, default_state, dotted, load_settings
+from davserver.configtables import Rule, Share, UserEntry
 
 SAMPLE = Path(__file__).parent.parent / "config" / "davserver.toml"
 _KEY = re.compile(r"^#([a-z_]+ = .*)$")
@@ -206,7 +207,20 @@ def test_the_sample_names_every_key_once_in_its_table() -> None:
         elif match := _KEY.match(line):
             found.append(table + match[1].partition(" ")[0])
 
-    assert sorted(map(dotted, Settings.model_fields)) == sorted(found)
+    expected = [name for name in Settings.model_fields if name not in ("share", "user", "rule")]
+    assert sorted(map(dotted, expected)) == sorted(found)
+
+
+@pytest.mark.parametrize("model", [Share, UserEntry, Rule])
+def test_the_sample_shows_every_key_of_a_table(tmp_path: Path, model: type[Share]) -> None:
+    text = SAMPLE.read_text("utf-8").partition("# --- tables")[2]
+    lines = re.findall(r'^# (\[\[[a-z]+\]\]|[a-z_]+ = (?:".*"|[\d[tf].*))$', text, re.MULTILINE)
+    file = tmp_path / "davserver.toml"
+    file.write_text('state = "/var/lib/davserver"\n' + "\n".join(lines))
+    settings = load_settings(config=file)
+    shown = [one for one in (*settings.share, *settings.user, *settings.rule) if type(one) is model]
+
+    assert set().union(*(one.model_fields_set for one in shown)) == set(model.model_fields)
 
 
 def test_the_sample_as_it_stands_sets_nothing() -> None:
@@ -234,3 +248,93 @@ def test_settings_cannot_be_changed() -> None:
 
     with pytest.raises(ValueError):
         settings.port = 1
+
+
+TABLES = """
+state = "s"
+[[share]]
+name = "photos"
+path = "p"
+quota = 10
+
+[[share]]
+name = "homes"
+path = "/srv/homes"
+homes = true
+
+[[user]]
+name = "alice"
+password = "$argon2id$v=19$..."
+groups = ["family"]
+
+[[rule]]
+path = "/photos//private/"
+users = ["alice"]
+access = "write"
+"""
+
+
+def test_the_file_has_shares_users_and_rules(tmp_path: Path) -> None:
+    file = tmp_path / "davserver.toml"
+    file.write_text(TABLES)
+    settings = load_settings(config=file)
+
+    assert [share.path for share in settings.served] == [tmp_path / "p", Path("/srv/homes")]
+    assert settings.share[0].quota == 10
+    assert settings.user[0].groups == ("family",)
+    assert settings.rule[0].path == "/photos/private"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        pytest.param(
+            'path = "/srv/homes"',
+            'paths = "/srv/homes"',
+            "{file}, line 8, share[1].path: field required",
+            id="missing",
+        ),
+        pytest.param(
+            "quota = 10",
+            "quota = -1",
+            "{file}, line 6, share[0].quota: input should be greater than or equal to 0",
+            id="out of range",
+        ),
+        pytest.param(
+            "homes = true",
+            "home = true",
+            "{file}, line 11, share[1].home: extra inputs are not permitted",
+            id="unknown",
+        ),
+        pytest.param(
+            '"$argon2id$v=19$..."',
+            '"secret"',
+            "{file}, line 15, user[0].password: must be a hash (davserver user hash prints one),"
+            " not a password",
+            id="a password in clear",
+        ),
+        pytest.param('"homes"', '"photos"', "two shares are named 'photos'", id="two of a name"),
+        pytest.param('"s"', '"s"\nroot = "r"', "root and share exclude each other", id="root too"),
+        pytest.param('state = "s"', "", "state must be set where there are shares", id="no state"),
+        pytest.param(
+            '"photos"',
+            '".DavServer"',
+            "{file}, line 4, share[0].name: '.DavServer' is a reserved name",
+            id="reserved name",
+        ),
+    ],
+)
+def test_an_error_in_a_table_names_its_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    file = tmp_path / "davserver.toml"
+    file.write_text(TABLES.replace(old, new, 1))
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config=file)
+    assert str(caught.value) == message.format(file=file)
+
+
+def test_the_environment_cannot_give_tables() -> None:
+    with pytest.raises(SettingsError, match="DAVSERVER_USER: this stands in the settings file"):
+        load_settings(environment={"DAVSERVER_USER": "alice"})
