@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from davserver.context import RequestContext, Response, Target
 from davserver.methods.base import MAPPED, UNMAPPED, Method
+from davserver.protocol.quirks import announces_executable
 from davserver.storage.base import Kind
 
+MOD_DAV_FS = b"<http://apache.org/dav/propset/fs/1>"
 ANY: frozenset[Kind | None] = MAPPED | UNMAPPED | {Kind.OTHER}
 
 
@@ -15,10 +17,13 @@ def handle_options(rc: RequestContext, target: Target) -> Response:
     Windows needs 200 rather than 204, and MS-Author-Via; Finder mounts read-only without
     class 2.
     """
+    dav = rc.services.dav(rc.can_write)
+    if announces_executable(rc.headers):
+        dav += b", " + MOD_DAV_FS
     return Response(
         200,
         (
-            (b"dav", rc.services.dav(rc.can_write)),
+            (b"dav", dav),
             (b"allow", rc.services.allow(target.kind, rc.can_write)),
             (b"ms-author-via", b"DAV"),
             (b"accept-ranges", b"bytes"),

@@ -153,3 +153,18 @@ def test_without_the_rule_a_raw_token_is_400() -> None:
 )
 def test_missing_properties_left_out(raw: list[tuple[bytes, bytes]], left_out: bool) -> None:
     assert left_out is quirks.leaves_out_missing_properties(DavHeaders(raw))
+
+
+@pytest.mark.parametrize(
+    ("agent", "announced"),
+    [
+        pytest.param(b"cadaver/0.24 neon/0.32.5", True, id="cadaver"),
+        pytest.param(b"davfs2/1.6.1 neon/0.32.5", False, id="another with neon"),
+        pytest.param(b"Material Files (like cadaver/1)", False, id="cadaver elsewhere"),
+        pytest.param(None, False, id="nobody"),
+    ],
+)
+def test_executable_is_announced_to_cadaver_alone(agent: bytes | None, announced: bool) -> None:
+    headers = DavHeaders([] if agent is None else [(b"user-agent", agent)])
+
+    assert quirks.announces_executable(headers) is announced

@@ -45,6 +45,15 @@ def test_every_url_of_the_share_answers_with_class_and_methods(dav: AppDav, targ
     assert set(reply.headers.tokens("allow")) == ALLOWED[target]
 
 
+def test_cadaver_alone_hears_of_the_class_of_executable(make_dav: MakeDav) -> None:
+    dav = make_dav("memory")
+    to_cadaver = dav.options("/", {"User-Agent": "cadaver/0.24 neon/0.32.5"})
+    to_others = dav.options("/", {"User-Agent": "davfs2/1.6.1 neon/0.32.5"})
+
+    assert to_cadaver.headers["dav"] == "1, 2, 3, <http://apache.org/dav/propset/fs/1>"
+    assert to_others.headers["dav"] == "1, 2, 3"
+
+
 @pytest.mark.rfc("O-06", "HM-02")
 @pytest.mark.parametrize("target", ALLOWED)
 @pytest.mark.parametrize(
