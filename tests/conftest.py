@@ -13,12 +13,20 @@ from typing import Any
 import pytest
 
 from tests.support.asgi import AsgiDav
+from tests.support.clienttable import ClientTable
 from tests.support.http import Connection
 from tests.support.server import Server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the tests marked long, too")
+    parser.addoption(
+        "--client-table", action="store_true", help="write the README's table of clients"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(ClientTable(config), "client-table")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
