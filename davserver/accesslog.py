@@ -4,7 +4,8 @@
 
 The fields are time (UTC), peer, who ("-" for the anonymous principal), method, href, status,
 bytes of response body, milliseconds; then, in quotes, the X-Litmus field of a test run. No field
-holds a space, and nothing a client sends can begin a line of its own.
+holds a space, and nothing a client sends can begin a line of its own. With `log_format = "json"`
+each line is an object instead (jsonlog.py), which also holds request id and user agent.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import re
 import time
 from collections.abc import Callable
 from typing import BinaryIO
+
+from davserver.jsonlog import Access, access_entry
 
 BUFFER_LIMIT = 65_536
 """Bytes that are gathered at most."""
@@ -28,52 +31,35 @@ _UNSAFE_QUOTED = re.compile(rb"[^\x20-\x7e]|[\\\"]")
 
 
 class AccessLog:
-    """Formats and buffers access lines. One object a process; not for several threads."""
+    """Formats and buffers access lines. One object a process; not for several threads.
 
-    def __init__(self, stream: BinaryIO, *, clock: Callable[[], float] = time.time) -> None:
+    Args:
+        form: "text" or "json".
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, stream: BinaryIO, *, form: str = "text", clock: Callable[[], float] = time.time
+    ) -> None:
         self._stream = stream
+        self._is_json = form == "json"
         self._clock = clock
         self._lines: list[bytes] = []
         self._size = 0
         self._second = -1
         self._stamp = b""
 
-    def line(
-        self,
-        method: str,
-        href: bytes,
-        status: int,
-        size: int,
-        seconds: float,
-        principal: str,
-        peer: str,
-        litmus: bytes | None = None,
-    ) -> None:
-        """Notes one request.
-
-        Args:
-            href: as the client sent it.
-            size: bytes of response body.
-            seconds: from the head of the request to the last byte handed to the transport.
-            principal: its name, "" for the anonymous one.
-            litmus: the X-Litmus field, when there is one.
-        """
-        second = int(self._clock())
+    def line(self, access: Access) -> None:
+        """Notes one request."""
+        moment = self._clock()
+        second = int(moment)
         if second != self._second:
             self._second = second
-            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second)).encode()
-        line = b"%b %b %b %b %b %d %d %.1fms" % (
-            self._stamp,
-            _escape(peer.encode("utf-8", "surrogateescape")),
-            _escape(principal.encode("utf-8", "surrogateescape")),
-            _escape(method.encode("utf-8", "surrogateescape")),
-            _escape(href),
-            status,
-            size,
-            seconds * 1000,
-        )
-        if litmus is not None:
-            line += b' "%b"' % _UNSAFE_QUOTED.sub(_hex, litmus)
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+        if self._is_json:
+            line = access_entry(access, self._stamp, moment)
+        else:
+            line = _text_entry(access, self._stamp)
         self._add(line + b"\n")
 
     def _add(self, line: bytes) -> None:
@@ -103,6 +89,22 @@ class AccessLog:
     def close(self) -> None:
         """Flushes; the stream stays open, it is its owner's."""
         self.flush()
+
+
+def _text_entry(access: Access, second: bytes) -> bytes:
+    line = b"%bZ %b %b %b %b %d %d %.1fms" % (
+        second,
+        _escape(access.peer.encode("utf-8", "surrogateescape")),
+        _escape(access.principal.encode("utf-8", "surrogateescape")),
+        _escape(access.method.encode("utf-8", "surrogateescape")),
+        _escape(access.href),
+        access.status,
+        access.size,
+        access.seconds * 1000,
+    )
+    if access.litmus is not None:
+        line += b' "%b"' % _UNSAFE_QUOTED.sub(_hex, access.litmus)
+    return line
 
 
 def _pieces(lines: list[bytes]) -> list[bytes]:

@@ -27,6 +27,7 @@ from davserver.errors import (
     StorageError,
     from_storage,
 )
+from davserver.jsonlog import Access
 from davserver.pipeline import Pipeline, has_body, raw_path
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.multistatus import error_body
@@ -92,7 +93,7 @@ def create_app(
             runner=Runner(inline=disk.inline and opened.inline),
         )
 
-    log = AccessLog(sys.stdout.buffer) if chosen.access_log else None
+    log = AccessLog(sys.stdout.buffer, form=chosen.log_format) if chosen.access_log else None
     return DavApp(open_services, registry, log)
 
 
@@ -270,14 +271,18 @@ class DavApp:
         assert self._log is not None
         client = rc.scope.get("client")
         self._log.line(
-            rc.method,
-            raw_path(rc.scope),
-            status,
-            sent,
-            seconds,
-            rc.principal.name,
-            client[0] if client else "-",
-            rc.headers.get(b"x-litmus"),
+            Access(
+                rc.method,
+                raw_path(rc.scope),
+                status,
+                sent,
+                seconds,
+                rc.principal.name,
+                client[0] if client else "-",
+                rc.headers.get(b"x-litmus"),
+                rc.headers.get(b"x-request-id"),
+                rc.headers.get(b"user-agent"),
+            )
         )
 
     def _error_response(self, rc: RequestContext, error: DavError) -> Response:

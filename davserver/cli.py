@@ -64,9 +64,7 @@ def serve(folder: str | None, config: str | None, **flags: Any) -> None:
         _fail(str(error))
     if settings.symlinks == "follow":
         click.echo("davserver: symlinks are followed, out of the folder too", err=True)
-    port = sockets[0].getsockname()[1]
-    click.echo(announcement(settings, port))
-    sys.stdout.flush()
+    _announce(settings, sockets[0].getsockname()[1])
     sys.exit(run(settings, sockets))
 
 
@@ -199,6 +197,17 @@ def _check_state(settings: Settings) -> None:
     # Nothing crosses a fork: the workers open their own.
     storage.close()
     opened.close()
+
+
+def _announce(settings: Settings, port: int) -> None:
+    text = announcement(settings, port)
+    if settings.log_format == "json":
+        # Whoever reads standard output expects an object a line.
+        from davserver.jsonlog import note
+
+        text = note("davserver", text.partition("\n")[0])
+    click.echo(text)
+    sys.stdout.flush()
 
 
 def _user() -> str:

@@ -63,6 +63,7 @@ class Settings(BaseModel):
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     log_level: LogLevel = "info"
     access_log: bool = True
+    log_format: Literal["text", "json"] = "text"
 
     durability: Literal["none", "file", "full"] = Field("full", json_schema_extra=_in("dav"))
     symlinks: Literal["deny", "within", "follow"] = Field("within", json_schema_extra=_in("dav"))

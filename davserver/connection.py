@@ -22,6 +22,7 @@ from davserver.asgi import ASGIApp
 from davserver.chunks import ChunkedBody
 from davserver.cycle import Cycle
 from davserver.edge import Edge, refusal
+from davserver.jsonlog import Access
 from davserver.requesthead import Refused, request_line
 
 LINGER_S = 5.0
@@ -174,7 +175,7 @@ class Connection(HttpToolsProtocol):
         if note and log is not None:
             method, target = request_line(head)
             size = len(refused.detail) + 1
-            log.line(method, target, refused.status, size, 0.0, "", self._address)
+            log.line(Access(method, target, refused.status, size, 0.0, "", self._address))
 
     def _linger(self) -> None:
         """Ends the sending side and reads on, so that the answer gets through."""

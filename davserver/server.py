@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from davserver.config import Settings
+from davserver.jsonlog import JsonFormatter
 from davserver.supervisor import Supervisor
 from davserver.worker import BACKLOG, Worker
 
@@ -85,9 +86,12 @@ def _raise_file_limit() -> None:
 
 def _set_up_logging(settings: Settings) -> None:
     level = settings.log_level.upper()
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    if settings.log_format == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=level)
     if level == "INFO":
         # What uvicorn tells at this level ("Started server process") is nobody's business.
         logging.getLogger("uvicorn.error").setLevel("WARNING")

@@ -42,7 +42,8 @@ class Worker(uvicorn.Server):
         ended_by: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
     ) -> None:
         self._ended_by = ended_by
-        self._log = AccessLog(sys.stdout.buffer) if settings.access_log else None
+        form = settings.log_format
+        self._log = AccessLog(sys.stdout.buffer, form=form) if settings.access_log else None
         edge = Edge(settings, self._log, _methods)
         super().__init__(_configure(settings, edge))
 

@@ -6,12 +6,13 @@ import asyncio
 import io
 
 from davserver.accesslog import ATOMIC, BUFFER_LIMIT, AccessLog
+from davserver.jsonlog import Access
 
 
 def written(*arguments: object) -> bytes:
     stream = io.BytesIO()
     log = AccessLog(stream, clock=lambda: 0.5)
-    log.line(*arguments)  # type: ignore[arg-type]
+    log.line(Access(*arguments))  # type: ignore[arg-type]
     log.close()
     return stream.getvalue()
 
@@ -43,10 +44,10 @@ def test_nothing_that_a_client_sends_begins_a_line_or_a_field_of_its_own() -> No
 def test_lines_wait_in_the_buffer_until_it_is_full() -> None:
     stream = io.BytesIO()
     log = AccessLog(stream)
-    log.line("GET", b"/", 200, 0, 0.0, "", "p")
+    log.line(Access("GET", b"/", 200, 0, 0.0, "", "p"))
     waiting = stream.getvalue()
     for _ in range(BUFFER_LIMIT // 40):
-        log.line("GET", b"/", 200, 0, 0.0, "", "p")
+        log.line(Access("GET", b"/", 200, 0, 0.0, "", "p"))
 
     assert waiting == b""
     assert stream.getvalue().endswith(b"\n")
@@ -56,7 +57,7 @@ def test_lines_are_written_soon_where_a_loop_runs() -> None:
     stream = io.BytesIO()
 
     async def serve() -> None:
-        AccessLog(stream).line("GET", b"/", 200, 0, 0.0, "", "p")
+        AccessLog(stream).line(Access("GET", b"/", 200, 0, 0.0, "", "p"))
         for _ in range(100):
             await asyncio.sleep(0.02)
             if stream.getvalue():
@@ -84,7 +85,7 @@ def test_whole_lines_are_written_in_pieces_that_a_pipe_takes_at_once() -> None:
     stream = Pieces()
     log = AccessLog(stream)
     for _ in range(300):
-        log.line("GET", b"/", 200, 0, 0.0, "", "p")
+        log.line(Access("GET", b"/", 200, 0, 0.0, "", "p"))
     log.flush()
 
     assert len(stream.sizes) > 1
@@ -94,7 +95,7 @@ def test_whole_lines_are_written_in_pieces_that_a_pipe_takes_at_once() -> None:
 def test_a_log_that_cannot_be_written_stops_nothing() -> None:
     stream = io.BytesIO()
     log = AccessLog(stream)
-    log.line("GET", b"/", 200, 0, 0.0, "", "p")
+    log.line(Access("GET", b"/", 200, 0, 0.0, "", "p"))
     stream.close()
 
     log.flush()

@@ -15,7 +15,7 @@ LINES = 400
 # From the bottom up. A module may import what stands in an earlier line; within one line only
 # its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "asgi"),
+    ("errors", "asgi", "jsonlog"),
     ("protocol",),
     ("configtables",),
     ("storage", "state", "auth", "config", "accesslog"),
