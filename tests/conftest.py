@@ -152,6 +152,8 @@ PACKAGES = {
     "mount.davfs": "davfs2",
     "rclone": "rclone",
     "curl": "curl",
+    "vi": "vim-tiny",
+    "sed": "sed",
 }
 
 

@@ -45,7 +45,8 @@ apt_install() {
 
 install_clients() {
     missing=
-    for pair in litmus:litmus cadaver:cadaver mount.davfs:davfs2 rclone:rclone curl:curl; do
+    for pair in litmus:litmus cadaver:cadaver mount.davfs:davfs2 rclone:rclone curl:curl \
+        git:git vi:vim-tiny; do
         PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 ||
             missing="$missing ${pair##*:}"
     done
