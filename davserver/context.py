@@ -16,6 +16,7 @@ from davserver.asgi import Receive, Scope
 from davserver.auth.base import ANONYMOUS, Authenticator, Authorizer, Principal
 from davserver.config import Settings
 from davserver.properties.base import LivePropertyRegistry
+from davserver.protocol.clienttimes import NO_TIMES, ClientTimes
 from davserver.protocol.headers import DavHeaders, Depth
 from davserver.protocol.ifheader import IfHeader
 from davserver.protocol.path import DavPath, Key
@@ -77,6 +78,7 @@ class RequestContext:
         if_header, conditions: parsed, None when absent.
         submitted: lock tokens that count as submitted.
         destination: below the mount, None when absent.
+        times: what the client asks to keep; a handler takes out what it could not.
         body, document: the XML body and what the method's `parse` made of it.
         wait_s: how long `hold` may wait; 0 on the event loop.
         asked_for_body: the client was told, or let, to send its body.
@@ -101,6 +103,7 @@ class RequestContext:
     conditions: HttpConditions | None = None
     submitted: frozenset[str] = frozenset()
     destination: DavPath | None = None
+    times: ClientTimes = NO_TIMES
     body: bytes = b""
     document: Any = None
     wait_s: float = 0.0

@@ -15,6 +15,7 @@ from davserver.errors import (
     ServiceUnavailable,
 )
 from davserver.methods._checks import relocate
+from davserver.methods._times import creation_change, read_times, set_modified
 from davserver.methods._tree import Failures
 from davserver.methods._treecopy import TreeCopy
 from davserver.methods.base import LockRule, Method
@@ -86,15 +87,15 @@ def created(rc: RequestContext, target: Target, *, replaced: bool) -> Response:
     """201 with Location as an absolute path, or 204."""
     assert target.destination is not None
     if replaced:
-        return Response(204)
+        return Response(204, rc.times.accepted())
     href = rc.href(target.destination, collection=target.is_collection)
-    return Response(201, ((b"location", href),))
+    return Response(201, ((b"location", href), *rc.times.accepted()))
 
 
 def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failures) -> None:
     storage = rc.services.storage
     if not target.is_collection:
-        storage.copy(target.path, staged)
+        storage.copy(target.path, staged, mtime_ns=rc.times.modified_ns)
     elif rc.depth is Depth.ZERO:
         storage.make_collection(staged)
     else:
@@ -120,12 +121,20 @@ def _publish(
         if is_part:
             _drop_rows_of_missing(rc, view, staged, key)
         old = target.destination_stat
-        source = staged, key, storage.stat(staged)
+        source = staged, key, _dated(rc, view, staged, key)
         # The lock on a Destination that is mapped stays (its token was submitted); what was in
         # the collection that is replaced is gone, and so are the locks there.
         keeps_lock = old is not None
         aside = publish(rc.services, view, source, (goal, goal_key, old), keeps_lock=keeps_lock)
     return old is not None, aside
+
+
+def _dated(rc: RequestContext, view: GateView, staged: DavPath, key: Key) -> Stat:
+    """Gives what is staged the times that the client asks for, as far as it has not them yet."""
+    stat = rc.services.storage.stat(staged)
+    if rc.times.created_ns is not None:
+        view.patch(key, [creation_change(rc.times.created_ns)])
+    return stat if stat.kind is Kind.FILE else set_modified(rc, staged, stat)
 
 
 def _is_same(then: Stat | None, now: Stat | None) -> bool:
@@ -141,7 +150,7 @@ def _is_same(then: Stat | None, now: Stat | None) -> bool:
 def _stage_again(rc: RequestContext, target: Target, staged: DavPath) -> None:
     if target.stat is not None and target.kind is Kind.FILE and target.stat.size <= _IN_GATE_LIMIT:
         rc.services.storage.delete(staged)
-        rc.services.storage.copy(target.path, staged)
+        rc.services.storage.copy(target.path, staged, mtime_ns=rc.times.modified_ns)
 
 
 def _stage_rows(rc: RequestContext, view: GateView, target: Target, key: Key) -> None:
@@ -164,6 +173,7 @@ def _drop_rows_of_missing(rc: RequestContext, view: GateView, staged: DavPath, k
 COPY = Method(
     "COPY",
     handle=handle_copy,
+    validate=read_times,
     locks=LockRule.DESTINATION,
     privilege=Privilege.READ,
     destination=Privilege.WRITE,

@@ -9,11 +9,14 @@ from davserver.changes import make_durable, publish, removing
 from davserver.context import RequestContext, Response, Target
 from davserver.errors import BadRequest, CrossDevice, Forbidden, StorageError
 from davserver.methods._checks import relocate
+from davserver.methods._times import created_at, creation_change, read_times, set_modified
 from davserver.methods._tree import Failures, TreeDelete, require_copied
 from davserver.methods._treecopy import TreeCopy
 from davserver.methods.base import LockRule, Method
+from davserver.properties.base import created_ns
+from davserver.protocol.clienttimes import NO_TIMES
 from davserver.protocol.headers import Depth
-from davserver.protocol.path import DavPath
+from davserver.protocol.path import DavPath, Key
 from davserver.recovery import remove_tree
 from davserver.state.base import GateView
 from davserver.storage.base import Kind, Stat
@@ -46,7 +49,8 @@ def _rename(
         if fresh.is_link:
             return _rename_link(rc, fresh), None
         stat = _keep_modified_rising(rc, fresh, fresh.stat)
-        aside = _publish(rc, view, fresh, (fresh.path, stat))
+        with created_at(view, fresh.key, rc.times.created_ns):
+            aside = _publish(rc, view, fresh, (fresh.path, stat))
         if aside is not None:
             try:
                 leaving.enter_context(rc.services.storage.following(aside))
@@ -61,6 +65,7 @@ def _rename_link(rc: RequestContext, target: Target) -> Target:
     if target.destination.parent != target.path.parent or target.destination_stat is not None:
         raise Forbidden("a link can only be renamed, within its own collection")
     rc.services.storage.rename(target.path, target.destination)
+    rc.times = NO_TIMES  # they would be those of what it leads to
     return target
 
 
@@ -74,7 +79,9 @@ def _publish(
     key = target.key if path == target.path else rc.services.storage.canonical(path)
     # Section 9.9.3: "the server MUST perform a DELETE with Depth: infinity on the destination":
     # its locks go with it.
-    return publish(rc.services, view, (path, key, stat), (goal, goal_key, _old(target, key)))
+    aside = publish(rc.services, view, (path, key, stat), (goal, goal_key, _old(target, key)))
+    set_modified(rc, goal, stat)
+    return aside
 
 
 def _old(target: Target, key: object) -> Stat | None:
@@ -85,9 +92,11 @@ def _old(target: Target, key: object) -> Stat | None:
 def _keep_modified_rising(rc: RequestContext, target: Target, stat: Stat) -> Stat:
     """RFC 4918 section 8.8: for any URL Last-Modified increases whenever the representation
     changes. A file that takes the place of one as new as itself, or newer, gets the time of the
-    move; otherwise it keeps its own."""
+    move; otherwise it keeps its own, or gets the one that the client asks for."""
     old = target.destination_stat
     if old is None or old.kind is not Kind.FILE or stat.kind is not Kind.FILE:
+        return stat
+    if rc.times.modified_ns is not None:
         return stat
     second = 1_000_000_000
     if target.key == target.destination_key or stat.mtime_ns // second > old.mtime_ns // second:
@@ -143,12 +152,22 @@ def _publish_copy(rc: RequestContext, staged: DavPath) -> tuple[Target, DavPath 
             require_copied(storage, fresh.path, staged)
         if view.has_rows(fresh.key):
             view.copy_properties(fresh.key, key, tree=True)
+        _keep_creation_time(rc, view, fresh, key)
         aside = _publish(rc, view, fresh, (staged, storage.stat(staged)))
         if not fresh.is_collection:
             with removing(rc.services, view, [(fresh.path, fresh.key)]) as gone:
                 storage.delete(fresh.path)
                 gone.append(fresh.key)
     return fresh, aside
+
+
+def _keep_creation_time(rc: RequestContext, view: GateView, target: Target, staged: Key) -> None:
+    """The copy is a new file to its file system, and the same resource to everybody else."""
+    assert target.stat is not None
+    times = rc.times.created_ns, created_ns(view.properties(target.key)), target.stat.birth_ns
+    known = next((ns for ns in times if ns is not None), None)
+    if known is not None:
+        view.patch(staged, [creation_change(known)])
 
 
 def _sync(rc: RequestContext, target: Target) -> None:
@@ -159,14 +178,15 @@ def _sync(rc: RequestContext, target: Target) -> None:
 def _created(rc: RequestContext, target: Target) -> Response:
     assert target.destination is not None
     if target.destination_stat is not None and target.key != target.destination_key:
-        return Response(204)
+        return Response(204, rc.times.accepted())
     href = rc.href(target.destination, collection=target.is_collection)
-    return Response(201, ((b"location", href),))
+    return Response(201, ((b"location", href), *rc.times.accepted()))
 
 
 MOVE = Method(
     "MOVE",
     handle=handle_move,
+    validate=read_times,
     locks=LockRule.TARGET | LockRule.PARENT | LockRule.SUBTREE | LockRule.DESTINATION,
     privilege=Privilege.WRITE,
     destination=Privilege.WRITE,

@@ -12,6 +12,7 @@ from functools import partial
 
 from davserver.aio import SMALL_BODY, body_chunks, check_length
 from davserver.auth.base import Privilege
+from davserver.changes import creating
 from davserver.context import Header, RequestContext, Response, Target
 from davserver.errors import (
     BadRequest,
@@ -23,13 +24,13 @@ from davserver.errors import (
     UnsupportedMediaType,
 )
 from davserver.methods._checks import last_modified, relocate
+from davserver.methods._times import created_at, creation_change, read_times
 from davserver.methods.base import UNMAPPED, BodyPolicy, LockRule, Method
-from davserver.properties.base import CREATED, created_element
+from davserver.properties.base import CREATED
 from davserver.protocol.dates import format_http_date
 from davserver.protocol.etag import ETag
 from davserver.protocol.headers import parse_content_length
 from davserver.protocol.locks import Lock
-from davserver.protocol.names import PropertyChange
 from davserver.state.base import GateView
 from davserver.storage.base import Kind, Stat, Writer
 
@@ -51,6 +52,7 @@ def validate_put(rc: RequestContext) -> None:
             f"content coding {coding!r} is not stored", headers=((b"accept-encoding", b"identity"),)
         )
     expected_length(rc)
+    read_times(rc)
 
 
 def expected_length(rc: RequestContext) -> int | None:
@@ -168,7 +170,7 @@ class _Upload:
         try:
             if data:
                 writer.write(data)
-            writer.seal()
+            writer.seal(mtime_ns=self._rc.times.modified_ns)
         except BaseException:
             writer.discard()
             raise
@@ -197,18 +199,26 @@ class _Upload:
     def _commit(self, view: GateView, writer: Writer) -> tuple[Stat, bool]:
         held = self._held_still()
         fresh = relocate(self._rc, PUT, view, held)
-        if fresh.stat is None:
-            # A new resource inherits nothing of what stood here once.
-            view.clear(fresh.key)
-        else:
-            self._keep_creation_time(view, fresh, fresh.stat)
-        view.commit()
         try:
-            return writer.commit(replace=fresh.stat is not None), fresh.stat is not None
+            if fresh.stat is None:
+                return self._create_new(view, writer, fresh), False
         except ResourceExists:
             # Somebody beside this server created it in between: look again.
-            relocate(self._rc, PUT, view)
+            fresh = relocate(self._rc, PUT, view)
+        with created_at(view, fresh.key, self._creation_time(view, fresh)):
+            view.commit()
             return writer.commit(replace=True), True
+
+    def _create_new(self, view: GateView, writer: Writer, target: Target) -> Stat:
+        # A new resource inherits nothing of what stood here once.
+        view.clear(target.key)
+        created_ns = self._rc.times.created_ns
+        if created_ns is None:
+            view.commit()
+            return writer.commit(replace=False)
+        view.patch(target.key, [creation_change(created_ns)])
+        with creating(self._rc.services, view, target.path, target.key):
+            return writer.commit(replace=False)
 
     def _held_still(self) -> Sequence[Lock]:
         """Returns the locks that the client had when its upload began, unless the resource has
@@ -225,11 +235,14 @@ class _Upload:
             raise Conflict("the lock expired during the upload, and the resource was changed")
         return ()
 
-    def _keep_creation_time(self, view: GateView, target: Target, stat: Stat) -> None:
+    def _creation_time(self, view: GateView, target: Target) -> int | None:
+        """Returns what is to be stored, None for nothing new."""
+        if self._rc.times.created_ns is not None:
+            return self._rc.times.created_ns
+        if target.stat is None or CREATED in view.properties(target.key):
+            return None
         # The new version is a new file: without this the resource would seem created now.
-        if stat.birth_ns is None or CREATED in view.properties(target.key):
-            return
-        view.patch(target.key, [PropertyChange(CREATED, created_element(stat.birth_ns))])
+        return target.stat.birth_ns
 
 
 def _etag(stat: Stat | None) -> ETag | None:
@@ -241,6 +254,7 @@ def _stored(rc: RequestContext, stat: Stat, *, replaced: bool) -> Response:
     if stat.etag is not None:
         headers.append((b"etag", stat.etag.to_header()))
     headers.append((b"last-modified", format_http_date(last_modified(stat, rc.services.clock()))))
+    headers += rc.times.accepted()
     return Response(204 if replaced else 201, headers)
 
 

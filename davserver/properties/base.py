@@ -117,6 +117,12 @@ def created_ns(dead: Mapping[QName, bytes]) -> int | None:
     return None if text is None else int(text)
 
 
+def creation_ns(resource: Resource) -> int | None:
+    """Returns when a resource was created, None where nobody knows; needs Needs.DEAD."""
+    ns = created_ns(resource.dead) if resource.dead else None
+    return resource.stat.birth_ns if ns is None else ns
+
+
 class LivePropertyRegistry:
     """All live properties by name. Raises ValueError for two of one name."""
 

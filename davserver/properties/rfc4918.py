@@ -14,7 +14,7 @@ from davserver.properties.base import (
     Prepared,
     Resource,
     created_element,
-    created_ns,
+    creation_ns,
     protected,
 )
 from davserver.protocol.dates import format_http_date, format_iso_date, parse_http_date
@@ -53,9 +53,7 @@ def content_language(dead: Mapping[QName, bytes]) -> bytes | None:
 
 
 def _creationdate(resource: Resource) -> bytes | None:
-    ns = created_ns(resource.dead) if resource.dead else None
-    if ns is None:
-        ns = resource.stat.birth_ns
+    ns = creation_ns(resource)
     if ns is None:
         # Section 15.1: unknown is absent, not the epoch.
         return None
@@ -127,13 +125,18 @@ def _getlastmodified(resource: Resource) -> bytes:
     return b"<D:getlastmodified>%s</D:getlastmodified>" % format_http_date(seconds)
 
 
-def modified_at(value: bytes) -> tuple[tuple[str, int], ...]:
-    """Returns the attributes that an element with an HTTP date sets. Raises Conflict (409)."""
+def date_ns(value: bytes) -> int:
+    """Returns nanoseconds of an element that holds an HTTP date. Raises Conflict (409)."""
     text = element_text(value) or ""
     seconds = parse_http_date(text.strip().encode("utf-8"))
     if seconds is None:
         raise Conflict(f"{text!r} is no HTTP date")
-    return (("mtime_ns", seconds * _SECOND),)
+    return seconds * _SECOND
+
+
+def modified_at(value: bytes) -> tuple[tuple[str, int], ...]:
+    """Returns the attributes that an element with an HTTP date sets. Raises Conflict (409)."""
+    return (("mtime_ns", date_ns(value)),)
 
 
 def _set_getlastmodified(resource: Resource, value: bytes | None) -> Prepared:

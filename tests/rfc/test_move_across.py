@@ -238,3 +238,28 @@ def test_to_and_from_a_file_system_mounted_inside(mounted: AppDav) -> None:
     fill(dav, "/m/kept")
     assert dav.move("/m/", "/n/").status == 403
     assert dav.get("/m/kept").body == b"/m/kept"
+
+
+@pytest.mark.parametrize("old", [(), ("/b",)], ids=["new", "over a file"])
+def test_a_file_keeps_both_times(hooked: AppDav, old: tuple[str, ...]) -> None:
+    fill(hooked, *old)
+    hooked.put("/a", b"x", {"X-OC-Mtime": "2000000000", "X-OC-CTime": "1000000000"})
+    hooked.clock.pass_s(10**9)
+    before = [hooked.prop("/a", D + name).text for name in ("getlastmodified", "creationdate")]
+
+    hooked.move("/a", "/b")
+
+    assert before == [
+        hooked.prop("/b", D + name).text for name in ("getlastmodified", "creationdate")
+    ]
+
+
+def test_a_file_gets_the_times_that_the_client_asks_for(hooked: AppDav) -> None:
+    hooked.put("/a", b"x")
+    times = {"X-OC-Mtime": "1000000000", "X-OC-CTime": "1000000000"}
+
+    reply = hooked.move("/a", "/b", headers=times)
+
+    assert (reply.headers["x-oc-mtime"], reply.headers["x-oc-ctime"]) == ("accepted", "accepted")
+    assert hooked.prop("/b", f"{D}getlastmodified").text == "Sun, 09 Sep 2001 01:46:40 GMT"
+    assert hooked.prop("/b", f"{D}creationdate").text == "2001-09-09T01:46:40Z"
