@@ -193,12 +193,16 @@ class Connection(Dav):
 
     _ended = False
 
-    def exchange(
-        self, method: str, target: str, headers: list[tuple[str, str]], body: Content
-    ) -> Reply:
+    def renew(self) -> None:
+        """Connects anew where the last answer ended the connection."""
         if self._ended:
             self.close()
             self._ended = False
+
+    def exchange(
+        self, method: str, target: str, headers: list[tuple[str, str]], body: Content
+    ) -> Reply:
+        self.renew()
         fields = list(headers)
         names = {name.lower() for name, _ in fields}
         if not isinstance(body, bytes):

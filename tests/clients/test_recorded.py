@@ -1,0 +1,43 @@
+"""What clients were seen to send, replayed byte for byte against the real server.
+
+The conversations are in recorded/, one file each: tests/support/scenario.py tells how they are
+written, tests/support/player.py what is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.carriers import WireCarrier
+from tests.support.player import Player
+from tests.support.pool import Pool
+from tests.support.scenario import Scenario
+
+RECORDED = Path(__file__).with_name("recorded")
+SCENARIOS = [Scenario.read(path) for path in sorted(RECORDED.glob("*.http"))]
+
+
+def parameter(scenario: Scenario) -> Any:
+    marks = [
+        pytest.mark.client(name, *columns, how="recorded")
+        for name, columns in scenario.clients.items()
+    ]
+    return pytest.param(scenario, id=scenario.path.stem, marks=marks)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    with Pool(tmp_path_factory) as running:
+        yield running
+
+
+@pytest.mark.parametrize("scenario", [parameter(scenario) for scenario in SCENARIOS])
+def test_conversation_goes_as_recorded(scenario: Scenario, pool: Pool) -> None:
+    with pool.server(scenario.server) as server, WireCarrier(server) as carrier:
+        with server.connect() as dav:
+            Player(scenario, dav, carrier, root=server.root, server=server).play()
+        pool.clear(server, carrier)
