@@ -154,7 +154,12 @@ PACKAGES = {
     "curl": "curl",
     "vi": "vim-tiny",
     "sed": "sed",
+    "dbus-daemon": "dbus",
+    "gio": "libglib2.0-bin",
+    "gvfsd": "gvfs-backends gvfs-fuse",
 }
+PLACES = "/usr/sbin:/sbin:/usr/libexec"
+"""Where programs lie that no user types."""
 
 
 @pytest.fixture(scope="session")
@@ -163,7 +168,7 @@ def client() -> Callable[[str], str]:
     so that no test is silently left out there."""
 
     def find(program: str) -> str:
-        path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+        path = shutil.which(program) or shutil.which(program, path=PLACES)
         if path is None:
             reason = f"{program} is not installed (package {PACKAGES[program]})"
             if os.environ.get("CI") == "true":
