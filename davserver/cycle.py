@@ -8,7 +8,6 @@ head has left is still a 500.
 from __future__ import annotations
 
 import asyncio
-import http
 import logging
 import re
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from typing import Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from davserver.asgi import ASGIApp, Message, Scope
+from davserver.protocol.status import status_line
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +28,6 @@ costs more than a new connection."""
 JOIN_LIMIT = 65_536
 """A body up to here is sent in one piece with its head."""
 
-STATUS_LINES = {
-    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode())
-    for status in http.HTTPStatus
-}
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -206,7 +202,7 @@ class Cycle:
             raise RuntimeError("a header field of the answer holds a line break")
         if _CONTROL.search(fields):
             raise RuntimeError("a header field of the answer holds a control character")
-        line = STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        line = status_line(status) + b"\r\n"
         self._head = b"%b%b%b\r\n" % (line, self._connection.default_lines(), fields)
         self.response_started = True
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from davserver.accesslog import AccessLog
 from davserver.config import Settings
-from davserver.cycle import STATUS_LINES
+from davserver.protocol.status import status_line
 
 
 class Watched(Protocol):
@@ -105,6 +105,6 @@ class Edge:
 def refusal(status: int, detail: bytes, date: bytes, extra: bytes = b"") -> bytes:
     """Returns a whole answer of the edge's own, after which the connection ends."""
     return (
-        b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+        b"%b\r\n%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
         b"%bconnection: close\r\n\r\n%b"
-    ) % (STATUS_LINES[status], date, len(detail) + 1, extra, detail + b"\n")
+    ) % (status_line(status), date, len(detail) + 1, extra, detail + b"\n")
