@@ -153,6 +153,7 @@ PACKAGES = {
     "rclone": "rclone",
     "curl": "curl",
     "vi": "vim-tiny",
+    "restic": "restic",
     "sed": "sed",
     "dbus-daemon": "dbus",
     "gio": "libglib2.0-bin",

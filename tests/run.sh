@@ -45,7 +45,7 @@ apt_install() {
 
 install_clients() {
     missing=
-    for pair in litmus:litmus cadaver:cadaver mount.davfs:davfs2 rclone:rclone curl:curl \
+    for pair in litmus:litmus cadaver:cadaver mount.davfs:davfs2 rclone:rclone curl:curl restic:restic \
         git:git vi:vim-tiny dbus-daemon:dbus gio:libglib2.0-bin gvfsd-dav:gvfs-backends \
         gvfsd-fuse:gvfs-fuse; do
         PATH="$PATH:/usr/sbin:/sbin:/usr/libexec" command -v "${pair%%:*}" >/dev/null 2>&1 ||

@@ -37,6 +37,8 @@ BEGIN, END = "<!-- clients -->\n", "<!-- /clients -->\n"
 
 ABSENT: Mapping[str, Mapping[str, str]] = {
     "gvfs (GNOME Files)": {"lock": "takes no locks"},
+    "rclone": {"lock": "takes no locks"},
+    "restic (through rclone)": {"mount rename lock times names large": "keeps packs of its own"},
 }
 """By client: columns (with blanks between them) that it has nothing for, and why."""
 
