@@ -7,6 +7,7 @@ A small operation on a local disk takes microseconds and runs inline; a thread h
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,9 @@ from davserver.asgi import Receive
 from davserver.errors import BadRequest, ContentTooLarge, ServiceUnavailable
 
 _SLOW_S = 0.002
+_STALL_S = 0.02
 _PAUSE_S = 0.05
+_WATCH_S = 2.0
 _REST_S = 5.0
 _STRIKES = 3
 _BODIES_LIMIT = 64 << 20
@@ -31,6 +34,20 @@ T = TypeVar("T")
 
 class ClientDisconnect(Exception):
     """The client left before its request body was complete."""
+
+
+Waits = tuple[int, int]
+"""Of a thread, so far: what it read from disk, and how often it waited for anything."""
+
+_THREAD: int | None = getattr(resource, "RUSAGE_THREAD", None)
+_CAN_TELL = _THREAD is not None
+
+
+def _waits() -> Waits:
+    if _THREAD is None:
+        return 0, 0
+    usage = resource.getrusage(_THREAD)
+    return usage.ru_inblock + usage.ru_majflt, usage.ru_nvcsw
 
 
 class BodyBudget:
@@ -76,6 +93,7 @@ class Runner:
         self.bodies = bodies or BodyBudget()
         self._inline = inline
         self._slow_until = 0.0
+        self._watch_until = 0.0
         self._strikes = 0
         self._first_strike = 0.0
         # Threads come only when something waits for one.
@@ -90,12 +108,25 @@ class Runner:
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs here, and takes the storage off the loop when it was slow."""
         begun = time.monotonic()
+        before = _waits() if begun < self._watch_until else None
         try:
             return function(*args, **kwargs)
         finally:
             ended = time.monotonic()
             if ended - begun > _SLOW_S:
-                self._strike(ended)
+                self._judge(before, ended - begun, ended)
+
+    def _judge(self, before: Waits | None, took_s: float, now: float) -> None:
+        """A slow call was held up by the disk, or by whoever else wanted the processor: the
+        kernel tells which, once it is asked before each call. The first one only begins that."""
+        self._watch_until = now + _WATCH_S
+        if before is None:
+            if not _CAN_TELL:
+                self._strike(now)
+            return
+        reads, waits = (after - then for after, then in zip(_waits(), before, strict=True))
+        if reads or (waits and took_s > _STALL_S):
+            self._strike(now)
 
     def _strike(self, now: float) -> None:
         """One slow call sends the rest of its request to a thread; three within a second are a

@@ -75,6 +75,7 @@ class Connection(HttpToolsProtocol):
         self._special: list[tuple[bytes, bytes]] = []
         self._head_done = False
         self._complete = False
+        self._upgraded = False
         self._persistent = True
         self._remaining = 0
         self._drained = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Coroutine, Generator, Iterable
 from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -19,6 +19,7 @@ from davserver.asgi import ASGIApp, Message, Scope
 from davserver.protocol.status import status_line
 
 logger = logging.getLogger(__name__)
+Running = Coroutine[object, object, None]
 
 BODY_HIGH_WATER = 262_144
 """Bytes of a request body that wait for the application before the socket is left alone."""
@@ -47,6 +48,40 @@ class Connection(Protocol):
     def on_response_complete(self) -> None: ...
     def break_off(self) -> None:
         """Ends the connection at once: the answer cannot be completed."""
+
+
+class _Rest:
+    """What is left of a coroutine that somebody else has begun.
+
+    Args:
+        running: stands at an await.
+        awaited: what it waits for there.
+    """
+
+    def __init__(self, running: Running, awaited: object) -> None:
+        self._running = running
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[object, object, None]:
+        awaited, running = self._awaited, self._running
+        try:
+            while True:
+                try:
+                    value = yield awaited
+                except GeneratorExit:
+                    running.close()
+                    raise
+                except BaseException as error:
+                    awaited = running.throw(error)
+                else:
+                    awaited = running.send(value)
+        except StopIteration:
+            return
+
+
+async def resume(running: Running, awaited: object) -> None:
+    """Goes on with a coroutine that was begun outside of a task, as one."""
+    await _Rest(running, awaited)
 
 
 class Cycle:

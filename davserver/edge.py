@@ -14,6 +14,10 @@ from typing import Protocol
 from davserver.accesslog import AccessLog
 from davserver.config import Settings
 from davserver.protocol.status import status_line
+from davserver.requesthead import KnownFields
+
+_KNOWN = 512
+"""Blocks of header fields that are remembered: a MiB at the most."""
 
 
 class Watched(Protocol):
@@ -43,6 +47,8 @@ class Edge:
         self._limit = math.ceil(settings.connections / workers)
         self._limit_per_address = math.ceil(settings.connections_per_address / workers)
         self._exempt = frozenset(settings.trusted_proxies)
+        self.known: dict[bytes, KnownFields] = {}
+        """What a block of header fields says, by its bytes."""
         self._open: set[Watched] = set()
         self._addresses: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
@@ -59,6 +65,12 @@ class Edge:
     def allow(self) -> bytes:
         """Returns the value of Allow for a method that nobody knows."""
         return ", ".join(self._methods()).encode()
+
+    def know(self, fields: bytes, known: KnownFields) -> None:
+        """Remembers header fields that were read."""
+        if len(self.known) >= _KNOWN:
+            self.known.clear()
+        self.known[fields] = known
 
     def enter(self, connection: Watched, address: str) -> bool:
         """Counts a new connection. False when there are too many: it is to be turned away."""

@@ -8,16 +8,22 @@ made wait unparsed, which keeps pipelined requests in order.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httptools
 
 from davserver.asgi import Scope
 from davserver.chunks import ChunkedBody, MalformedChunk
 from davserver.connection import UNKNOWN, Connection, Phase
-from davserver.cycle import DRAIN_LIMIT, Cycle
+from davserver.cycle import DRAIN_LIMIT, Cycle, resume
 from davserver.requesthead import (
+    KNOWN_LIMIT,
     METHODS,
+    REQUEST_LINE,
     SPECIAL,
+    Field,
     Framing,
+    KnownFields,
     Refused,
     check_partial,
     decode_path,
@@ -26,6 +32,7 @@ from davserver.requesthead import (
     too_long,
     unknown_method,
     unparsable,
+    without_credentials,
     without_upgrade,
 )
 
@@ -86,15 +93,12 @@ class Guard(Connection):
             self._gather(data)
             return
         try:
-            self._take_head(data if end == len(data) else data[:end])
+            if end == len(data):
+                self._take_head(data, b"")
+            else:
+                self._take_head(data[:end], data[end:])
         except Refused as refused:
             self._answer(refused, head=data)
-            return
-        if end < len(data):
-            if self._phase is _BODY:
-                self._take_body(data[end:])
-            else:
-                self._wait_with(data[end:])
 
     def _wait_with(self, data: bytes) -> None:
         """Keeps what came after a request until that is answered."""
@@ -103,28 +107,50 @@ class Guard(Connection):
 
     # --- the head -------------------------------------------------------------------------------
 
-    def _take_head(self, head: bytes) -> None:
-        """Parses one whole head and starts the application. Raises Refused."""
+    def _take_head(self, head: bytes, rest: bytes) -> None:
+        """Takes one whole head, and what came with it. Raises Refused.
+
+        Clients send the same fields with each request: read once, they are known by their bytes.
+        """
         settings = self._edge.settings
         if len(head) > settings.head_limit:
             raise too_long(head, settings.url_limit)
-        method = METHODS.get(head[: head.find(b" ", 0, 32)])
-        if method is None:
+        line_end = head.find(b"\r\n")
+        line = REQUEST_LINE.fullmatch(head, 0, line_end)
+        cut = None if line is None else without_credentials(head[line_end:])
+        if line is not None and cut is not None:
+            known = self._edge.known.get(cut[0])
+            if known is not None:
+                self.url = line[2]
+                self._start(line[1], known, cut[1], rest)
+                return
+        method = head[: head.find(b" ", 0, 32)]
+        if method not in METHODS:
             raise unknown_method(head, self._edge.allow)
         self._parse(head)
         if not self._head_done:
             raise Refused(400, b"the request head cannot be parsed")
-        if len(self.headers) > settings.header_count:
-            raise Refused(431, b"too many header fields")
-        if len(self.url) > settings.url_limit:
-            raise Refused(414, b"the URL is too long")
-        self._start(method)
+        known = self._read_fields()
+        if cut is None or self._upgraded or len(cut[0]) > KNOWN_LIMIT:
+            self._start(method, known, b"", rest)
+            return
+        if cut[1]:
+            known = replace(known, headers=known.headers_but(b"authorization"))
+        self._edge.know(cut[0], known)
+        self._start(method, known, cut[1], rest)
+
+    def _read_fields(self) -> KnownFields:
+        version = self.parser.get_http_version()
+        framing = read_framing(self._special, version)
+        has_body = not self._complete
+        keep_alive = self._persistent and version == "1.1"
+        return KnownFields(tuple(self.headers), version, framing, has_body, keep_alive)
 
     def _parse(self, head: bytes) -> None:
         self.url = b""
         self.headers = []
         self._special = []
-        self._head_done = self._complete = False
+        self._head_done = self._complete = self._upgraded = False
         try:
             self.parser.feed_data(head)
         except httptools.HttpParserUpgrade:
@@ -135,6 +161,7 @@ class Guard(Connection):
                 raise Refused(400, b"the request head cannot be parsed") from None
             self.parser = httptools.HttpRequestParser(self)
             self._parse(stripped)
+            self._upgraded = True
         except httptools.HttpParserError:
             raise unparsable(self._special) from None
 
@@ -157,27 +184,52 @@ class Guard(Connection):
     def on_message_complete(self) -> None:
         self._complete = True
 
-    def _start(self, method: str) -> None:
-        version = self.parser.get_http_version()
-        framing = read_framing(self._special, version)
+    def _start(self, method: bytes, known: KnownFields, credentials: bytes, rest: bytes) -> None:
+        settings = self._edge.settings
+        name = METHODS.get(method)
+        if name is None:
+            raise unknown_method(method + b" \r\n", self._edge.allow)
+        if len(known.headers) + bool(credentials) > settings.header_count:
+            raise Refused(431, b"too many header fields")
+        if len(self.url) > settings.url_limit:
+            raise Refused(414, b"the URL is too long")
+        headers = list(known.headers)
+        if credentials:
+            headers.append((b"authorization", credentials))
         cycle = Cycle(
             self,
-            self._build_scope(method, version),
-            keep_alive=self._persistent and version == "1.1",
-            expects_100=framing.expects_100 and not self._complete,
+            self._build_scope(name, headers, known.version),
+            keep_alive=known.keep_alive,
+            expects_100=known.framing.expects_100 and known.has_body,
         )
         self.cycle = cycle
-        if self._complete:
-            cycle.feed_end()
-            self._phase = _BUSY
+        if known.has_body:
+            self._expect_body(known.framing)
+            if rest:
+                self._take_body(rest)
         else:
-            self._expect_body(framing)
-        task = self.loop.create_task(cycle.run(self._application))
+            self._phase = _BUSY
+            cycle.feed_end()
+            if rest:
+                self._wait_with(rest)
+        self._run(cycle)
+
+    def _run(self, cycle: Cycle) -> None:
+        """Runs the application at once, and as a task only when it has to wait for something:
+        most answers are made in less time than a task takes."""
+        running = cycle.run(self._application)
+        if not self._buffer:  # else a row of pipelined requests would be a row of nested calls
+            try:
+                awaited = running.send(None)
+            except StopIteration:
+                return
+            running = resume(running, awaited)
+        task = self.loop.create_task(running)
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    def _build_scope(self, method: str, version: str) -> Scope:
-        raw_path, _, query = origin_form(self.url, self.headers).partition(b"?")
+    def _build_scope(self, method: str, headers: list[Field], version: str) -> Scope:
+        raw_path, _, query = origin_form(self.url, headers).partition(b"?")
         return {
             "type": "http",
             "asgi": _ASGI,
@@ -190,7 +242,7 @@ class Guard(Connection):
             "path": decode_path(raw_path),
             "raw_path": raw_path,
             "query_string": query,
-            "headers": self.headers,
+            "headers": headers,
             "state": self.app_state.copy(),
         }
 

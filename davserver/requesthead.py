@@ -26,6 +26,13 @@ the parser would call them errors."""
 SPECIAL = frozenset({b"host", b"expect", b"content-length", b"transfer-encoding"})
 """Fields that decide about the connection."""
 
+REQUEST_LINE = re.compile(rb"([A-Z]+) (/[!\"$-~]*) HTTP/1\.1")
+"""The plain case; whatever else is allowed is left to the parser."""
+KNOWN_LIMIT = 2_048
+"""Bytes of header fields that are remembered as read."""
+
+_CREDENTIALS = re.compile(rb"(?i)\r\nauthorization:[ \t]*([!-~](?:[ -~]*[!-~])?)(?=\r\n)")
+_CREDENTIALS_NAME = re.compile(rb"(?i)\nauthorization")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?: |\Z)")
 _BARE_END = re.compile(rb"\n\r?\n")
 _UPGRADE = re.compile(rb"(?i)(?<=\r\n)(?:upgrade|http2-settings)[ \t]*:[^\r\n]*\r\n")
@@ -59,6 +66,38 @@ class Framing:
     length: int
     chunked: bool
     expects_100: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFields:
+    """The header fields of a request, read and checked.
+
+    Attributes:
+        headers: names in lower case.
+        has_body: a body follows the head.
+        keep_alive: the client means to go on.
+    """
+
+    headers: tuple[Field, ...]
+    version: str
+    framing: Framing
+    has_body: bool
+    keep_alive: bool
+
+    def headers_but(self, name: bytes) -> tuple[Field, ...]:
+        return tuple(field for field in self.headers if field[0] != name)
+
+
+def without_credentials(fields: bytes) -> tuple[bytes, bytes] | None:
+    """Cuts the Authorization field out, lest passwords be remembered. Returns the rest and its
+    value, b"" when there is none; None when the parser must see it where it is."""
+    if _CREDENTIALS_NAME.search(fields) is None:
+        return fields, b""
+    found = _CREDENTIALS.search(fields)
+    if found is None:
+        return None
+    rest = fields[: found.start()] + fields[found.end() :]
+    return None if _CREDENTIALS_NAME.search(rest) else (rest, found[1])
 
 
 def check_partial(head: bytearray, searched: int, *, limit: int, url_limit: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.responses import Response as StarletteResponse
@@ -55,6 +57,8 @@ async def service(rc: RequestContext) -> Response:
 
     if rc.method not in ("GET", "HEAD"):
         return Response(404, ((b"content-type", b"text/plain; charset=utf-8"),))
+    # A request is begun outside of any task (guard.py); Starlette needs to be in one.
+    await asyncio.sleep(0)
     await _ROUTER(scope, rc.receive, send)
     start = messages[0]
     headers = [(k, v) for k, v in start.get("headers", ()) if k != b"content-length"]

@@ -1,0 +1,144 @@
+"""Header fields that were read once are known by their bytes: what comes of it is the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from davserver.edge import Edge
+from tests.support.edge import EdgeInProcess, Seen
+
+HOST = b"Host: x\r\n"
+
+
+@pytest.fixture(scope="module")
+def edge() -> Iterator[EdgeInProcess]:
+    edge = EdgeInProcess(header_count=10)
+    yield edge
+    edge.close()
+
+
+def known(edge: EdgeInProcess) -> Edge:
+    return edge._edge
+
+
+def statuses(written: bytes) -> list[bytes]:
+    return re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", written)
+
+
+def ask(edge: EdgeInProcess, *heads: bytes) -> tuple[list[Seen], list[bytes]]:
+    seen, written = edge.exchange([head + b"\r\n" for head in heads])
+    return seen, statuses(written)
+
+
+def test_the_second_request_is_read_as_the_first(edge: EdgeInProcess) -> None:
+    head = b"GET /%b HTTP/1.1\r\n" + HOST + b"X: 1\r\n"
+    seen, answers = ask(edge, head % b"a", head % b"b?c", head.replace(b"GET", b"HEAD") % b"d")
+
+    assert [one[:2] for one in seen] == [("GET", b"/a"), ("GET", b"/b"), ("HEAD", b"/d")]
+    assert answers == [b"200"] * 3
+
+
+def test_bodies_of_known_requests_come_through(edge: EdgeInProcess) -> None:
+    sized = b"PUT /a HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\n%b"
+    chunked = (
+        b"PUT /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n%b\r\n0\r\n\r\n"
+    )
+    pieces = [sized % b"abc", sized % b"def", chunked % b"gh", chunked % b"ij"]
+    seen, _ = edge.exchange(pieces)
+
+    assert [one[2] for one in seen] == [b"abc", b"def", b"gh", b"ij"]
+
+
+def test_pipelined_requests_are_answered_in_order(edge: EdgeInProcess) -> None:
+    heads = [b"GET /%d HTTP/1.1\r\n%b\r\n" % (number, HOST) for number in range(2000)]
+    seen, written = edge.exchange([b"".join(heads)])
+
+    assert [one[1] for one in seen] == [b"/%d" % number for number in range(2000)]
+    assert statuses(written) == [b"200"] * 2000
+
+
+def test_an_unknown_method_with_known_fields_is_501(edge: EdgeInProcess) -> None:
+    _, answers = ask(edge, b"GET / HTTP/1.1\r\n" + HOST, b"BREW / HTTP/1.1\r\n" + HOST)
+
+    assert answers == [b"200", b"501"]
+
+
+@pytest.mark.parametrize("name", [b"Authorization", b"authorization", b"AUTHORIZATION"])
+def test_credentials_are_of_their_own_request_and_not_remembered(
+    edge: EdgeInProcess, name: bytes
+) -> None:
+    got: list[bytes | None] = []
+    application = edge._config.loaded_app
+
+    async def noting(scope, receive, send):
+        got.append(dict(scope["headers"]).get(b"authorization"))
+        await application(scope, receive, send)
+
+    edge._config.loaded_app = noting
+    head = b"GET / HTTP/1.1\r\n" + HOST + name + b": Basic %b\r\nX: 2\r\n"
+    try:
+        ask(edge, head % b"c2VjcmV0", head % b"b3RoZXI=", b"GET / HTTP/1.1\r\nHost: x\r\nX: 2\r\n")
+    finally:
+        edge._config.loaded_app = application
+
+    assert got == [b"Basic c2VjcmV0", b"Basic b3RoZXI=", None]
+    assert b"c2VjcmV0" not in repr(known(edge).known).encode()
+
+
+def test_two_fields_of_credentials_are_not_remembered(edge: EdgeInProcess) -> None:
+    fields = b"Authorization: Basic YQ==\r\n" * 2
+    before = len(known(edge).known)
+    ask(edge, b"GET / HTTP/1.1\r\n" + HOST + fields)
+
+    assert len(known(edge).known) == before
+
+
+def test_credentials_count_among_the_fields(edge: EdgeInProcess) -> None:
+    fields = HOST + b"".join(b"X-%d: 1\r\n" % number for number in range(9))
+    head = b"GET / HTTP/1.1\r\n" + fields
+    _, answers = ask(edge, head, head + b"Authorization: Basic YQ==\r\n")
+
+    assert answers == [b"200", b"431"]
+
+
+def test_what_is_remembered_has_a_limit(edge: EdgeInProcess) -> None:
+    for number in range(1500):
+        ask(edge, b"GET / HTTP/1.1\r\n" + HOST + b"X: %d\r\n" % number)
+    ask(edge, b"GET / HTTP/1.1\r\n" + HOST + b"X: %b\r\n" % (b"y" * 4000))
+    sizes = [len(fields) for fields in known(edge).known]
+
+    assert len(sizes) <= 512
+    assert max(sizes) <= 2048
+
+
+@given(
+    line=st.sampled_from([b"GET / HTTP/1.1", b"PUT /a%20b?c HTTP/1.1", b"GET /\xe4 HTTP/1.1"]),
+    fields=st.lists(
+        st.tuples(
+            st.sampled_from(
+                [b"X-A", b"Authorization", b"Range", b"Connection", b"Upgrade", b"Expect", b"Host"]
+            ),
+            st.one_of(
+                st.sampled_from([b"close", b"100-continue", b"h2c", b"Basic YQ==", b"keep-alive"]),
+                st.binary(max_size=8),
+            ),
+        ),
+        max_size=4,
+    ),
+)
+def test_a_known_head_is_answered_as_an_unknown_one(
+    line: bytes, fields: list[tuple[bytes, bytes]]
+) -> None:
+    head = line + b"\r\n" + HOST + b"".join(b"%b: %b\r\n" % field for field in fields)
+    edge = EdgeInProcess()
+    try:
+        first, second = (edge.exchange([head + b"\r\n"]) for _ in range(2))
+    finally:
+        edge.close()
+
+    assert first == second
