@@ -277,14 +277,33 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def await_refusal(port: int) -> None:
+    """Waits until nobody listens any more: the server has begun to stop."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.01)
+    raise AssertionError("it still listens")
+
+
+def begin_upload(connection: socket.socket) -> None:
+    """Sends half of a PUT, once the server asks for it."""
+    head = b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n"
+    connection.sendall(head)
+    assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+    connection.sendall(b"abc")
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_running_request_is_finished_at_the_end(root: Path, workers: str) -> None:
     with started(root, "--workers", workers) as (process, port):
         with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-            connection.sendall(b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
-            time.sleep(0.2)
+            begin_upload(connection)
             process.send_signal(signal.SIGINT)
-            time.sleep(0.3)
+            await_refusal(port)
             connection.sendall(b"def")
             received = connection.recv(65_536)
 
@@ -297,13 +316,12 @@ def test_a_running_request_is_finished_at_the_end(root: Path, workers: str) -> N
 def test_a_second_signal_ends_at_once(root: Path, workers: str) -> None:
     with started(root, "--workers", workers) as (process, port):
         with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-            connection.sendall(b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
-            time.sleep(0.2)
+            begin_upload(connection)
             process.send_signal(signal.SIGINT)
-            time.sleep(0.3)
+            await_refusal(port)
             process.send_signal(signal.SIGINT)
 
-            assert process.wait(5) == 130
+            assert process.wait(15) == 130
     assert not (root / "a").exists()
 
 
