@@ -16,6 +16,7 @@ from davserver.aio import ClientDisconnect, Runner
 from davserver.asgi import Receive, Scope, Send
 from davserver.auth.anonymous import AnonymousAuthenticator, LevelAuthorizer
 from davserver.auth.base import Authenticator, Authorizer
+from davserver.claiming import claim_root
 from davserver.config import Settings, require_apart
 from davserver.context import Header, RequestContext, Response, Services
 from davserver.errors import (
@@ -110,8 +111,13 @@ def open_parts(
         return opened, storage
     try:
         disk = open_storage(settings, opened)
-        if isinstance(opened, SqliteState):
-            claim(settings, opened, disk)
+        try:
+            claim_root(opened, disk)
+            if isinstance(opened, SqliteState):
+                claim(settings, opened, disk)
+        except BaseException:
+            disk.close()
+            raise
     except BaseException:
         if state is None:
             opened.close()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from davserver import recovery
 from davserver.app import claim, create_app, open_state, open_storage
+from davserver.claiming import claim_root
 from davserver.config import Settings
 from davserver.context import Services
 from davserver.errors import EscapesRoot, StorageError
@@ -70,6 +71,7 @@ def check(settings: Settings, *, repair: bool = False, adopt: bool = False) -> I
             state.replace_damaged()
         storage = open_storage(settings, state)
         try:
+            claim_root(state, storage)
             claim(settings, state, storage, adopt=adopt)
             app = create_app(settings, state=state, storage=storage)
             work = _Check(app.services, state, storage, repair, settings.gate_wait_s)
@@ -79,6 +81,7 @@ def check(settings: Settings, *, repair: bool = False, adopt: bool = False) -> I
             yield from _locks(work)
             yield from _rows(work)
         finally:
+            state.close()  # first (claiming.py); twice is harmless
             storage.close()
     finally:
         state.close()

@@ -195,8 +195,8 @@ def _check_state(settings: Settings) -> None:
     except (StateError, StorageError) as error:
         _fail(str(error))
     # Nothing crosses a fork: the workers open their own.
-    storage.close()
     opened.close()
+    storage.close()
 
 
 def _announce(settings: Settings, port: int) -> None:

@@ -215,6 +215,10 @@ class TooManyOpenFiles(StorageError):
     """EMFILE, ENFILE, ENOMEM: try again later."""
 
 
+class RootInUse(StorageError):
+    """A process that does not share our state serves the root."""
+
+
 class StorageFailure(StorageError):
     """EIO and everything unforeseen."""
 

@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("extensions",),
     ("registry",),
     ("sending", "pipeline"),
+    ("claiming",),
     ("app",),
     ("check",),
     ("cycle", "requesthead", "chunks", "container"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from davserver.app import create_app
+from davserver.app import create_app, open_storage
 from davserver.check import Finding, check
 from davserver.cli import FOUND, WRONG
 from davserver.config import Settings
@@ -29,6 +29,12 @@ DEAD = "0123456789abcdef"
 X = QName("{urn:t}x")
 
 
+def serve_once(settings: Settings) -> None:
+    app = create_app(settings)
+    assert app.services.state.owner
+    app.close()
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     (tmp_path / "root").mkdir()
@@ -38,7 +44,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def state(settings: Settings) -> Iterator[SqliteState]:
     """The state of a folder that has been served before, as a running server has it open."""
-    create_app(settings).services.state.close()
+    serve_once(settings)
     store = SqliteState(settings.state_folder, durability="none")
     yield store
     store.close()
@@ -72,10 +78,10 @@ def half_done_move(state: SqliteState, root: Path) -> None:
     """A file renamed by a worker that died before the properties followed."""
     (root / "new").write_bytes(b"moved")
     there = os.stat(root / "new")
-    services = create_app(root=root, state=root.parent / "other").services
-    birth_ns = services.storage.stat(DavPath(("new",))).birth_ns
-    device = services.storage.stat(DavPath(("new",))).device
-    services.state.close()
+    storage = open_storage(Settings(root=root, state=root.parent / "state"), state)
+    birth_ns = storage.stat(DavPath(("new",))).birth_ns
+    device = storage.stat(DavPath(("new",))).device
+    storage.close()
     store_property(state, b"old")
     step = Step(
         StepKind.PUBLISH,
@@ -205,7 +211,7 @@ def test_what_a_living_worker_has_begun_is_left_alone(
 @pytest.mark.security("K-05")
 def test_the_gate_is_taken_as_by_everybody(tmp_path: Path, settings: Settings) -> None:
     settings = settings.model_copy(update={"gate_wait_s": 0.05})
-    create_app(settings).services.state.close()
+    serve_once(settings)
     state = SqliteState(settings.state_folder, durability="none")
     with state.hold((), wait_s=5), pytest.raises(StateError, match="holds the gate"):
         list(check(settings))
@@ -249,9 +255,9 @@ def test_the_state_of_another_folder_is_refused_until_it_is_adopted(
         list(check(other, repair=True))
     assert state.properties(Key("", b"file")) == {X: b"<x/>"}
     assert list(check(other, adopt=True)) == []
-    create_app(other).services.state.close()
+    serve_once(other)
     with pytest.raises(StateFailure, match=r"belongs to .*/other"):
-        create_app(settings).services.state.close()
+        serve_once(settings)
 
 
 def test_a_folder_keeps_its_state_where_it_is_moved_and_when_it_is_replaced(
@@ -259,11 +265,11 @@ def test_a_folder_keeps_its_state_where_it_is_moved_and_when_it_is_replaced(
 ) -> None:
     moved = settings.model_copy(update={"root": tmp_path / "moved"})
     settings.root.rename(moved.root)
-    create_app(moved).services.state.close()
+    serve_once(moved)
     moved.root.rename(tmp_path / "old")
     moved.root.mkdir()  # as a backup is restored
 
-    create_app(moved).services.state.close()
+    serve_once(moved)
 
 
 def test_a_state_of_the_version_before_is_brought_up_to_date(

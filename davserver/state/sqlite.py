@@ -1,7 +1,7 @@
 """The state in one SQLite database, shared by any number of worker processes on one machine.
 
-The folder holds `state.sqlite3`, `gate` (an flock) and `owners/` (one flock a worker). Everything
-is opened on first use, so that nothing crosses a fork.
+The folder holds `state.sqlite3`, `gate` (an flock), `owners/` (one flock a worker), and what
+serving.py keeps. Everything is opened on first use, so that nothing crosses a fork.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits
 from davserver.state.mirror import Mirror
 from davserver.state.owners import Owner
+from davserver.state.serving import Serving
 from davserver.state.sqlfile import (
     FILE,
     CorruptState,
@@ -245,6 +246,7 @@ class SqliteState:
         self._full = durability == "full"
         self._opening = threading.Lock()
         self._session: _Session | None = None
+        self._serving = Serving(folder)
 
     def session(self) -> _Session:
         """Returns what this process has open. Raises StateFailure."""
@@ -289,6 +291,13 @@ class SqliteState:
                 raise OtherFolder(f"the state in {self._folder} belongs to {path}")
         with self.hold((), wait_s=_OPEN_WAIT_S):
             session.writer.query("INSERT OR REPLACE INTO meta VALUES(?,?)", (name, value))
+
+    def serving(self, root: str) -> AbstractContextManager[bool]:
+        """Marks a root, by its id in keys, as served by this process until `close`, unless an
+        exception leaves the block. Yields True when no other process of this state serves it;
+        others that start wait meanwhile. Raises StateFailure."""
+        self.session()
+        return self._serving.marking(root, wait_s=_OPEN_WAIT_S)
 
     @property
     def owner(self) -> str:
@@ -345,6 +354,7 @@ class SqliteState:
 
     def close(self) -> None:
         """Gives up the owner's lock and the files. Using it again opens them again."""
+        self._serving.close()
         session, self._session = self._session, None
         if session is not None:
             session.close()

@@ -44,6 +44,7 @@ from davserver.storage.leftovers import Leftover, find_leftovers
 from davserver.storage.policy import Durability, Policy, require_creatable
 from davserver.storage.reader import open_reader
 from davserver.storage.resolve import Found, Resolver, Symlinks
+from davserver.storage.rootlock import hold_root
 from davserver.storage.scanning import open_scan, remove_tree
 from davserver.storage.writer import open_writer, rename_new
 
@@ -312,6 +313,16 @@ class FilesystemStorage:
     def leftovers(self, is_alive: Callable[[str], bool], *, remove: bool) -> Iterator[Leftover]:
         """Walks the whole tree for hidden names of dead owners."""
         return find_leftovers(self._resolver, is_alive, remove=remove)
+
+    def hold_root(self, *, alone: bool) -> None:
+        """Keeps servers with another state off the root until it is closed.
+
+        Args:
+            alone: no process with our state is known to hold it.
+
+        Raises RootInUse.
+        """
+        hold_root(self._resolver.root_fd, self._resolver.root_path, alone=alone)
 
     def close(self) -> None:
         """Closes the root; harmless twice."""
