@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -163,18 +164,35 @@ PLACES = "/usr/sbin:/sbin:/usr/libexec"
 """Where programs lie that no user types."""
 
 
+def lack(reason: str) -> NoReturn:
+    """Skips the test for want of a client, and fails it in CI, so that no test is silently left
+    out there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def client() -> Callable[[str], str]:
-    """Returns the path of a client's program. A missing one skips the test, and fails it in CI,
-    so that no test is silently left out there."""
+    """Returns the path of a client's program."""
 
     def find(program: str) -> str:
         path = shutil.which(program) or shutil.which(program, path=PLACES)
         if path is None:
-            reason = f"{program} is not installed (package {PACKAGES[program]})"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
+            lack(f"{program} is not installed (package {PACKAGES[program]})")
         return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def library() -> Callable[[str], Any]:
+    """Returns a client's module."""
+
+    def find(module: str) -> Any:
+        try:
+            return importlib.import_module(module)
+        except ModuleNotFoundError:
+            lack(f"{module} is not installed (pip install '.[clients]')")
 
     return find

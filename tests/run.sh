@@ -72,7 +72,7 @@ prepare() {
     fi
     echo "making .venv"
     make_venv || { echo "tests/run.sh: no virtual environment" >&2; exit 2; }
-    .venv/bin/python -m pip install -q --disable-pip-version-check -e '.[test,lint]' || {
+    .venv/bin/python -m pip install -q --disable-pip-version-check -e '.[test,clients,lint]' || {
         echo "tests/run.sh: pip install failed" >&2
         exit 2
     }

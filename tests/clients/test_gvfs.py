@@ -16,22 +16,12 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.clients.names import NAMES
 from tests.support.mounting import await_content, await_true, why_no_mounting
 from tests.support.server import STOP_S, Server
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(120)]
 
-NAMES = [
-    "with space.txt",
-    "per%cent 100%25.txt",
-    "hash#tag?query;semi=colon&amp.txt",
-    'it\'s "quoted" +plus+ (round) [square] {curly}.txt',
-    "back\\slash: star* pipe| less< more>.txt",
-    "Größe ñandú.txt",
-    "日本語 テスト.txt",
-    "party 🥳.txt",
-    "@at,comma!~.txt",
-]
 Client = Callable[[str], str]
 
 

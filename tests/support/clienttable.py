@@ -36,9 +36,13 @@ HOW = ("real", "recorded")
 BEGIN, END = "<!-- clients -->\n", "<!-- /clients -->\n"
 
 ABSENT: Mapping[str, Mapping[str, str]] = {
+    "aiowebdav2 (Python)": {"mount": "a library"},
+    "curl": {"mount": "one request at a time"},
     "gvfs (GNOME Files)": {"lock": "takes no locks"},
     "rclone": {"lock": "takes no locks"},
     "restic (through rclone)": {"mount rename lock times names large": "keeps packs of its own"},
+    "webdav4 (Python)": {"mount": "a library", "lock": "takes no locks"},
+    "webdavclient3 (Python)": {"mount": "a library"},
 }
 """By client: columns (with blanks between them) that it has nothing for, and why."""
 
