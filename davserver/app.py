@@ -29,6 +29,7 @@ from davserver.errors import (
     from_storage,
 )
 from davserver.jsonlog import Access
+from davserver.metrics.board import Meter
 from davserver.pipeline import Pipeline, has_body, raw_path
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.multistatus import error_body
@@ -53,6 +54,7 @@ def create_app(
     authorizer: Authorizer | None = None,
     clock: Callable[[], float] = time.time,
     new_token: Callable[[], str] | None = None,
+    meter: Meter | None = None,
     **keys: Any,
 ) -> DavApp:
     """Returns the WebDAV server as an ASGI application.
@@ -63,6 +65,7 @@ def create_app(
             settings name; `state` may also be the path of the state folder.
         clock: seconds since the epoch.
         new_token: a fresh URI for each lock (RFC 4918 section 6.5).
+        meter: where requests are counted; our own server's, for its metrics.
 
     Nothing is opened before the first request, or the lifespan's start: after a fork. Raises
     SettingsError when the state folder and the served one lie within each other.
@@ -95,7 +98,7 @@ def create_app(
         )
 
     log = AccessLog(sys.stdout.buffer, form=chosen.log_format) if chosen.access_log else None
-    return DavApp(open_services, registry, log)
+    return DavApp(open_services, registry, log, meter)
 
 
 def _new_token() -> str:
@@ -176,11 +179,16 @@ class DavApp:
     """The WebDAV server as a bare ASGI application, to run or to mount below any prefix."""
 
     def __init__(
-        self, open_services: Callable[[], Services], registry: Registry, log: AccessLog | None
+        self,
+        open_services: Callable[[], Services],
+        registry: Registry,
+        log: AccessLog | None,
+        meter: Meter | None = None,
     ) -> None:
         self._open = open_services
         self._registry = registry
         self._log = log
+        self._meter = meter
         self._services: Services | None = None
         self._pipeline: Pipeline | None = None
 
@@ -270,8 +278,13 @@ class DavApp:
                 runner=rc.services.runner,
             )
         finally:
+            seconds = time.perf_counter() - begun
             if self._log is not None:
-                self._write_log(rc, status, sent, time.perf_counter() - begun)
+                self._write_log(rc, status, sent, seconds)
+            if self._meter is not None:
+                self._meter.request(rc.method, status, sent, seconds)
+                if status == 401 and rc.headers.get(b"authorization") is not None:
+                    self._meter.sign_in_failed()
 
     def _write_log(self, rc: RequestContext, status: int, sent: int, seconds: float) -> None:
         assert self._log is not None

@@ -44,6 +44,9 @@ def main() -> None:
     help="What everybody may do. Needed for any address but this machine's.",
 )
 @click.option("--durability", metavar="none|file|full", help="What survives a power cut. [full]")
+@click.option(
+    "--metrics-listen", metavar="ADDRESS:PORT", help="Where metrics and health are read. [nowhere]"
+)
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error. [info]")
 @click.option("--config", metavar="FILE", help="Settings in TOML.")
 def serve(folder: str | None, config: str | None, **flags: Any) -> None:
@@ -56,16 +59,19 @@ def serve(folder: str | None, config: str | None, **flags: Any) -> None:
     _check_exposure(settings)
     _check_folder(settings)
     _check_state(settings)
-    from davserver.server import CannotListen, bind, run
+    from davserver.server import CannotListen, bind, prepare_metrics, run
 
     try:
         sockets = bind(settings)
+        metering = prepare_metrics(settings)
     except CannotListen as error:
         _fail(str(error))
     if settings.symlinks == "follow":
         click.echo("davserver: symlinks are followed, out of the folder too", err=True)
     _announce(settings, sockets[0].getsockname()[1])
-    sys.exit(run(settings, sockets))
+    if metering is not None:
+        _say(settings, f"Metrics at {metering.url}")
+    sys.exit(run(settings, sockets, metering))
 
 
 @main.command()
@@ -201,11 +207,15 @@ def _check_state(settings: Settings) -> None:
 
 def _announce(settings: Settings, port: int) -> None:
     text = announcement(settings, port)
+    _say(settings, text.partition("\n")[0] if settings.log_format == "json" else text)
+
+
+def _say(settings: Settings, text: str) -> None:
     if settings.log_format == "json":
         # Whoever reads standard output expects an object a line.
         from davserver.jsonlog import note
 
-        text = note("davserver", text.partition("\n")[0])
+        text = note("davserver", text)
     click.echo(text)
     sys.stdout.flush()
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from davserver.address import check_address
 from davserver.configtables import Rule, Share, UserEntry
 
 ENVIRONMENT = "DAVSERVER_"
@@ -95,6 +96,8 @@ class Settings(BaseModel):
     tls_cert: Path | None = Field(None, json_schema_extra=_in("tls"))
     tls_key: Path | None = Field(None, json_schema_extra=_in("tls"))
 
+    metrics_listen: str | None = Field(None, json_schema_extra=_in("metrics"))
+
     fallbacks: tuple[str, ...] = Field((), json_schema_extra=_in("test"))
 
     share: tuple[Share, ...] = ()
@@ -126,6 +129,8 @@ class Settings(BaseModel):
             if re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", url) is None:
                 raise ValueError(f"{url!r} must look like https://files.example.org/dav")
         return value
+
+    _check_listen = field_validator("metrics_listen")(check_address)
 
     @field_validator("tls_key")
     @classmethod

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import logging
 import resource
 import socket
 import sys
 from collections.abc import Sequence
 
+from davserver.address import split_address
 from davserver.config import Settings
 from davserver.jsonlog import JsonFormatter
+from davserver.metering import Metering
+from davserver.metrics.board import Board
+from davserver.registry import build_registry
 from davserver.supervisor import Supervisor
 from davserver.worker import BACKLOG, Worker
 
@@ -29,7 +34,25 @@ class CannotListen(Exception):
 
 def bind(settings: Settings) -> list[socket.socket]:
     """Returns listening sockets for the settings' host and port. Raises CannotListen."""
-    host, port = settings.host.strip("[]"), settings.port
+    return _bind(settings.host.strip("[]"), settings.port)
+
+
+def prepare_metrics(settings: Settings) -> Metering | None:
+    """Returns what the workers share of the metrics; None when they are off. Raises
+    CannotListen, also where prometheus-client is missing."""
+    if settings.metrics_listen is None:
+        return None
+    if importlib.util.find_spec("prometheus_client") is None:
+        raise CannotListen(
+            "metrics_listen needs prometheus-client: pip install 'davserver[metrics]'"
+        )
+    methods = sorted(build_registry().methods)
+    return Metering(
+        Board(methods, settings.workers), _bind(*split_address(settings.metrics_listen))
+    )
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
@@ -68,13 +91,15 @@ def _listen(family: int, address: tuple[object, ...], *, alone: bool) -> socket.
     return listener
 
 
-def run(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+def run(
+    settings: Settings, sockets: Sequence[socket.socket], metering: Metering | None = None
+) -> int:
     """Serves until a signal ends it; returns the exit code."""
     _raise_file_limit()
     _set_up_logging(settings)
     if settings.workers > 1:
-        return Supervisor(settings, sockets).run()
-    return Worker(settings).serve_on(sockets)
+        return Supervisor(settings, sockets, metering).run()
+    return Worker(settings, metering=metering).serve_on(sockets)
 
 
 def _raise_file_limit() -> None:

@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from davserver.config import Settings
+from davserver.metering import Metering
 from davserver.worker import FORCED, STARTUP_FAILED, Worker
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ RESTART_AFTER_S = 1.0
 class _Child:
     process: BaseProcess
     heart: Connection
+    seat: int
     begun: float
     seen: float
     is_ready: bool = False
@@ -46,9 +48,15 @@ class _Child:
 class Supervisor:
     """The parent of the workers. It serves nothing itself."""
 
-    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sockets: Sequence[socket.socket],
+        metering: Metering | None = None,
+    ) -> None:
         self._settings = settings
         self._sockets = sockets
+        self._metering = metering
         # A fork takes milliseconds, and this process has neither threads nor open state. Elsewhere
         # system libraries don't survive one.
         self._context: ForkContext | SpawnContext
@@ -65,8 +73,8 @@ class Supervisor:
     def run(self) -> int:
         """Runs until a signal ends it; returns the exit code."""
         with self._signals() as woken:
-            for _ in range(self._settings.workers):
-                self._start()
+            for seat in range(self._settings.workers):
+                self._start(seat)
             ticked = time.monotonic()
             while self._children:
                 self._wait(woken)
@@ -102,11 +110,10 @@ class Supervisor:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._asked += 1
 
-    def _start(self) -> None:
+    def _start(self, seat: int) -> None:
         heart, beating = self._context.Pipe(duplex=False)
-        process = self._context.Process(
-            target=work, args=(self._settings, list(self._sockets), beating, os.getpid())
-        )
+        worker = Assignment(self._settings, list(self._sockets), self._metering, seat)
+        process = self._context.Process(target=work, args=(worker, beating, os.getpid()))
         # A signal that comes before the child has handlers of its own would be taken by its copy
         # of ours, and nobody would act on it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
@@ -116,7 +123,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         beating.close()
         now = time.monotonic()
-        self._children.append(_Child(process, heart, now, now))
+        self._children.append(_Child(process, heart, seat, now, now))
 
     def _wait(self, woken: socket.socket) -> None:
         waiting: list[object] = [woken, *(child.process.sentinel for child in self._children)]
@@ -157,13 +164,13 @@ class Supervisor:
             return
         logger.error("worker %s died (%s), another takes its place", child.process.pid, code)
         time.sleep(max(0.0, RESTART_AFTER_S - (now - child.begun)))
-        self._start()
+        self._start(child.seat)
 
     def _end(self, now: float) -> None:
         """Asks the workers to end; kills them when asked twice, or after the grace time."""
         if self._stop_before == float("inf"):
             self._stop_before = now + self._settings.grace_s + PATIENCE_S
-            for opened in self._sockets:
+            for opened in (*self._sockets, *(self._metering.sockets if self._metering else ())):
                 opened.close()
             for child in self._children:
                 child.process.terminate()
@@ -174,14 +181,29 @@ class Supervisor:
                 child.process.kill()
 
 
-def work(settings: Settings, sockets: list[socket.socket], heart: Connection, parent: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a worker process gets to work with."""
+
+    settings: Settings
+    sockets: list[socket.socket]
+    metering: Metering | None
+    seat: int
+
+
+def work(assigned: Assignment, heart: Connection, parent: int) -> None:
     """What a worker process does. Exits with the server's exit code."""
     signal.set_wakeup_fd(-1)
     # Ctrl-C in a terminal reaches every process of the group: the parent alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
-    worker = Worker(settings, ended_by=(signal.SIGTERM,))
+    worker = Worker(
+        assigned.settings,
+        ended_by=(signal.SIGTERM,),
+        metering=assigned.metering,
+        seat=assigned.seat,
+    )
 
     async def beat() -> None:
         if os.getppid() != parent:
@@ -192,4 +214,4 @@ def work(settings: Settings, sockets: list[socket.socket], heart: Connection, pa
 
     worker.config.callback_notify = beat
     worker.config.timeout_notify = HEARTBEAT_S
-    sys.exit(worker.serve_on(sockets))
+    sys.exit(worker.serve_on(assigned.sockets))

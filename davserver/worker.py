@@ -7,17 +7,19 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from davserver.accesslog import AccessLog
-from davserver.app import create_app
+from davserver.app import DavApp, create_app
 from davserver.config import Settings
 from davserver.edge import Edge
 from davserver.guard import Guard
+from davserver.metering import MeteredGuard, Metering, MetricsListener
+from davserver.metrics.board import Meter
 from davserver.registry import build_registry
 
 BACKLOG = 2048
@@ -33,6 +35,8 @@ class Worker(uvicorn.Server):
     Args:
         settings: as read.
         ended_by: signals that end it; others that a terminal sends are ignored.
+        metering: the shared part of the metrics; None counts nothing.
+        seat: where this worker counts.
     """
 
     def __init__(
@@ -40,12 +44,26 @@ class Worker(uvicorn.Server):
         settings: Settings,
         *,
         ended_by: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+        metering: Metering | None = None,
+        seat: int = 0,
     ) -> None:
         self._ended_by = ended_by
         form = settings.log_format
         self._log = AccessLog(sys.stdout.buffer, form=form) if settings.access_log else None
         edge = Edge(settings, self._log, _methods)
-        super().__init__(_configure(settings, edge))
+        self._metering = metering
+        meter = None if metering is None else Meter(metering.board, seat)
+        app = create_app(settings, meter=meter)
+        self._listener = None if meter is None else MetricsListener(settings, meter, app)
+        guard: Callable[..., Guard] = partial(Guard, edge=edge)
+        if meter is not None:
+            guard = partial(MeteredGuard, edge=edge, meter=meter)
+        super().__init__(_configure(settings, app, guard))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._listener is not None and self._metering is not None:
+            self.servers += await self._listener.listen(self._metering.sockets, self.server_state)
 
     def serve_on(self, sockets: Sequence[socket.socket]) -> int:
         """Serves until a signal ends it; returns the exit code."""
@@ -87,11 +105,11 @@ def _methods() -> list[str]:
     return sorted(build_registry().methods)
 
 
-def _configure(settings: Settings, edge: Edge) -> uvicorn.Config:
+def _configure(settings: Settings, app: DavApp, guard: Callable[..., Guard]) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(settings),
+        app,
         loop="auto",
-        http=partial(Guard, edge=edge),  # type: ignore[arg-type]  # called as a class is
+        http=guard,  # type: ignore[arg-type]  # called as a class is
         ws="none",
         lifespan="on",
         interface="asgi3",

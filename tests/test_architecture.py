@@ -17,8 +17,8 @@ LINES = 400
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "asgi", "jsonlog"),
     ("protocol",),
-    ("configtables",),
-    ("storage", "state", "auth", "config", "accesslog"),
+    ("configtables", "address"),
+    ("storage", "state", "auth", "config", "accesslog", "metrics"),
     ("properties",),
     ("aio",),
     ("context",),
@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("edge",),
     ("connection",),
     ("guard",),
+    ("metering",),
     ("worker",),
     ("supervisor",),
     ("server",),
@@ -55,7 +56,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "pydantic": ("config",),
     "click": ("cli",),
     "starlette": ("app", "web."),
-    "uvicorn": ("worker", "guard", "cycle", "connection"),
+    "prometheus_client": ("metrics.exposition",),
+    "uvicorn": ("worker", "guard", "cycle", "connection", "metering"),
     "httptools": ("guard",),
     "uvloop": ("server",),
 }

@@ -23,12 +23,21 @@ class GateLock:
 
     Args:
         path: the file that processes meet at; None within one process.
+
+    Attributes:
+        waits: attempts that found it held.
+        wait_s: seconds that they waited.
+        timeouts: those that waited in vain.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._mutex = threading.Lock()
         self._holder: int | None = None
         self._fd: int | None = None
+        self.waits = 0
+        self.wait_s = 0.0
+        self.timeouts = 0
+        self._counting = threading.Lock()
         if path is not None:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
@@ -42,21 +51,29 @@ class GateLock:
         me = threading.get_ident()
         if self._holder == me:
             raise RuntimeError("the gate is held by this thread already")
-        deadline = time.monotonic() + wait_s if wait_s > 0 else 0.0
-        taken = (
-            self._mutex.acquire(timeout=wait_s)
-            if wait_s > 0
-            else self._mutex.acquire(blocking=False)
-        )
-        if not taken:
+        begun = time.monotonic() if wait_s > 0 else 0.0
+        waited = not self._mutex.acquire(blocking=False)
+        if waited and (wait_s <= 0 or not self._mutex.acquire(timeout=wait_s)):
+            self._count(begun, in_vain=True)
             raise GateBusy("another thread holds the gate")
         try:
-            if self._fd is not None:
-                _flock(self._fd, deadline)
-        except BaseException:
+            if self._fd is not None and _flock(self._fd, begun + wait_s):
+                waited = True
+        except BaseException as error:
             self._mutex.release()
+            if isinstance(error, GateBusy):
+                self._count(begun, in_vain=True)
             raise
         self._holder = me
+        if waited:
+            self._count(begun, in_vain=False)
+
+    def _count(self, begun: float, *, in_vain: bool) -> None:
+        with self._counting:
+            self.waits += 1
+            if begun:
+                self.wait_s += time.monotonic() - begun
+                self.timeouts += in_vain
 
     def release(self) -> None:
         self._holder = None
@@ -71,8 +88,10 @@ class GateLock:
             self._fd = None
 
 
-def _flock(fd: int, deadline: float) -> None:
+def _flock(fd: int, deadline: float) -> bool:
+    """Returns whether it had to wait for another process; deadline 0 never waits."""
     pause_s = _FIRST_PAUSE_S
+    waited = False
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,6 +102,7 @@ def _flock(fd: int, deadline: float) -> None:
         except OSError as exc:
             raise StateFailure(f"the gate cannot be locked: {exc}") from exc
         else:
-            return
+            return waited
+        waited = True
         time.sleep(min(pause_s, left_s))
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

@@ -312,6 +312,18 @@ class SqliteState:
         """There is one gate for all keys: it is held for a rename or a row."""
         return _Hold(self, wait_s)
 
+    def gate_counts(self) -> tuple[int, float, int]:
+        gate = self.session().gate
+        return gate.waits, gate.wait_s, gate.timeouts
+
+    def measure(self, *, now: float) -> tuple[int, int]:
+        locks = sum(lock.expires_at > now for lock in self.session().mirror.locks())
+        size = 0
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                size += os.stat(self._folder / (FILE + suffix)).st_size
+        return locks, size
+
     def covering(self, key: Key, *, now: float) -> Sequence[Lock]:
         return self.session().mirror.covering(key, now=now)
 

@@ -10,9 +10,10 @@ from starlette.responses import Response as StarletteResponse
 from starlette.routing import Route, Router
 
 from davserver.asgi import Message
-from davserver.context import RequestContext, Response
+from davserver.context import RequestContext, Response, Services
 from davserver.errors import StateError, StorageError
 from davserver.protocol.path import DavPath
+from davserver.storage.base import Kind
 
 PREFIX = ".davserver"
 
@@ -20,12 +21,20 @@ PREFIX = ".davserver"
 def health(request: Request) -> StarletteResponse:
     """200 when folder and state answer, 503 otherwise. Needs no sign-in and tells nothing."""
     rc: RequestContext = request.scope["davserver.context"]
-    try:
-        found = rc.services.storage.stat(DavPath(()))
-        rc.services.state.properties(rc.services.storage.canonical(DavPath(())))
-    except (StorageError, StateError):
+    kind = look(rc.services)
+    if kind is None:
         return JSONResponse({"status": "failing"}, status_code=503)
-    return JSONResponse({"status": "ok", "kind": found.kind.value})
+    return JSONResponse({"status": "ok", "kind": kind.value})
+
+
+def look(services: Services) -> Kind | None:
+    """Returns the kind of the root; None when folder or state do not answer."""
+    try:
+        found = services.storage.stat(DavPath(()))
+        services.state.properties(services.storage.canonical(DavPath(())))
+    except (StorageError, StateError):
+        return None
+    return found.kind
 
 
 def _not_found(request: Request) -> StarletteResponse:

@@ -72,3 +72,43 @@ def test_file_that_cannot_be_locked_is_a_failure(tmp_path: Path) -> None:
     gate.acquire(0)
     gate.release()
     gate.close()
+
+
+def test_waits_are_counted_and_free_entries_are_not(path: Path | None) -> None:
+    gate = GateLock(path)
+    gate.acquire(1)
+    gate.release()
+    assert (gate.waits, gate.wait_s, gate.timeouts) == (0, 0.0, 0)
+    gate.acquire(0)
+    refused: list[bool] = []
+
+    def enter() -> None:
+        for wait_s in (0, 0.05):
+            with pytest.raises(GateBusy):
+                gate.acquire(wait_s)
+            refused.append(True)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join(10)
+    gate.release()
+    gate.close()
+
+    assert refused == [True, True]
+    assert (gate.waits, gate.timeouts) == (2, 1)
+    assert gate.wait_s >= 0.05
+
+
+def test_a_wait_for_another_process_is_counted(tmp_path: Path) -> None:
+    one, other = GateLock(tmp_path / "gate"), GateLock(tmp_path / "gate")
+    one.acquire(0)
+    thread = threading.Timer(0.05, one.release)
+    thread.start()
+    other.acquire(10)
+    other.release()
+    thread.join(10)
+    one.close()
+    other.close()
+
+    assert (other.waits, other.timeouts) == (1, 0)
+    assert other.wait_s > 0

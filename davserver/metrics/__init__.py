@@ -1,0 +1,1 @@
+"""Numbers about the running server, read at a listener of their own."""
