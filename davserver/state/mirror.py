@@ -1,8 +1,9 @@
 """What a worker knows of the store without asking: locks and journalled changes, kept in step.
 
-SQLite's `data_version` tells in microseconds that nobody committed; when somebody did, only the
-rows of the table `changes` past the last one seen are read. A worker's own writes enter at once,
-so that it sees them inside the gate; a rollback makes the mirror stale, and it is read anew.
+A count in shared memory tells that nobody committed, SQLite's `data_version` where that cannot.
+When somebody did, only the rows of the table `changes` past the last one seen are read. A worker's
+own writes enter at once, so that it sees them inside the gate; a rollback makes the mirror stale,
+and it is read anew.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from davserver.protocol.names import QName
 from davserver.protocol.path import Key
 from davserver.state import rows
 from davserver.state.base import Change
+from davserver.state.commitcount import CommitCount
 from davserver.state.lockindex import LockIndex
 from davserver.state.rows import Reader, Row, Value
 
@@ -26,6 +28,9 @@ LOCK = "lock"
 INTENT = "intent"
 # Past this many the table is as quick to read whole.
 _MOST_CHANGES = 1_000
+# Resources whose properties are remembered, and bytes of one's.
+_REMEMBERED = 4_096
+_REMEMBERED_BYTES = 512
 _COLUMNS = (
     "token, root, path, href, scope, depth, owner_xml, principal, timeout_s, expires_at FROM locks"
 )
@@ -75,20 +80,24 @@ class Mirror:
     Attributes:
         mutex: guards the reader and everything here.
         index: the locks. Hold `mutex`.
+        commits: how many there were, by anybody.
         intents: id to owner of every journalled change. Hold `mutex`.
         unwritten: changes of this worker, by id, that there was no room for. In the gate only.
         now: when somebody last asked, in seconds since the epoch.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, commits: CommitCount) -> None:
         self.mutex = threading.Lock()
+        self.commits = commits
         self.index = LockIndex()
         self.intents: dict[str, str] = {}
         self.unwritten: dict[str, Change] = {}
         self.now = 0.0
         self._reader = reader
         self._version: int | None = None
+        self._count: int | None = None
         self._seq = 0
+        self._properties: dict[Key, Mapping[QName, bytes]] = {}
 
     @property
     def is_fresh(self) -> bool:
@@ -99,10 +108,17 @@ class Mirror:
         """Reads from another database from now on. Hold `mutex`."""
         self._reader = reader
         self._version = None
+        self._properties.clear()
         self.refresh()
 
     def refresh(self) -> None:
         """Catches up with what was committed. Hold `mutex`."""
+        count = self.commits.read()
+        if count is not None and count == self._count and self._version is not None:
+            return
+        # Before the question, so that what is committed after it is asked about again.
+        self._count = count
+        self._properties.clear()
         version = self._reader.data_version()
         if version == self._version:
             return
@@ -171,7 +187,26 @@ class Mirror:
             return self.index.get(token, now)
 
     def properties(self, key: Key) -> Mapping[QName, bytes]:
-        return rows.read(self, key)
+        """Remembered until somebody commits; mostly there are none."""
+        with self.mutex:
+            self.refresh()
+            found = self._properties.get(key)
+            count = self._count
+        if found is not None:
+            return found
+        found = rows.read(self, key)
+        if count is not None and sum(map(len, found.values())) <= _REMEMBERED_BYTES:
+            self._remember(key, found, count)
+        return found
+
+    def _remember(self, key: Key, found: Mapping[QName, bytes], count: int) -> None:
+        with self.mutex:
+            # A commit since the count was read may be in what was found, or not.
+            if self._count != count:
+                return
+            if len(self._properties) >= _REMEMBERED:
+                self._properties.clear()
+            self._properties[key] = found
 
     def member_properties(
         self, parent: Key, names: Sequence[bytes]

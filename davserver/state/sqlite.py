@@ -22,6 +22,7 @@ from davserver.protocol.locks import Lock
 from davserver.protocol.names import QName
 from davserver.protocol.path import Key
 from davserver.state.base import GateView
+from davserver.state.commitcount import CommitCount
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits
 from davserver.state.mirror import Mirror
@@ -77,11 +78,13 @@ class _Session:
                 undo.callback(self.owner.close)
                 self.gate = GateLock(folder / "gate")
                 undo.callback(self.gate.close)
+                self.commits = CommitCount(folder / "commits")
+                undo.callback(self.commits.close)
                 self.owner.forget_dead()
             except OSError as exc:
                 raise StateFailure(f"the state folder cannot be used: {exc}") from exc
             self._open()
-            self.mirror = Mirror(self._reader)
+            self.mirror = Mirror(self._reader, self.commits)
             with self.mirror.mutex:
                 self.mirror.refresh()
             undo.pop_all()
@@ -172,6 +175,7 @@ class _Session:
         with self.mirror.mutex:
             self._reader.close()
             self.writer.close()
+            self.commits.close()
         self.gate.close()
         if self.pid == os.getpid():
             self.owner.close()

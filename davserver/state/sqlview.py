@@ -204,7 +204,11 @@ class SqlView:
     def _commit(self) -> None:
         if self._failed is None and not self._db.in_transaction:
             raise StateFailure("a write to the state has failed, and what came with it is undone")
-        self.query("COMMIT")
+        self._mirror.commits.begin()
+        try:
+            self.query("COMMIT")
+        finally:
+            self._mirror.commits.end()
         self._begun = self._dirty_mirror = False
 
     def rollback(self) -> None:
