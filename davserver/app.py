@@ -16,7 +16,6 @@ from davserver.aio import ClientDisconnect, Runner
 from davserver.asgi import Receive, Scope, Send
 from davserver.auth.anonymous import AnonymousAuthenticator, LevelAuthorizer
 from davserver.auth.base import Authenticator, Authorizer
-from davserver.claiming import claim_root
 from davserver.config import Settings, require_apart
 from davserver.context import Header, RequestContext, Response, Services
 from davserver.errors import (
@@ -24,12 +23,12 @@ from davserver.errors import (
     InternalError,
     MethodNotAllowed,
     StateError,
-    StateFailure,
     StorageError,
     from_storage,
 )
 from davserver.jsonlog import Access
 from davserver.metrics.board import Meter
+from davserver.opening import open_parts
 from davserver.pipeline import Pipeline, has_body, raw_path
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.multistatus import error_body
@@ -37,10 +36,7 @@ from davserver.protocol.path import DavPath
 from davserver.registry import Registry, build_registry
 from davserver.sending import send_response
 from davserver.state.base import State
-from davserver.state.limits import StateLimits
-from davserver.state.sqlite import OtherFolder, Served, SqliteState
 from davserver.storage.base import Storage
-from davserver.storage.filesystem import FilesystemStorage
 
 logger = logging.getLogger(__name__)
 
@@ -103,76 +99,6 @@ def create_app(
 
 def _new_token() -> str:
     return uuid.uuid4().urn
-
-
-def open_parts(
-    settings: Settings, state: State | None = None, storage: Storage | None = None
-) -> tuple[State, Storage]:
-    """Opens what is not given. Raises StateError, StorageError."""
-    opened = state or open_state(settings)
-    if storage is not None:
-        return opened, storage
-    try:
-        disk = open_storage(settings, opened)
-        try:
-            claim_root(opened, disk)
-            if isinstance(opened, SqliteState):
-                claim(settings, opened, disk)
-        except BaseException:
-            disk.close()
-            raise
-    except BaseException:
-        if state is None:
-            opened.close()
-        raise
-    return opened, disk
-
-
-def claim(settings: Settings, state: SqliteState, storage: Storage, *, adopt: bool = False) -> None:
-    """Makes sure that what the state holds is of the served folder. Raises StateError.
-
-    Args:
-        adopt: makes it so.
-    """
-    here = storage.stat(DavPath(()))
-    root = settings.served[0].path
-    served = Served("", os.fspath(root.resolve()), (here.device, here.inode, here.birth_ns))
-    try:
-        state.claim(served, adopt=adopt)
-    except OtherFolder as error:
-        raise StateFailure(
-            f"{error}, not to {served.path}: name another one with --state; if it is the same"
-            f" folder in a new place: davserver check {root} --adopt"
-        ) from error
-
-
-def open_state(settings: Settings) -> SqliteState:
-    """Opens the embedded state in the settings' state folder. Raises StateFailure."""
-    limits = StateLimits(
-        locks_per_principal=settings.locks_per_principal,
-        locks_per_resource=settings.locks_per_resource,
-        properties_per_resource=settings.properties_per_resource,
-        property_bytes=settings.property_bytes,
-    )
-    return SqliteState(settings.state_folder, durability=settings.durability, limits=limits)
-
-
-def open_storage(settings: Settings, state: State) -> FilesystemStorage:
-    """Opens the served folder. Raises StorageError."""
-
-    def is_alive(owner: str) -> bool:
-        # What a dead worker left is swept once no journalled change needs it any more.
-        return state.is_alive(owner) or state.has_changes()
-
-    return FilesystemStorage(
-        settings.served[0].path,
-        owner=state.owner,
-        is_alive=is_alive,
-        symlinks=settings.symlinks,
-        durability=settings.durability,
-        fallbacks=frozenset(settings.fallbacks),
-        read_only=settings.read_only,
-    )
 
 
 class DavApp:

@@ -8,21 +8,21 @@ the gate, where it is looked at again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from davserver import recovery
-from davserver.app import claim, create_app, open_state, open_storage
+from davserver.app import create_app
 from davserver.claiming import claim_root
 from davserver.config import Settings
 from davserver.context import Services
 from davserver.errors import EscapesRoot, StorageError
+from davserver.opening import Root, as_one, claim, open_roots, open_state
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import StateReader
 from davserver.state.sqlfile import CorruptState, examine
 from davserver.state.sqlite import SqliteState
 from davserver.storage import names
-from davserver.storage.filesystem import FilesystemStorage
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Finding:
 class _Check:
     services: Services
     state: SqliteState
-    storage: FilesystemStorage
+    roots: Sequence[Root]
     repair: bool
     wait_s: float
 
@@ -69,12 +69,14 @@ def check(settings: Settings, *, repair: bool = False, adopt: bool = False) -> I
     try:
         if is_damaged:
             state.replace_damaged()
-        storage = open_storage(settings, state)
+        roots = open_roots(settings, state)
+        storage = as_one(roots)
         try:
-            claim_root(state, storage)
-            claim(settings, state, storage, adopt=adopt)
+            for root in roots:
+                claim_root(state, root.storage)
+                claim(state, root, adopt=adopt)
             app = create_app(settings, state=state, storage=storage)
-            work = _Check(app.services, state, storage, repair, settings.gate_wait_s)
+            work = _Check(app.services, state, roots, repair, settings.gate_wait_s)
             # Changes first: leftovers may be part of one. Rows last: the others remove some.
             yield from _changes(work)
             yield from _leftovers(work)
@@ -116,8 +118,11 @@ def _leftovers(work: _Check) -> Iterator[Finding]:
         # A change that could not be recovered may still need its hidden names.
         return work.state.is_alive(owner) or (work.repair and work.state.has_changes())
 
-    for found in work.storage.leftovers(is_alive, remove=work.repair):
-        yield Finding(f"left over by {found.owner}: {_shown(found.path)}", found.is_removed)
+    for root in work.roots:
+        name = (root.share.name,) if root.share.name else ()
+        for found in root.storage.leftovers(is_alive, remove=work.repair):
+            path = DavPath((*name, *found.path.segments))
+            yield Finding(f"left over by {found.owner}: {_shown(path)}", found.is_removed)
 
 
 def _locks(work: _Check) -> Iterator[Finding]:
@@ -130,7 +135,7 @@ def _locks(work: _Check) -> Iterator[Finding]:
                 continue
             if work.repair:
                 view.remove_lock(lock.token)
-        yield Finding(f"expired lock on {_shown_key(lock.key)}", work.repair)
+        yield Finding(f"expired lock on {_shown_key(work, lock.key)}", work.repair)
 
 
 def _rows(work: _Check) -> Iterator[Finding]:
@@ -146,7 +151,7 @@ def _rows(work: _Check) -> Iterator[Finding]:
             if what and work.repair:
                 view.clear(key)
         if what:
-            yield Finding(f"{what} of {_shown_key(key)}, where nothing is", work.repair)
+            yield Finding(f"{what} of {_shown_key(work, key)}, where nothing is", work.repair)
 
 
 def _what_is_stored(view: StateReader, key: Key, now: float) -> str:
@@ -155,20 +160,20 @@ def _what_is_stored(view: StateReader, key: Key, now: float) -> str:
     return " and ".join(stored)
 
 
-def _path(key: Key) -> DavPath:
-    return DavPath(tuple(map(names.decode, key.path.split(b"/"))) if key.path else ())
-
-
 def _is_ours(work: _Check, key: Key) -> bool:
-    """False for what a living worker is still making under a hidden name."""
-    owners = (names.owner_of(name) for name in _path(key).segments if names.is_hidden(name))
+    """False for what a living worker is still making under a hidden name, and for what is of a
+    share that these settings have not."""
+    if key.root not in {root.share.name for root in work.roots}:
+        return False
+    segments = work.services.storage.path_of(key).segments
+    owners = (names.owner_of(name) for name in segments if names.is_hidden(name))
     return not any(owner is not None and work.state.is_alive(owner) for owner in owners)
 
 
 def _is_mapped(work: _Check, key: Key) -> bool:
     """True when the key still leads to a resource, or nobody can tell."""
     try:
-        found = work.storage.locate(_path(key))
+        found = work.services.storage.locate(work.services.storage.path_of(key))
     except EscapesRoot:
         return False
     except StorageError:
@@ -176,8 +181,8 @@ def _is_mapped(work: _Check, key: Key) -> bool:
     return found.stat is not None and found.key == key
 
 
-def _shown_key(key: Key) -> str:
-    return _shown(_path(key))
+def _shown_key(work: _Check, key: Key) -> str:
+    return _shown(work.services.storage.path_of(key))
 
 
 def _shown(path: DavPath | None) -> str:

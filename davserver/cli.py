@@ -17,6 +17,7 @@ from davserver import __version__
 if TYPE_CHECKING:
     # Imported when needed: `davserver --version` doesn't wait for them.
     from davserver.config import Settings
+    from davserver.configtables import Share
 
 WRONG = 2
 """Exit code when the server cannot start."""
@@ -50,7 +51,7 @@ def main() -> None:
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error. [info]")
 @click.option("--config", metavar="FILE", help="Settings in TOML.")
 def serve(folder: str | None, config: str | None, **flags: Any) -> None:
-    """Serve DIR.
+    """Serve DIR, or the shares of the settings file.
 
     Every setting can also stand in the file, or in the environment as DAVSERVER_<NAME>.
     """
@@ -193,8 +194,8 @@ def _check_state(settings: Settings) -> None:
         _fail(f"the state folder {state} cannot be made: {error.strerror}")
     if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
         _fail(f"the state folder {state} cannot be written by {_user()}")
-    from davserver.app import open_parts
     from davserver.errors import StateError, StorageError
+    from davserver.opening import open_parts
 
     try:
         opened, storage = open_parts(settings)
@@ -233,7 +234,8 @@ def announcement(settings: Settings, port: int) -> str:
         base = settings.public_url[0].rstrip("/") + "/"
     dav = f"dav{base.removeprefix('http')}"
     writes = _writes(settings)
-    served = ", ".join(str(share.path.resolve()) for share in settings.served)
+    count = len(settings.share)
+    served = f"{count} share{'s' * (count > 1)}" if count else settings.served[0].path.resolve()
     rows = [
         ("Finder", f"Go > Connect to Server:  {base}"),
         ("Windows", f"net use Z: {base}"),
@@ -246,6 +248,7 @@ def announcement(settings: Settings, port: int) -> str:
     return "\n".join(
         [
             f"davserver {__version__} serves {served} at {base}",
+            *(_share_line(share, base, settings) for share in settings.share),
             f"Everybody who reaches it may {'read and write' if writes else 'read'}.",
             "",
             *(f"  {name:<9}{text}" for name, text in rows),
@@ -253,6 +256,13 @@ def announcement(settings: Settings, port: int) -> str:
             "Ctrl-C stops it when running requests are done.",
         ]
     )
+
+
+def _share_line(share: Share, base: str, settings: Settings) -> str:
+    notes = ["read-only"] * (share.read_only or settings.read_only)
+    notes += ["a folder for each user"] * share.homes
+    note = f" ({', '.join(notes)})" if notes else ""
+    return f"  {base}{_quoted(share.name)}/  {share.path.resolve()}{note}"
 
 
 def _quoted(path: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from davserver.aio import Runner
 from davserver.asgi import Receive, Scope
-from davserver.auth.base import ANONYMOUS, Authenticator, Authorizer, Principal
+from davserver.auth.base import ANONYMOUS, Authenticator, Authorizer, Principal, Privilege
 from davserver.config import Settings
 from davserver.properties.base import LivePropertyRegistry
 from davserver.protocol.clienttimes import NO_TIMES, ClientTimes
@@ -71,7 +71,7 @@ class RequestContext:
         base: quoted mount prefix without trailing slash; hrefs begin with it.
         prefix: the same, decoded.
         now: seconds since the epoch, sampled once.
-        can_write: the asker may write here.
+        can_write: the asker may change what the Request-URI names.
         authorities: host[:port] spellings that mean this server, lower case.
         depth: as sent; None when absent.
         overwrite: RFC 4918 section 10.6.
@@ -110,6 +110,12 @@ class RequestContext:
     asked_for_body: bool = False
     is_collection: bool | None = None
     progress: Progress = field(default_factory=Progress)
+
+    def may_write(self, path: DavPath) -> bool:
+        """True when the asker has the right to change what is at a path, and it can change."""
+        permits = self.services.authorizer.permits
+        is_writable = self.services.storage.is_writable
+        return is_writable(path) and permits(self.principal, Privilege.WRITE, path)
 
     def hold(
         self, exclusive: Sequence[Key], shared: Sequence[Key] = ()

@@ -155,7 +155,7 @@ class Pipeline:
         if principal is None:
             raise self._challenge(secure=secure)
         rc.principal = principal
-        rc.can_write = services.authorizer.permits(principal, Privilege.WRITE, rc.path)
+        rc.can_write = rc.may_write(rc.path)
 
     def _challenge(self, *, secure: bool) -> Unauthorized:
         challenges = self._services.authenticator.challenges(secure=secure)
@@ -196,10 +196,15 @@ class Pipeline:
 
     def _authorize(self, rc: RequestContext, method: Method) -> None:
         permits = rc.services.authorizer.permits
-        allowed = permits(rc.principal, method.privilege, rc.path)
-        if allowed and rc.destination is not None and method.destination is not None:
-            allowed = permits(rc.principal, method.destination, rc.destination)
-        if allowed:
+        ends = [(method.privilege, rc.path)]
+        if rc.destination is not None and method.destination is not None:
+            ends.append((method.destination, rc.destination))
+        is_writable = rc.services.storage.is_writable
+        if not all(is_writable(path) for needed, path in ends if needed is Privilege.WRITE):
+            # To sign in would not help, so that whoever may see it is not asked to.
+            if all(permits(rc.principal, Privilege.READ, path) for _, path in ends):
+                raise Forbidden("nothing can be changed here")
+        elif all(permits(rc.principal, needed, path) for needed, path in ends):
             return
         secure = is_secure(rc.scope, rc.headers, proxies=rc.services.settings.trusted_proxies)
         challenge = self._challenge(secure=secure)

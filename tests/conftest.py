@@ -80,7 +80,8 @@ def make_app_dav(
     """Returns a client of a fresh application.
 
     Args:
-        storage: "filesystem" or "memory"; the state goes with it.
+        storage: "filesystem", "memory", or "share": one of several, in memory; the state goes
+            with it.
         overrides: further arguments of `create_app`: storage, state, authenticator, ...
         settings: keys of `Settings`.
     """
@@ -96,6 +97,13 @@ def make_app_dav(
         from davserver.storage.memory import MemoryStorage
 
         parts |= {"storage": MemoryStorage(), "state": MemoryState()}
+    elif storage == "share":
+        from davserver.state.memory import MemoryState
+        from davserver.storage.memory import MemoryStorage
+        from tests.support.mounted import one_of_two
+
+        share = one_of_two("share", MemoryStorage("share"), MemoryStorage("other"))
+        parts |= {"storage": share, "state": MemoryState()}
     keys: dict[str, Any] = {
         "root": root,
         "state": folder / "state",
@@ -123,7 +131,7 @@ def make_dav(tmp_path: Path) -> Iterator[Callable[..., AppDav]]:
         yield make
 
 
-@pytest.fixture(params=["filesystem", "memory"])
+@pytest.fixture(params=["filesystem", "memory", "share"])
 def dav(request: pytest.FixtureRequest, make_dav: Callable[..., AppDav]) -> AppDav:
     """A client of an application in memory, once over each kind of storage."""
     return make_dav(request.param)

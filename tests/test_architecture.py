@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("registry",),
     ("sending", "pipeline"),
     ("claiming",),
+    ("opening",),
     ("app",),
     ("check",),
     ("cycle", "requesthead", "chunks", "container"),

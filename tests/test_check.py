@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from davserver.app import create_app, open_storage
+from davserver.app import create_app
 from davserver.check import Finding, check
 from davserver.cli import FOUND, WRONG
 from davserver.config import Settings
 from davserver.errors import StateError, StateFailure
+from davserver.opening import open_roots
 from davserver.protocol.headers import Depth
 from davserver.protocol.locks import Lock, LockScope
 from davserver.protocol.names import PropertyChange, QName
@@ -78,7 +79,7 @@ def half_done_move(state: SqliteState, root: Path) -> None:
     """A file renamed by a worker that died before the properties followed."""
     (root / "new").write_bytes(b"moved")
     there = os.stat(root / "new")
-    storage = open_storage(Settings(root=root, state=root.parent / "state"), state)
+    ((_, storage),) = open_roots(Settings(root=root, state=root.parent / "state"), state)
     birth_ns = storage.stat(DavPath(("new",))).birth_ns
     device = storage.stat(DavPath(("new",))).device
     storage.close()

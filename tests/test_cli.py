@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ import pytest
 import davserver
 from davserver.cli import announcement
 from davserver.config import Settings
+from davserver.configtables import Share
 
 COMMAND = (sys.executable, "-m", "davserver")
 PRELOADED = (
@@ -58,14 +59,20 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-@contextmanager
 def started(
     root: Path, *arguments: str, **more: str
+) -> AbstractContextManager[tuple[subprocess.Popen[str], int]]:
+    """Runs `davserver serve` over a folder on a free port; yields the process and the port."""
+    return running(str(root), *arguments, home=root.parent, **more)
+
+
+@contextmanager
+def running(
+    *arguments: str, home: Path, **more: str
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Runs `davserver serve` on a free port; yields the process and the port."""
     process = subprocess.Popen(
-        [*COMMAND, "serve", str(root), "--port", "0", *arguments],
-        env=environment(root.parent, **more),
+        [*COMMAND, "serve", *arguments, "--port", "0"],
+        env=environment(home, **more),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -392,3 +399,84 @@ def test_every_address_is_told_as_one_that_can_be_typed(tmp_path: Path) -> None:
     told = announcement(Settings(root=tmp_path, host="0.0.0.0", anonymous="read"), 8080)
 
     assert "0.0.0.0" not in told
+
+
+# --- several shares -----------------------------------------------------------------------------
+
+
+def shares_file(folder: Path, *lines: str) -> Path:
+    """Writes a settings file with the shares `photos` and `music`, `lines` being music's."""
+    for name in ("photos", "music"):
+        (folder / name).mkdir()
+    file = folder / "davserver.toml"
+    tables = (f"[[share]]\nname = {name!r}\npath = {name!r}" for name in ("photos", "music"))
+    file.write_text("\n".join(["state = 'state'", *tables, *lines]))
+    return file
+
+
+def test_the_shares_of_the_file_are_served_without_a_folder_being_named(tmp_path: Path) -> None:
+    file = shares_file(tmp_path, "read_only = true")
+    with running("--config", str(file), home=tmp_path) as (process, port):
+        assert options(port, "/photos/") == 200
+        process.terminate()
+        assert process.wait(10) == 0
+        assert process.stdout is not None
+        told = process.stdout.read()
+
+    base = f"http://127.0.0.1:{port}/"
+    assert f"  {base}photos/  {tmp_path}/photos\n" in told
+    assert f"  {base}music/  {tmp_path}/music (read-only)\n" in told
+
+
+def test_check_takes_the_shares_of_the_file(tmp_path: Path) -> None:
+    file = shares_file(tmp_path)
+    with running("--config", str(file), home=tmp_path) as (process, port):
+        assert options(port, "/photos/") == 200
+        process.terminate()
+        assert process.wait(10) == 0
+    (tmp_path / "music/.davserver.0123456789abcdef.00000000").touch()
+
+    done = subprocess.run(
+        [*COMMAND, "check", "--config", str(file)],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "/music/.davserver.0123456789abcdef.00000000" in done.stdout
+
+
+def test_a_share_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    file = shares_file(tmp_path)
+    (tmp_path / "music").rmdir()
+
+    assert refused(tmp_path, "--config", str(file)) == f"{tmp_path}/music does not exist"
+
+
+def test_a_folder_beside_shares_is_refused(tmp_path: Path, root: Path) -> None:
+    file = shares_file(tmp_path)
+
+    message = refused(tmp_path, str(root), "--config", str(file))
+
+    assert "root and share exclude each other" in message
+
+
+def test_the_addresses_of_shares_can_be_typed(tmp_path: Path) -> None:
+    for name in ("a b", "home"):
+        (tmp_path / name).mkdir()
+    shares = (
+        Share(name="a b", path=tmp_path / "a b", read_only=True),
+        Share(name="home", path=tmp_path / "home", homes=True),
+    )
+
+    told = announcement(Settings(share=shares, state=tmp_path / "s", prefix="/dav"), 8080)
+
+    lines = told.splitlines()
+    assert lines[0].endswith(" serves 2 shares at http://127.0.0.1:8080/dav/")
+    assert lines[1:3] == [
+        f"  http://127.0.0.1:8080/dav/a%20b/  {tmp_path}/a b (read-only)",
+        f"  http://127.0.0.1:8080/dav/home/  {tmp_path}/home (a folder for each user)",
+    ]

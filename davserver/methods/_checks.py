@@ -91,13 +91,15 @@ def _check_destination(rc: RequestContext, method: Method, target: Target) -> No
     source, goal = target.key, target.destination_key
     assert goal is not None
     assert target.destination is not None
-    if target.destination.is_root:
-        raise Forbidden("the root cannot be replaced")
-    if method.name == "MOVE" and target.path.is_root:
-        raise Forbidden("the root cannot be moved")
+    is_fixed = rc.services.storage.is_fixed
+    if is_fixed(goal):
+        raise Forbidden("a root cannot be replaced")
+    if method.name == "MOVE" and is_fixed(source) and not target.is_link:
+        raise Forbidden("a root cannot be moved")
     if source == goal and not (method.name == "MOVE" and _is_case_rename(target)):
         raise Forbidden("source and destination are the same resource")
-    if source != goal and source.covers(goal) and rc.depth is not Depth.ZERO:
+    is_inside = source.covers(goal) or target.path.is_root
+    if source != goal and is_inside and rc.depth is not Depth.ZERO:
         raise Forbidden("the destination is inside the source")
     if source != goal and goal.covers(source):
         raise Forbidden("the source is inside the destination")
@@ -228,19 +230,12 @@ def standing(rc: RequestContext, locks: Sequence[Lock]) -> list[Lock]:
     """Returns the locks whose root is still there: one that was deleted behind this server's
     back hinders nobody."""
     return [
-        lock
-        for lock in locks
-        if any(_leads_to(rc, path, lock.key) for path in (_key_path(lock.key), _href_path(lock)))
+        lock for lock in locks if any(_leads_to(rc, path, lock.key) for path in _ways_to(rc, lock))
     ]
 
 
-def _key_path(key: Key) -> DavPath:
-    names = key.path.decode("utf-8", "surrogateescape").split("/")
-    return DavPath(tuple(name for name in names if name))
-
-
-def _href_path(lock: Lock) -> DavPath:
-    return DavPath.from_raw(lock.href)
+def _ways_to(rc: RequestContext, lock: Lock) -> tuple[DavPath, DavPath]:
+    return rc.services.storage.path_of(lock.key), DavPath.from_raw(lock.href)
 
 
 def _leads_to(rc: RequestContext, path: DavPath, key: Key) -> bool:

@@ -296,7 +296,7 @@ def require_copied(storage: Storage, path: DavPath, copy: DavPath) -> None:
 
 
 def child_key(storage: Storage, key: Key, name: str) -> Key:
-    return key.child(storage.key_name(name.encode("utf-8", "surrogateescape")))
+    return storage.child_key(key, name.encode("utf-8", "surrogateescape"))
 
 
 def refuse_cancelled(rc: RequestContext) -> None:

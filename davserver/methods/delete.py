@@ -24,8 +24,8 @@ _ATTEMPTS = 4
 def handle_delete(rc: RequestContext, target: Target) -> Response:
     """204 when all is gone; 207 naming the members that could not be deleted, which stay with
     their ancestors; a plain status when the cause is the Request-URI itself."""
-    if target.path.is_root:
-        raise Forbidden("the root cannot be deleted")
+    if rc.services.storage.is_fixed(target.key) and not target.is_link:
+        raise Forbidden("a root cannot be deleted")
     for _ in range(_ATTEMPTS):
         try:
             response = _delete(rc, target)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from davserver.context import RequestContext, Response, Target
 from davserver.methods.base import MAPPED, UNMAPPED, Method
-from davserver.protocol.quirks import announces_executable
+from davserver.protocol.path import DavPath
+from davserver.protocol.quirks import announces_executable, is_class_2_for_shares
 from davserver.storage.base import Kind
 
 MOD_DAV_FS = b"<http://apache.org/dav/propset/fs/1>"
@@ -17,7 +18,9 @@ def handle_options(rc: RequestContext, target: Target) -> Response:
     Windows needs 200 rather than 204, and MS-Author-Via; Finder mounts read-only without
     class 2.
     """
-    dav = rc.services.dav(rc.can_write)
+    shares = (DavPath((share.name,)) for share in rc.services.settings.share)
+    has_locks = rc.can_write or is_class_2_for_shares(rc.path, map(rc.may_write, shares))
+    dav = rc.services.dav(has_locks)
     if announces_executable(rc.headers):
         dav += b", " + MOD_DAV_FS
     return Response(

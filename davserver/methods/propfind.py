@@ -98,7 +98,7 @@ def _headers(rc: RequestContext) -> list[Header]:
 class _Level:
     """A collection that is being listed. `members` is None once the listing has ended."""
 
-    __slots__ = ("_listing", "href", "identity", "key", "members", "path", "pending")
+    __slots__ = ("_listing", "can_write", "href", "identity", "key", "members", "path", "pending")
 
     def __init__(
         self,
@@ -107,11 +107,14 @@ class _Level:
         href: bytes,
         stat: Stat,
         listing: AbstractContextManager[Iterator[Entry]],
+        *,
+        can_write: bool,
     ) -> None:
         self.path = path
         self.key = key
         self.href = href
         self.identity = (stat.device, stat.inode)
+        self.can_write = can_write
         self._listing = listing
         self.members: Iterator[Entry] | None = listing.__enter__()
         self.pending: deque[Entry] = deque()
@@ -160,7 +163,8 @@ class _Walk:
             self.close()
 
     def _open(self, path: DavPath, key: Key, href: bytes, stat: Stat) -> _Level:
-        level = _Level(path, key, href, stat, self._storage.scan(path))
+        can_write = self._rc.may_write(path)
+        level = _Level(path, key, href, stat, self._storage.scan(path), can_write=can_write)
         self._stack.append(level)
         return level
 
@@ -214,15 +218,15 @@ class _Walk:
             return
         self._render_one(path, key, href, entry.stat)
 
-    def _resource(self, href: bytes, name: str, stat: Stat) -> Resource:
+    def _resource(self, href: bytes, name: str, stat: Stat, *, can_write: bool) -> Resource:
         rc = self._rc
         return Resource(
-            href, name, stat, rc.principal.name, rc.base, rc.services.clock(), rc.can_write
+            href, name, stat, rc.principal.name, rc.base, rc.services.clock(), can_write
         )
 
     def _render_one(self, path: DavPath, key: Key, href: bytes, stat: Stat) -> None:
         needs = self._plan.needs
-        resource = self._resource(href, path.name, stat)
+        resource = self._resource(href, path.name, stat, can_write=self._rc.may_write(path))
         if Needs.DEAD in needs:
             resource.dead = self._state.properties(key)
         if Needs.LOCKS in needs:
@@ -238,8 +242,9 @@ class _Walk:
             level.pending.extend([one for one in entries if one.stat.kind is Kind.COLLECTION])
             entries = [one for one in entries if one.stat.kind is not Kind.COLLECTION]
         plain = entries
-        if self._plan.needs & (Needs.DEAD | Needs.LOCKS):
-            # What is stored of a link's target is stored under another key.
+        if self._plan.needs & (Needs.DEAD | Needs.LOCKS) or not level.can_write:
+            # What is stored of a link's target is stored under another key; a share may be
+            # written where the list of shares may not.
             plain = [one for one in entries if type(one) is not LinkedEntry]
             for entry in entries:
                 if type(entry) is LinkedEntry:
@@ -265,7 +270,7 @@ class _Walk:
         dead: Mapping[bytes, Mapping[QName, bytes]] = {}
         if Needs.DEAD in needs:
             dead = self._state.member_properties(level.key, names)
-        resource = self._resource(level.href, "", entries[0].stat)
+        resource = self._resource(level.href, "", entries[0].stat, can_write=level.can_write)
         render, base, parts = self._plan.render_response, level.href, []
         has_locks, has_quota = Needs.LOCKS in needs, Needs.QUOTA in needs
         for raw, (name, stat) in zip(names, entries, strict=True):

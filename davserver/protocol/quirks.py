@@ -16,6 +16,7 @@ from davserver.protocol.headers import DavHeaders, parse_lock_token
 if TYPE_CHECKING:
     from davserver.protocol.ifheader import IfHeader
     from davserver.protocol.names import PropertyChange
+    from davserver.protocol.path import DavPath
 
 _LOCK_TOKEN_SUBMITS = frozenset({"PUT", "PROPPATCH", "DELETE", "MOVE"})
 _IF_TOKENS_IGNORED = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -138,3 +139,12 @@ def announces_executable(headers: DavHeaders) -> bool:
     a file with PUT and `Range`, and such a PUT replaces the whole.
     """
     return (headers.get(b"user-agent") or b"").startswith(b"cadaver/")
+
+
+def is_class_2_for_shares(path: DavPath, writable: Iterable[bool]) -> bool:
+    """True for the collection above several shares when the asker can write to one of them,
+    though nothing can be locked in that collection itself.
+
+    Finder mounts what does not say class 2 read-only, and with it everything below.
+    """
+    return path.is_root and any(writable)

@@ -164,9 +164,18 @@ class Storage(Protocol):
         through a link out of the root raises EscapesRoot; through a file: stat None. A link that
         leads out of the root, or nowhere, is of kind OTHER itself."""
 
-    def key_name(self, name: bytes) -> bytes:
-        """Returns what a member's name, as stored, is in its Key (folded where the storage
-        folds case)."""
+    def child_key(self, key: Key, name: bytes) -> Key:
+        """Returns the key of the member of a collection that is stored by this name (folded
+        where the storage folds case)."""
+
+    def path_of(self, key: Key) -> DavPath:
+        """Returns the path that a key of this storage stands for: the inverse of canonical."""
+
+    def is_writable(self, path: DavPath) -> bool:
+        """False where nothing changes, whoever asks. Looks at no disk."""
+
+    def is_fixed(self, key: Key) -> bool:
+        """True for what can be neither removed, moved nor replaced: a root. Looks at no disk."""
 
     def stat(self, path: DavPath) -> Stat:
         """Raises ResourceNotFound, EscapesRoot, AccessDenied."""

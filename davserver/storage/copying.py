@@ -32,11 +32,17 @@ _CANNOT = frozenset(
 
 
 def copy_file(
-    policy: Policy, source: DavPath, target: DavPath, *, mtime_ns: int | None = None
+    policy: Policy,
+    source: DavPath,
+    target: DavPath,
+    *,
+    mtime_ns: int | None = None,
+    origin: Policy | None = None,
 ) -> Stat:
-    """Copies one file, whole or not at all. Raises as Storage.copy does."""
+    """Copies one file, whole or not at all; out of `origin`, where that is another storage.
+    Raises as Storage.copy does."""
     policy.refuse_read_only(target)
-    reader = open_reader(policy, source)
+    reader = open_reader(origin or policy, source)
     try:
         with translating(target):
             mode = os.fstat(reader.fileno()).st_mode

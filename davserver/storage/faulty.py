@@ -97,8 +97,17 @@ class FaultyStorage:
         self.fuse.burn()
         return self._inner.canonical(path)
 
-    def key_name(self, name: bytes) -> bytes:
-        return self._inner.key_name(name)
+    def child_key(self, key: Key, name: bytes) -> Key:
+        return self._inner.child_key(key, name)
+
+    def path_of(self, key: Key) -> DavPath:
+        return self._inner.path_of(key)
+
+    def is_writable(self, path: DavPath) -> bool:
+        return self._inner.is_writable(path)
+
+    def is_fixed(self, key: Key) -> bool:
+        return self._inner.is_fixed(key)
 
     def locate(self, path: DavPath) -> Located:
         self.fuse.burn()

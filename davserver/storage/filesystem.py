@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -42,6 +41,7 @@ from davserver.storage.base import (
 from davserver.storage.copying import copy_file
 from davserver.storage.leftovers import Leftover, find_leftovers
 from davserver.storage.policy import Durability, Policy, require_creatable
+from davserver.storage.probing import probe_exchange, probe_folding
 from davserver.storage.reader import open_reader
 from davserver.storage.resolve import Found, Resolver, Symlinks
 from davserver.storage.rootlock import hold_root
@@ -105,9 +105,9 @@ class FilesystemStorage:
             read_only=read_only,
             inline=not _linux.is_remote(resolver.root_fd),
         )
-        resolver.folding = not read_only and _probe_folding(resolver.root_fd, owner)
+        resolver.folding = not read_only and probe_folding(resolver.root_fd, owner)
         can = {Capability.TREE_RENAME, Capability.EXECUTABLE}
-        if "renameat2" not in fallbacks and (read_only or _probe_exchange(resolver.root_fd, owner)):
+        if "renameat2" not in fallbacks and (read_only or probe_exchange(resolver.root_fd, owner)):
             can.add(Capability.EXCHANGE)
         if self.stat(root_path).birth_ns is not None:
             can.add(Capability.BIRTH_TIME)
@@ -128,12 +128,20 @@ class FilesystemStorage:
 
     @property
     def is_folding(self) -> bool:
-        """True when names that differ in case are one; keys are then folded (`key_name`)."""
+        """True when names that differ in case are one; keys are then folded (`child_key`)."""
         return self._resolver.folding
 
-    def key_name(self, name: bytes) -> bytes:
-        """Returns what a member's name is in its Key."""
-        return names.fold(name) if self._resolver.folding else name
+    def child_key(self, key: Key, name: bytes) -> Key:
+        return key.child(names.fold(name) if self._resolver.folding else name)
+
+    def path_of(self, key: Key) -> DavPath:
+        return names.path_of(key)
+
+    def is_writable(self, path: DavPath) -> bool:
+        return not self._policy.read_only
+
+    def is_fixed(self, key: Key) -> bool:
+        return not key.path
 
     def canonical(self, path: DavPath) -> Key:
         return self._resolver.locate(path).key
@@ -161,6 +169,18 @@ class FilesystemStorage:
 
     def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
         return copy_file(self._policy, source, target, mtime_ns=mtime_ns)
+
+    def copy_from(
+        self,
+        origin: FilesystemStorage,
+        source: DavPath,
+        target: DavPath,
+        *,
+        mtime_ns: int | None = None,
+    ) -> Stat:
+        """As copy, of a file in another storage."""
+        origin_policy = origin._policy
+        return copy_file(self._policy, source, target, mtime_ns=mtime_ns, origin=origin_policy)
 
     def make_collection(self, path: DavPath) -> None:
         self._policy.refuse_read_only(path)
@@ -360,39 +380,3 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
-
-
-def _probe_exchange(root_fd: int, owner: str) -> bool:
-    """True when the root's file system swaps two names in one step."""
-    ends = [f".davserver.{owner}.swap{secrets.token_hex(8)}".encode() for _ in range(2)]
-    made = []
-    try:
-        for name in ends:
-            os.mkdir(name, 0o700, dir_fd=root_fd)
-            made.append(name)
-        _linux.renameat2(root_fd, ends[0], root_fd, ends[1], _linux.RENAME_EXCHANGE)
-    except OSError:
-        return False
-    else:
-        return True
-    finally:
-        for name in made:
-            os.rmdir(name, dir_fd=root_fd)
-
-
-def _probe_folding(root_fd: int, owner: str) -> bool:
-    """True when the root's file system takes names that differ in case for one."""
-    name = f".davserver.{owner}.case{secrets.token_hex(8)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        os.close(os.open(name, flags, 0o600, dir_fd=root_fd))
-    except OSError:
-        return False
-    try:
-        os.stat(name.upper(), dir_fd=root_fd, follow_symlinks=False)
-    except OSError:
-        return False
-    else:
-        return True
-    finally:
-        os.unlink(name, dir_fd=root_fd)

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -21,16 +20,16 @@ from davserver.errors import (
     ParentChanged,
     ParentMissing,
     ResourceExists,
-    ResourceNotFound,
     StorageFailure,
 )
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath, Key
 from davserver.storage import names
+from davserver.storage._nodes import Node, Place, touch
+from davserver.storage._oserrors import show
 from davserver.storage.base import (
     Capability,
     Entry,
-    Kind,
     Located,
     Quota,
     Reader,
@@ -41,71 +40,6 @@ from davserver.storage.policy import new_mtime_ns
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_DEVICE = 1
-
-
-@dataclass(slots=True)
-class _Node:
-    """A file (`members` None) or collection. A new version of a file is a new node."""
-
-    inode: int
-    mtime_ns: int
-    birth_ns: int
-    data: bytes = b""
-    executable: bool = False
-    members: dict[bytes, _Node] | None = None
-
-    @property
-    def stat(self) -> Stat:
-        kind = Kind.FILE if self.members is None else Kind.COLLECTION
-        size = len(self.data)
-        times = (self.mtime_ns, self.birth_ns)
-        return Stat(kind, size, *times, _DEVICE, self.inode, self.executable)
-
-
-@dataclass(slots=True)
-class _Place:
-    """Where a path leads: the collection above, the stored name, what is there."""
-
-    path: DavPath
-    parent: _Node | None
-    segments: tuple[bytes, ...]
-    node: _Node | None
-    missing: int = 0
-
-    @property
-    def name(self) -> bytes:
-        return self.segments[-1]
-
-    def require(self) -> _Node:
-        if self.node is None:
-            raise ResourceNotFound(f"{_show(self.path)}: no such resource")
-        return self.node
-
-    def require_creatable(self) -> dict[bytes, _Node]:
-        """Returns the members to put the new name in."""
-        if self.missing > 1 or self.parent is None or self.parent.members is None:
-            raise ParentMissing(f"{_show(self.path)}: its parent is no collection")
-        name = names.decode(self.name)
-        if len(self.name) > names.NAME_MAX or not DavPath((name,)).is_creatable:
-            raise InvalidName(f"{_show(self.path)}: too long, not UTF-8 or a control character")
-        return self.parent.members
-
-    def members_above(self) -> dict[bytes, _Node]:
-        """Returns the members that a mapped path is one of."""
-        if self.parent is None or self.parent.members is None:
-            raise AccessDenied("the root can be neither removed nor renamed")
-        return self.parent.members
-
-
-def _show(path: DavPath) -> str:
-    return repr("/" + "/".join(path.segments))
-
-
-def touch(collection: _Node | None) -> None:
-    """Gives a collection whose membership changed its new time."""
-    if collection is not None:
-        collection.mtime_ns = time.time_ns()
 
 
 class _MemoryReader:
@@ -131,7 +65,7 @@ class _MemoryWriter:
     """A Writer into a buffer that becomes a node at its publication."""
 
     def __init__(
-        self, storage: MemoryStorage, path: DavPath, parent: _Node, *, executable: bool
+        self, storage: MemoryStorage, path: DavPath, parent: Node, *, executable: bool
     ) -> None:
         self._storage = storage
         self._path = path
@@ -146,7 +80,7 @@ class _MemoryWriter:
 
     def _open_buffer(self) -> bytearray:
         if self._buffer is None:
-            raise StorageFailure(f"{_show(self._path)}: nothing to publish")
+            raise StorageFailure(f"{show(self._path)}: nothing to publish")
         return self._buffer
 
     def write(self, data: bytes | memoryview) -> None:
@@ -163,15 +97,15 @@ class _MemoryWriter:
         data = bytes(self._open_buffer())
         place = self._storage.find(self._path)
         if place.missing > 1 or place.parent is not self._parent:
-            raise ParentChanged(f"{_show(self._path)}: its parent was replaced meanwhile")
+            raise ParentChanged(f"{show(self._path)}: its parent was replaced meanwhile")
         current = place.node
         if expect is not None and (current is None or current.stat.etag != expect):
-            raise EtagMismatch(f"{_show(self._path)}: changed meanwhile")
+            raise EtagMismatch(f"{show(self._path)}: changed meanwhile")
         if current is not None:
             if current.members is not None:
-                raise IsACollection(f"{_show(self._path)}: is a collection")
+                raise IsACollection(f"{show(self._path)}: is a collection")
             if not replace:
-                raise ResourceExists(f"{_show(self._path)}: exists")
+                raise ResourceExists(f"{show(self._path)}: exists")
         node = self._storage.new_node(data=data)
         node.mtime_ns = self._mtime_ns or node.mtime_ns
         node.executable = self.executable
@@ -210,7 +144,7 @@ class MemoryStorage:
         self._inodes = itertools.count(2)
         self._abandoned: set[bytes] = set()
         now = time.time_ns()
-        self._root = _Node(1, now, now, members={})
+        self._root = Node(1, now, now, members={})
 
     @property
     def inline(self) -> bool:
@@ -224,11 +158,11 @@ class MemoryStorage:
     def capabilities(self) -> frozenset[Capability]:
         return frozenset(Capability)
 
-    def new_node(self, *, data: bytes = b"", is_collection: bool = False) -> _Node:
+    def new_node(self, *, data: bytes = b"", is_collection: bool = False) -> Node:
         now = time.time_ns()
-        return _Node(next(self._inodes), now, now, data, members={} if is_collection else None)
+        return Node(next(self._inodes), now, now, data, members={} if is_collection else None)
 
-    def find(self, path: DavPath) -> _Place:
+    def find(self, path: DavPath) -> Place:
         """Looks a path up; names that are not ASCII in their other spellings too."""
         parent, node = None, self._root
         done: list[bytes] = []
@@ -241,16 +175,25 @@ class MemoryStorage:
             if node.members is None or found is None:
                 rest = segments[index:]
                 missing = len(rest) if node.members is not None else len(rest) + 1
-                return _Place(path, node, (*done, *rest), None, missing)
+                return Place(path, node, (*done, *rest), None, missing)
             parent, node = node, node.members[found]
             done.append(found)
-        return _Place(path, parent, tuple(done), node)
+        return Place(path, parent, tuple(done), node)
 
     def canonical(self, path: DavPath) -> Key:
         return self.locate(path).key
 
-    def key_name(self, name: bytes) -> bytes:
-        return name
+    def child_key(self, key: Key, name: bytes) -> Key:
+        return key.child(name)
+
+    def path_of(self, key: Key) -> DavPath:
+        return names.path_of(key)
+
+    def is_writable(self, path: DavPath) -> bool:
+        return True
+
+    def is_fixed(self, key: Key) -> bool:
+        return not key.path
 
     @_locked
     def locate(self, path: DavPath) -> Located:
@@ -267,7 +210,7 @@ class MemoryStorage:
         with self.lock:
             node = self.find(path).require()
             if node.members is None:
-                raise NotACollection(f"{_show(path)}: is no collection")
+                raise NotACollection(f"{show(path)}: is no collection")
             for name in self._abandoned & node.members.keys():
                 del node.members[name]
             members = list(node.members.items())
@@ -281,7 +224,7 @@ class MemoryStorage:
     def open(self, path: DavPath) -> Reader:
         node = self.find(path).require()
         if node.members is not None:
-            raise IsACollection(f"{_show(path)}: is a collection")
+            raise IsACollection(f"{show(path)}: is a collection")
         return _MemoryReader(node.stat, node.data)
 
     @_locked
@@ -293,7 +236,7 @@ class MemoryStorage:
         if place.node is None:
             place.require_creatable()
         elif place.node.members is not None:
-            raise IsACollection(f"{_show(path)}: is a collection")
+            raise IsACollection(f"{show(path)}: is a collection")
         assert place.parent is not None
         executable = place.node is not None and place.node.executable
         return _MemoryWriter(self, path, place.parent, executable=executable)
@@ -302,7 +245,7 @@ class MemoryStorage:
     def make_collection(self, path: DavPath) -> None:
         place = self.find(path)
         if place.node is not None:
-            raise ResourceExists(f"{_show(path)}: exists")
+            raise ResourceExists(f"{show(path)}: exists")
         place.require_creatable()[place.name] = self.new_node(is_collection=True)
         touch(place.parent)
 
@@ -312,7 +255,7 @@ class MemoryStorage:
         node = place.require()
         members = place.members_above()
         if node.members:
-            raise CollectionNotEmpty(f"{_show(path)}: has members")
+            raise CollectionNotEmpty(f"{show(path)}: has members")
         del members[place.name]
         touch(place.parent)
 
@@ -320,7 +263,7 @@ class MemoryStorage:
     def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
         node = self.find(source).require()
         if node.members is not None:
-            raise IsACollection(f"{_show(source)}: is a collection")
+            raise IsACollection(f"{show(source)}: is a collection")
         writer = self._writer(target)
         writer.write(node.data)
         writer.seal(mtime_ns=mtime_ns)
@@ -335,9 +278,9 @@ class MemoryStorage:
         if dst.node is None:
             members = dst.require_creatable()
             if dst.segments[: len(src.segments)] == src.segments:
-                raise InvalidName(f"{_show(target)}: is inside of what is renamed")
+                raise InvalidName(f"{show(target)}: is inside of what is renamed")
         elif not replace or node.members is not None or dst.node.members is not None:
-            raise ResourceExists(f"{_show(target)}: exists")
+            raise ResourceExists(f"{show(target)}: exists")
         else:
             members = dst.members_above()
         del old[src.name]
@@ -352,7 +295,7 @@ class MemoryStorage:
         above_one, above_other = one.members_above(), other.members_above()
         shorter, longer = sorted((one.segments, other.segments), key=len)
         if longer[: len(shorter)] == shorter and longer != shorter:
-            raise InvalidName(f"{_show(a)}: one is inside of the other")
+            raise InvalidName(f"{show(a)}: one is inside of the other")
         above_one[one.name], above_other[other.name] = second, first
         touch(one.parent)
         touch(other.parent)
@@ -364,7 +307,7 @@ class MemoryStorage:
         node = self.find(path).require()
         if executable is not None:
             if node.members is not None:
-                raise IsACollection(f"{_show(path)}: is a collection")
+                raise IsACollection(f"{show(path)}: is a collection")
             node.executable = executable
         if mtime_ns is not None:
             node.mtime_ns = new_mtime_ns(mtime_ns)
@@ -389,7 +332,7 @@ class MemoryStorage:
     def following(self, hidden: DavPath) -> Iterator[None]:
         members = None if hidden.parent is None else self.find(hidden.parent).require().members
         if members is None:
-            raise ParentMissing(f"{_show(hidden)}: its parent is no collection")
+            raise ParentMissing(f"{show(hidden)}: its parent is no collection")
         try:
             yield
         finally:

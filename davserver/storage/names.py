@@ -10,7 +10,7 @@ import secrets
 import sys
 import unicodedata
 
-from davserver.protocol.path import DavPath
+from davserver.protocol.path import DavPath, Key
 
 _MARK = ".davserver"
 _FS_ENCODING = sys.getfilesystemencoding()
@@ -27,6 +27,11 @@ def encode(segment: str) -> bytes:
 def decode(name: bytes) -> str:
     """Returns the segment of a name."""
     return name.decode("utf-8", "surrogateescape")
+
+
+def path_of(key: Key) -> DavPath:
+    """Returns the path of a key inside its own root."""
+    return DavPath(tuple(map(decode, key.path.split(b"/"))) if key.path else ())
 
 
 def from_os(name: str) -> str:

@@ -28,10 +28,14 @@ def health(request: Request) -> StarletteResponse:
 
 
 def look(services: Services) -> Kind | None:
-    """Returns the kind of the root; None when folder or state do not answer."""
+    """Returns the kind of a root; None when one of the folders, or the state, does not answer."""
+    storage = services.storage
+    # The list of shares would leave out what is gone.
+    shares = [DavPath((share.name,)) for share in services.settings.share]
     try:
-        found = services.storage.stat(DavPath(()))
-        services.state.properties(services.storage.canonical(DavPath(())))
+        for path in shares or [DavPath(())]:
+            found = storage.stat(path)
+            services.state.properties(storage.canonical(path))
     except (StorageError, StateError):
         return None
     return found.kind

@@ -15,21 +15,28 @@ pytestmark = [pytest.mark.litmus, pytest.mark.timeout(180)]
 
 # litmus 0.13 runs exactly these numbers of tests; none of them is ever skipped.
 SUITES = {"basic": 16, "copymove": 13, "props": 30, "locks": 41, "http": 4}
+SHARES = {"files": "", "other": "read_only = true"}
 _SUMMARY = re.compile(r"<- summary for `(\w+)': of (\d+) tests run: (\d+) passed, (\d+) failed")
 
 
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize(
     "server",
-    [{"workers": 1}, {"workers": 4}, {"workers": 1, "prefix": "/dav"}],
-    ids=["1 worker", "4 workers", "prefix"],
+    [
+        {"workers": 1},
+        {"workers": 4},
+        {"workers": 1, "prefix": "/dav"},
+        {"workers": 1, "shares": SHARES},
+        {"workers": 4, "shares": SHARES},
+    ],
+    ids=["1 worker", "4 workers", "prefix", "share", "share, 4 workers"],
     indirect=True,
 )
 def test_litmus_suite_passes_without_warning(
     suite: str, server: Server, client: Callable[[str], str], tmp_path: Path
 ) -> None:
     result = subprocess.run(
-        [client("litmus"), server.url],
+        [client("litmus"), server.url + ("files/" if (server.root / "files").exists() else "")],
         cwd=tmp_path,
         env={"TESTS": suite, "PATH": "/usr/bin:/bin"},
         capture_output=True,

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,6 +31,8 @@ class Server:
 
     Args:
         launcher: a command that becomes the server: `["prlimit", "--nofile=64"]`.
+        shares: their names and further lines of each `[[share]]`, in place of the one root: each
+            is a folder of its name in `root`.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Server:
         environment: dict[str, str] | None = None,
         scheme: str = "http",
         launcher: Sequence[str] = (),
+        shares: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.scheme = scheme
@@ -55,6 +58,7 @@ class Server:
         self._arguments = list(arguments)
         self._environment = environment or {}
         self._launcher = list(launcher)
+        self._shares = shares
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -94,7 +98,7 @@ class Server:
     def start(self) -> None:
         """Returns when the port is known and the health check says so."""
         self.root.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "davserver", "serve", str(self.root), "--port", "0"]
+        command = [sys.executable, "-m", "davserver", "serve", *self._served(), "--port", "0"]
         command += ["--state", str(self.state), "--workers", str(self.workers)]
         if self.prefix:
             command += ["--prefix", self.prefix]
@@ -112,6 +116,18 @@ class Server:
         except BaseException:
             self.kill()
             raise
+
+    def _served(self) -> list[str]:
+        """Returns the arguments that say what is served."""
+        if self._shares is None:
+            return [str(self.root)]
+        config = self.folder / "davserver.toml"
+        tables = []
+        for name, more in self._shares.items():
+            (self.root / name).mkdir(exist_ok=True)
+            tables.append(f"[[share]]\nname = '{name}'\npath = '{self.root / name}'\n{more}\n")
+        config.write_text("\n".join(tables))
+        return ["--config", str(config)]
 
     def stop(self) -> int:
         """Asks the server to end, as Ctrl-C does, and returns its exit code."""

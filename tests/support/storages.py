@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from davserver.errors import StorageError
-from davserver.protocol.path import DavPath
+from davserver.protocol.path import DavPath, Key
 from davserver.storage.base import Entry, Quota, Reader, Stat, Writer
 from davserver.storage.memory import MemoryStorage
 
@@ -113,8 +113,8 @@ class FoldingStorage(MemoryStorage):
     """As ext4 with case folding: names are kept as they were made, and found in any case; a
     rename to another case of the same name meets the resource itself."""
 
-    def key_name(self, name: bytes) -> bytes:
-        return name.lower()
+    def child_key(self, key: Key, name: bytes) -> Key:
+        return key.child(name.lower())
 
     def find(self, path: DavPath) -> Any:
         segments: list[str] = []
