@@ -7,6 +7,7 @@ A small operation on a local disk takes microseconds and runs inline; a thread h
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -99,6 +100,7 @@ class Runner:
         # Threads come only when something waits for one.
         self._short = ThreadPoolExecutor(32, thread_name_prefix="davserver")
         self._tree = ThreadPoolExecutor(4, thread_name_prefix="davserver-tree")
+        self._hash = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="davserver-hash")
 
     @property
     def inline(self) -> bool:
@@ -148,26 +150,36 @@ class Runner:
         A task that is cancelled meanwhile calls `on_cancel`, and ends only after the thread did:
         what it works with must not be closed under its hands.
         """
-        pool = self._tree if tree else self._short
-        future = asyncio.get_running_loop().run_in_executor(pool, function)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            if on_cancel is not None:
-                on_cancel()
-            await asyncio.wait([future])
-            raise
+        return await _await(self._tree if tree else self._short, function, on_cancel)
+
+    async def hash(self, function: Callable[[], T], *, on_cancel: Callable[[], None]) -> T:
+        """As hop, for what reads whole files and computes: no more at once than there are
+        processors."""
+        return await _await(self._hash, function, on_cancel)
 
     def close(self) -> None:
         """Ends the threads, after what they are at."""
-        self._short.shutdown()
-        self._tree.shutdown()
+        for pool in (self._short, self._tree, self._hash):
+            pool.shutdown()
 
     async def batch(self, function: Callable[[], T]) -> T:
         """Runs one batch of a long walk: here while the storage is quick, else in a thread."""
         if self.inline:
             return self.call(function)
         return await self.hop(function)
+
+
+async def _await(
+    pool: ThreadPoolExecutor, function: Callable[[], T], on_cancel: Callable[[], None] | None
+) -> T:
+    future = asyncio.get_running_loop().run_in_executor(pool, function)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if on_cancel is not None:
+            on_cancel()
+        await asyncio.wait([future])
+        raise
 
 
 async def read_body(receive: Receive, limit: int, take: Callable[[int], bool]) -> bytes:

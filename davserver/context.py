@@ -79,7 +79,8 @@ class RequestContext:
         submitted: lock tokens that count as submitted.
         destination: below the mount, None when absent.
         times: what the client asks to keep; a handler takes out what it could not.
-        body, document: the XML body and what the method's `parse` made of it.
+        body, document: the XML body and what the method's `parse` or `validate` made of it, or
+            of header fields.
         wait_s: how long `hold` may wait; 0 on the event loop.
         asked_for_body: the client was told, or let, to send its body.
         is_collection: whether the Request-URI was found to be one; None while unmapped.

@@ -18,6 +18,7 @@ from davserver.aio import SMALL_BODY, read_body
 from davserver.asgi import Scope
 from davserver.auth.base import Privilege
 from davserver.context import RequestContext, Response, Services, Target
+from davserver.digests import with_digests
 from davserver.errors import (
     BadGateway,
     BadRequest,
@@ -94,7 +95,7 @@ class Pipeline:
         self._authorize(rc, method)
         if rc.services.state.has_changes():
             await self._recover(rc.services)
-        return _with_location(rc, await self._dispatch(rc, method))
+        return await with_digests(rc, _with_location(rc, await self._dispatch(rc, method)))
 
     async def _recover(self, services: Services) -> None:
         wait_s = services.settings.gate_wait_s

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("context",),
     ("origin",),
     ("recovery",),
-    ("changes", "checks"),
+    ("changes", "checks", "digests"),
     ("web",),
     ("methods",),
     ("extensions",),

@@ -41,11 +41,11 @@ def creation_change(created_ns: int) -> PropertyChange:
 def created_at(view: GateView, key: Key, created_ns: int | None) -> Iterator[None]:
     """Stores a creation time of what stands at `key`, for the block that publishes something new
     there or moves it away. It goes back when that fails."""
-    before = view.properties(key).get(CREATED)
-    change = None if created_ns is None else creation_change(created_ns)
-    if change is None or change.value == before:
+    if created_ns is None:
         yield
         return
+    change = creation_change(created_ns)
+    before = view.properties(key).get(CREATED)
     view.patch(key, [change])
     view.commit()
     try:

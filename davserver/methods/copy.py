@@ -5,6 +5,7 @@ from __future__ import annotations
 from davserver.auth.base import Privilege
 from davserver.changes import make_durable, publish
 from davserver.context import RequestContext, Response, Target
+from davserver.digests import carry_digests
 from davserver.errors import (
     BadRequest,
     IsACollection,
@@ -126,6 +127,7 @@ def _publish(
         # the collection that is replaced is gone, and so are the locks there.
         keeps_lock = old is not None
         aside = publish(rc.services, view, source, (goal, goal_key, old), keeps_lock=keeps_lock)
+        carry_digests(view, goal_key, view.properties(target.key), (begun.stat, source[2]))
     return old is not None, aside
 
 

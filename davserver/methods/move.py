@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from davserver.auth.base import Privilege
 from davserver.changes import make_durable, publish, removing
 from davserver.context import RequestContext, Response, Target
+from davserver.digests import carry_digests
 from davserver.errors import BadRequest, CrossDevice, Forbidden, StorageError
 from davserver.methods._checks import relocate
 from davserver.methods._times import created_at, creation_change, read_times, set_modified
@@ -77,10 +78,11 @@ def _publish(
     assert goal is not None
     assert goal_key is not None
     key = target.key if path == target.path else rc.services.storage.canonical(path)
+    known = view.properties(target.key)
     # Section 9.9.3: "the server MUST perform a DELETE with Depth: infinity on the destination":
     # its locks go with it.
     aside = publish(rc.services, view, (path, key, stat), (goal, goal_key, _old(target, key)))
-    set_modified(rc, goal, stat)
+    carry_digests(view, goal_key, known, (target.stat, set_modified(rc, goal, stat)))
     return aside
 
 

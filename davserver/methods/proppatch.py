@@ -8,14 +8,17 @@ when the server died in between.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from davserver.auth.base import Privilege
 from davserver.changes import apply_attributes
 from davserver.context import RequestContext, Response, Target
+from davserver.digests import carry_digests
 from davserver.errors import DavError, StateFull, StorageError, from_storage
 from davserver.methods._checks import locked_error, relocate, unsubmitted
 from davserver.methods.base import BodyPolicy, Method
 from davserver.properties.base import Resource
+from davserver.properties.digests import DIGESTS
 from davserver.protocol.deadprops import name_only
 from davserver.protocol.multistatus import MultiStatusWriter, PropStat
 from davserver.protocol.names import PropertyChange, QName
@@ -89,6 +92,10 @@ def _update(
         _undo(rc, target, rows, before, view)
         error = from_storage(exc)
         raise _Refused({origin[key]: error for key in attributes}) from exc
+    if DIGESTS in before:
+        with suppress(StorageError):
+            stat = rc.services.storage.stat(target.path)
+            carry_digests(view, target.key, before, (target.stat, stat))
 
 
 def _prepare(

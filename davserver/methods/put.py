@@ -14,6 +14,7 @@ from davserver.aio import SMALL_BODY, body_chunks, check_length
 from davserver.auth.base import Privilege
 from davserver.changes import creating
 from davserver.context import Header, RequestContext, Response, Target
+from davserver.digests import keep_digests
 from davserver.errors import (
     BadRequest,
     Conflict,
@@ -28,6 +29,7 @@ from davserver.methods._times import created_at, creation_change, read_times
 from davserver.methods.base import UNMAPPED, BodyPolicy, LockRule, Method
 from davserver.properties.base import CREATED
 from davserver.protocol.dates import format_http_date
+from davserver.protocol.digests import Digests, Hasher, UploadDigests, digest_field
 from davserver.protocol.etag import ETag
 from davserver.protocol.headers import parse_content_length
 from davserver.protocol.locks import Lock
@@ -53,6 +55,7 @@ def validate_put(rc: RequestContext) -> None:
         )
     expected_length(rc)
     read_times(rc)
+    rc.document = UploadDigests.from_headers(headers)
 
 
 def expected_length(rc: RequestContext) -> int | None:
@@ -100,6 +103,9 @@ class _Upload:
         self._target = target
         self._length = length
         self._limit = limit
+        self._checks: UploadDigests | None = rc.document
+        self._hasher = None if self._checks is None else Hasher(self._checks.algorithms)
+        self._digests: Digests = {}
         self._held: Sequence[Lock] = ()
         if rc.submitted:
             held = rc.services.state.covering(target.key, now=rc.now)
@@ -141,7 +147,7 @@ class _Upload:
             if current is None:
                 current = self._create()
             try:
-                current.write(data)
+                self._write(current, data)
             except BaseException:
                 current.discard()
                 raise
@@ -149,12 +155,18 @@ class _Upload:
 
         return await self._rc.services.runner.hop(write)
 
+    def _write(self, writer: Writer, data: bytes) -> None:
+        writer.write(data)
+        if self._hasher is not None:
+            self._hasher.update(data)
+
     def _create(self) -> Writer:
         return self._rc.services.storage.create(self._target.path, size_hint=self._length)
 
     async def _finish(self, writer: Writer | None, data: bytes) -> Response:
         services = self._rc.services
-        if writer is None and services.runner.inline and not services.storage.durable:
+        is_quick = self._hasher is None or len(data) <= SMALL_BODY
+        if writer is None and services.runner.inline and not services.storage.durable and is_quick:
             # The checks may have run in a thread, where waiting for the gate stalls nobody.
             self._rc.wait_s = 0.0
             writer = services.runner.call(self._complete, None, data)
@@ -169,12 +181,19 @@ class _Upload:
         writer = writer or self._create()
         try:
             if data:
-                writer.write(data)
+                self._write(writer, data)
+            self._check_digests()
             writer.seal(mtime_ns=self._rc.times.modified_ns)
         except BaseException:
             writer.discard()
             raise
         return writer
+
+    def _check_digests(self) -> None:
+        """Raises BadRequest (400) when the body is not what the client says it is."""
+        if self._checks is not None and self._hasher is not None:
+            self._digests = self._hasher.digests()
+            self._checks.check(self._digests)
 
     def _complete_and_publish(self, writer: Writer | None, data: bytes) -> Response:
         return self._publish(self._complete(writer, data))
@@ -186,6 +205,8 @@ class _Upload:
         try:
             with rc.hold([self._target.key], [parent] if parent else []) as view:
                 stat, replaced = self._commit(view, writer)
+                if self._digests:
+                    keep_digests(view, self._target.key, stat, self._digests)
             writer.settle()
         except GateBusy:
             if rc.wait_s:
@@ -194,7 +215,7 @@ class _Upload:
         except BaseException:
             writer.discard()
             raise
-        return _stored(rc, stat, replaced=replaced)
+        return self._stored(stat, replaced=replaced)
 
     def _commit(self, view: GateView, writer: Writer) -> tuple[Stat, bool]:
         held = self._held_still()
@@ -244,18 +265,21 @@ class _Upload:
         # The new version is a new file: without this the resource would seem created now.
         return target.stat.birth_ns
 
+    def _stored(self, stat: Stat, *, replaced: bool) -> Response:
+        rc = self._rc
+        modified = last_modified(stat, rc.services.clock())
+        headers: list[Header] = [(b"last-modified", format_http_date(modified))]
+        if stat.etag is not None:
+            headers.append((b"etag", stat.etag.to_header()))
+        headers += rc.times.accepted()
+        if self._checks is not None and self._checks.wanted is not None:
+            wanted = self._checks.wanted
+            headers.append((b"repr-digest", digest_field(wanted, self._digests[wanted])))
+        return Response(204 if replaced else 201, headers)
+
 
 def _etag(stat: Stat | None) -> ETag | None:
     return None if stat is None else stat.etag
-
-
-def _stored(rc: RequestContext, stat: Stat, *, replaced: bool) -> Response:
-    headers: list[Header] = []
-    if stat.etag is not None:
-        headers.append((b"etag", stat.etag.to_header()))
-    headers.append((b"last-modified", format_http_date(last_modified(stat, rc.services.clock()))))
-    headers += rc.times.accepted()
-    return Response(204 if replaced else 201, headers)
 
 
 PUT = Method(

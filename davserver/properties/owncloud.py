@@ -1,13 +1,21 @@
-"""`lastmodified` of ownCloud and Nextcloud: rclone sets the time of a file with it."""
+"""`lastmodified` and `checksums` of ownCloud and Nextcloud, for rclone: it sets the time of a file
+with the one, and compares content with the other."""
 
 from __future__ import annotations
 
 from davserver.errors import Conflict
-from davserver.properties.base import LiveProperty, Prepared, Resource, protected
+from davserver.properties.base import LiveProperty, Needs, Prepared, Resource, protected
+from davserver.properties.digests import stored_digests
 from davserver.protocol.deadprops import element_text
-from davserver.protocol.names import dav
+from davserver.protocol.digests import checksums_text
+from davserver.protocol.names import QName, dav
+from davserver.storage.base import Kind
 
 LASTMODIFIED = dav("lastmodified")
+CHECKSUMS = QName("{http://owncloud.org/ns}checksums")
+_CHECKSUMS = (
+    b'<oc:checksums xmlns:oc="http://owncloud.org/ns"><oc:checksum>%s</oc:checksum></oc:checksums>'
+)
 
 
 def _set_lastmodified(resource: Resource, value: bytes | None) -> Prepared:
@@ -21,4 +29,19 @@ def _set_lastmodified(resource: Resource, value: bytes | None) -> Prepared:
     return Prepared(attributes=(("mtime_ns", int(text) * 1_000_000_000),))
 
 
-PROPERTIES = (LiveProperty(LASTMODIFIED, None, prepare=_set_lastmodified),)
+def _checksums(resource: Resource) -> bytes | None:
+    """What is known already: nothing is read for a listing."""
+    text = checksums_text(stored_digests(resource.dead, resource.stat))
+    return _CHECKSUMS % text if text else None
+
+
+PROPERTIES = (
+    LiveProperty(LASTMODIFIED, None, prepare=_set_lastmodified),
+    LiveProperty(
+        CHECKSUMS,
+        _checksums,
+        kinds=frozenset({Kind.FILE}),
+        needs=Needs.DEAD,
+        in_allprop=False,
+    ),
+)

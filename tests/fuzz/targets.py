@@ -21,8 +21,10 @@ from davserver.errors import (
     UnsupportedMediaType,
     UriTooLong,
 )
+from davserver.protocol.clienttimes import ClientTimes
 from davserver.protocol.dates import format_http_date, parse_http_date
 from davserver.protocol.deadprops import canonical_element, element_text
+from davserver.protocol.digests import Hasher, UploadDigests
 from davserver.protocol.etag import ETag, ETagList
 from davserver.protocol.headers import (
     DavHeaders,
@@ -160,6 +162,27 @@ def etags(data: bytes) -> None:
     found.matches_weak(_STATE.etag)
 
 
+def digests(data: bytes) -> None:
+    for name in (b"oc-checksum", b"repr-digest", b"want-repr-digest"):
+        try:
+            checks = UploadDigests.from_headers(DavHeaders([(name, data)]))
+        except BadRequest:
+            assert name != b"want-repr-digest", "a hint"
+            continue
+        if checks is not None:
+            found = Hasher(checks.algorithms).digests()
+            assert {one.algorithm for one in checks.announced} <= found.keys()
+
+
+def client_times(data: bytes) -> None:
+    try:
+        times = ClientTimes.from_headers(DavHeaders([(b"x-oc-mtime", data)]))
+    except BadRequest:
+        return
+    assert times.modified_ns is not None
+    assert format_http_date(times.modified_ns // 10**9)
+
+
 _CONDITIONS = (
     *(b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"prefer"),
 )
@@ -279,6 +302,8 @@ TARGETS: dict[str, Target] = {
     "lock-token": lock_token,
     "content-length": content_length,
     "etag": etags,
+    "digests": digests,
+    "times": client_times,
     "conditions": conditions,
     "date": dates,
     "propfind": propfind,
@@ -303,6 +328,12 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "lock-token": (b"<urn:uuid:1>", b"opaquelocktoken:1"),
     "content-length": (b"10", b"3, 3", b"3\n4", b"+3"),
     "etag": (b'"a", W/"b"', b"*", b'JoplinIgnore-1, "a-gzip"'),
+    "digests": (
+        b"sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:, x=(a 1.5);q=?1",
+        b"sha-512=10, sha-256=3",
+        b"SHA1:a9993e364706816aba3e25717850c26c9cd0d89d ADLER32:024d0127",
+    ),
+    "times": (b"1000000000", b"-1.5"),
     "conditions": (b'\x00"a"\n\x01*\n\x02Sun, 06 Nov 1994 08:49:37 GMT', b"\x04return=minimal"),
     "date": (
         b"Sun, 06 Nov 1994 08:49:37 GMT",
