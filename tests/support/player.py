@@ -230,8 +230,8 @@ class Player:
             status = self._dav.request("PROPFIND", words, {"Depth": "0"}).status
             assert status == (207 if verb == "+" else 404), line
         elif verb in ("same", "differ"):
-            first, second = words.split()
-            same = insert(first, self.names) == insert(second, self.names)
+            first, second = (self.names[name.removeprefix("$")] for name in words.split())
+            same = first == second
             assert same == (verb == "same"), f"{line}: {self.names}"
         else:
             self._assert_disk(verb, words)
