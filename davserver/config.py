@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from davserver.address import check_address
 from davserver.configtables import Rule, Share, UserEntry
+from davserver.protocol.junk import JunkPolicy
 
 ENVIRONMENT = "DAVSERVER_"
 _NO_SETTINGS = frozenset({"CONFIG", "CONTAINER"})
@@ -73,6 +74,7 @@ class Settings(BaseModel):
     lock_timeout_s: WholeSeconds = Field(3600, json_schema_extra=_in("dav"))
     lock_timeout_max_s: WholeSeconds = Field(86_400, json_schema_extra=_in("dav"))
     gate_wait_s: Seconds = Field(10.0, json_schema_extra=_in("dav"))
+    junk: JunkPolicy = Field("store", json_schema_extra=_in("dav"))
 
     xml_body_limit: Count = Field(1_048_576, json_schema_extra=_in("limits"))
     put_limit: Count | None = Field(None, json_schema_extra=_in("limits"))
@@ -159,6 +161,10 @@ class Settings(BaseModel):
         if self.root is None:
             return self.share
         return (Share.model_construct(name="", path=self.root),)
+
+    def junk_of(self, root: str) -> JunkPolicy:
+        """Returns the policy of the share with this root id."""
+        return next((one.junk or self.junk for one in self.share if one.name == root), self.junk)
 
     @property
     def state_folder(self) -> Path:

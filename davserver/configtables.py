@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from davserver.protocol.junk import JunkPolicy
 from davserver.protocol.path import DavPath
 
 Access = Literal["none", "read", "write"]
@@ -56,7 +57,7 @@ class Share(Table):
     homes: bool = False
     quota: Annotated[int, Field(ge=0)] | None = None
     symlinks: Symlinks | None = None
-    junk: Literal["store", "hide", "refuse"] | None = None
+    junk: JunkPolicy | None = None
     anonymous: Access | None = None
 
     _check_name = field_validator("name")(check_name)

@@ -6,8 +6,8 @@ Services are immutable and built once (app.py); a RequestContext lives for one r
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -19,10 +19,11 @@ from davserver.properties.base import LivePropertyRegistry
 from davserver.protocol.clienttimes import NO_TIMES, ClientTimes
 from davserver.protocol.headers import DavHeaders, Depth
 from davserver.protocol.ifheader import IfHeader
+from davserver.protocol.junk import JunkPolicy, is_listed
 from davserver.protocol.path import DavPath, Key
 from davserver.protocol.preconditions import HttpConditions
 from davserver.state.base import GateView, State
-from davserver.storage.base import Kind, Reader, Stat, Storage
+from davserver.storage.base import Entry, Kind, Reader, Stat, Storage
 
 _CHARSET = re.compile(rb";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 
@@ -118,6 +119,13 @@ class RequestContext:
         is_writable = self.services.storage.is_writable
         return is_writable(path) and permits(self.principal, Privilege.WRITE, path)
 
+    def listing(self, path: DavPath, key: Key) -> AbstractContextManager[Iterator[Entry]]:
+        """Opens a listing of the collection at `key`, without what its share hides. Raises as
+        Storage.scan does."""
+        listing = self.services.storage.scan(path)
+        policy = self.services.settings.junk_of(key.root)
+        return listing if policy == "store" else _without_junk(listing, policy)
+
     def hold(
         self, exclusive: Sequence[Key], shared: Sequence[Key] = ()
     ) -> AbstractContextManager[GateView]:
@@ -132,6 +140,14 @@ class RequestContext:
 
     def href(self, path: DavPath, *, collection: bool) -> bytes:
         return path.href(self.base, collection=collection)
+
+
+@contextmanager
+def _without_junk(
+    listing: AbstractContextManager[Iterator[Entry]], policy: JunkPolicy
+) -> Iterator[Iterator[Entry]]:
+    with listing as members:
+        yield (entry for entry in members if is_listed(policy, entry.name))
 
 
 @dataclass(frozen=True, slots=True)

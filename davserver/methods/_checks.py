@@ -24,6 +24,7 @@ from davserver.errors import (
 from davserver.methods.base import LockRule, Method
 from davserver.protocol.headers import Depth
 from davserver.protocol.ifheader import IfList, evaluate_if
+from davserver.protocol.junk import is_refused
 from davserver.protocol.locks import Lock, blocking
 from davserver.protocol.path import DavPath, Key
 from davserver.protocol.preconditions import Outcome, ResourceState, evaluate_http
@@ -76,8 +77,10 @@ def _check_parent(rc: RequestContext, path: DavPath) -> None:
     parent = path.parent
     if parent is None:
         raise Forbidden("the root always exists")
-    stat = rc.services.storage.locate(parent).stat
-    if stat is None or stat.kind is not Kind.COLLECTION:
+    found = rc.services.storage.locate(parent)
+    if is_refused(rc.services.settings.junk_of(found.key.root), path.segments):
+        raise Forbidden(f"{path.name!r} is junk, which this server is set to refuse")
+    if found.stat is None or found.stat.kind is not Kind.COLLECTION:
         raise Conflict(f"the parent of {path.name!r} is no collection")
     if not path.is_creatable:
         raise BadRequest(

@@ -164,7 +164,8 @@ class _Walk:
 
     def _open(self, path: DavPath, key: Key, href: bytes, stat: Stat) -> _Level:
         can_write = self._rc.may_write(path)
-        level = _Level(path, key, href, stat, self._storage.scan(path), can_write=can_write)
+        listing = self._rc.listing(path, key)
+        level = _Level(path, key, href, stat, listing, can_write=can_write)
         self._stack.append(level)
         return level
 

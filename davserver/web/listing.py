@@ -41,7 +41,7 @@ class _Pages:
     is a 404; whoever sends the page closes it."""
 
     def __init__(self, rc: RequestContext, target: Target) -> None:
-        self._scan = rc.services.storage.scan(target.path)
+        self._scan = rc.listing(target.path, target.key)
         self._pieces = _pieces(rc, target, self._scan.__enter__())
 
     def __aiter__(self) -> _Pages:
