@@ -2,7 +2,7 @@ FROM python:3.12-slim
 
 COPY pyproject.toml README.md /src/
 COPY davserver /src/davserver
-RUN pip install --no-cache-dir '/src[metrics]' && rm -rf /src
+RUN pip install --no-cache-dir '/src[metrics,tls]' && rm -rf /src
 RUN mkdir /data /state && chown 1000:1000 /data /state
 
 # The image starts as root only to become PUID:PGID (1000:1000), before anything is opened. With

@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,15 @@ def create_app(
         require_apart(chosen)
     registry = build_registry()
 
-    def open_services() -> Services:
-        opened, disk = open_parts(chosen, store, storage)
-        level = chosen.anonymous or "write"
+    def open_services(settings: Settings) -> Services:
+        opened, disk = open_parts(settings, store, storage)
+        level = settings.anonymous or "write"
         return Services(
-            settings=chosen,
+            settings=settings,
             storage=disk,
             state=opened,
             authenticator=authenticator or AnonymousAuthenticator(),
-            authorizer=authorizer or LevelAuthorizer(level, read_only=chosen.read_only),
+            authorizer=authorizer or LevelAuthorizer(level, read_only=settings.read_only),
             live=registry.live,
             allow=registry.allow,
             dav=registry.dav,
@@ -93,12 +94,28 @@ def create_app(
             runner=Runner(inline=disk.inline and opened.inline),
         )
 
-    log = AccessLog(sys.stdout.buffer, form=chosen.log_format) if chosen.access_log else None
-    return DavApp(open_services, registry, log, meter)
+    return DavApp(open_services, chosen, registry, meter)
+
+
+def open_log(settings: Settings) -> AccessLog | None:
+    """Opens the access log on standard output; None where it is off."""
+    if not settings.access_log:
+        return None
+    return AccessLog(sys.stdout.buffer, form=settings.log_format)
 
 
 def _new_token() -> str:
     return uuid.uuid4().urn
+
+
+@dataclass(slots=True, eq=False)
+class _Opened:
+    """Services, and the requests that work with them."""
+
+    services: Services
+    pipeline: Pipeline
+    requests: int = 0
+    is_given_up: bool = False
 
 
 class DavApp:
@@ -106,40 +123,64 @@ class DavApp:
 
     def __init__(
         self,
-        open_services: Callable[[], Services],
+        open_services: Callable[[Settings], Services],
+        settings: Settings,
         registry: Registry,
-        log: AccessLog | None,
         meter: Meter | None = None,
     ) -> None:
         self._open = open_services
+        self._settings = settings
         self._registry = registry
-        self._log = log
+        self._log = open_log(settings)
+        self._opened: _Opened | None = None
         self._meter = meter
-        self._services: Services | None = None
-        self._pipeline: Pipeline | None = None
 
     @property
     def services(self) -> Services:
         """Opened at the first use: after a fork, in the process that serves."""
-        if self._services is None:
-            self._services = self._open()
-            self._pipeline = Pipeline(self._services, self._registry)
-        return self._services
+        return self._current().services
 
-    @property
-    def pipeline(self) -> Pipeline:
-        if self._pipeline is None:
-            _ = self.services
-        assert self._pipeline is not None
-        return self._pipeline
+    def _current(self) -> _Opened:
+        if self._opened is None:
+            services = self._open(self._settings)
+            self._opened = _Opened(services, Pipeline(services, self._registry))
+        return self._opened
+
+    def reload(self, settings: Settings) -> None:
+        """Puts settings in force for the requests to come; those that run keep what they have.
+
+        Raises SettingsError, StateError, StorageError: then nothing has changed.
+        """
+        services = self._open(settings)
+        before = self._opened
+        self._opened = _Opened(services, Pipeline(services, self._registry))
+        self._flush()
+        self._log = open_log(settings)
+        self._settings = settings
+        if before is not None and not before.requests:
+            self._give_up(before)
 
     def close(self) -> None:
         """Gives up the state and the storage; a later request opens them again."""
-        services, self._services, self._pipeline = self._services, None, None
-        if services is not None:
-            services.runner.close()
+        before, self._opened = self._opened, None
+        if before is not None:
+            self._give_up(before)
+        self._flush()
+
+    def _give_up(self, before: _Opened) -> None:
+        """Closes services, but for the parts that are in use again."""
+        if before.is_given_up:
+            return
+        before.is_given_up = True
+        services = before.services
+        now = None if self._opened is None else self._opened.services
+        services.runner.close()
+        if now is None or now.state is not services.state:
             services.state.close()
+        if now is None or now.storage is not services.storage:
             services.storage.close()
+
+    def _flush(self) -> None:
         if self._log is not None:
             self._log.flush()
 
@@ -168,22 +209,32 @@ class DavApp:
                 return
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        opened = self._current()
+        opened.requests += 1
+        try:
+            await self._answer(opened, scope, receive, send)
+        finally:
+            opened.requests -= 1
+            if opened is not self._opened and not opened.requests:
+                self._give_up(opened)
+
+    async def _answer(self, opened: _Opened, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.perf_counter()
         headers = DavHeaders(scope["headers"])
         rc = RequestContext(
-            services=self.services,
+            services=opened.services,
             scope=scope,
             receive=receive,
             method=scope["method"],
             path=DavPath(()),
             headers=headers,
-            now=self.services.clock(),
+            now=opened.services.clock(),
         )
         status = 500
         sent = 0
         try:
             try:
-                response = await self.pipeline.answer(rc)
+                response = await opened.pipeline.answer(rc)
             except DavError as error:
                 response = self._error_response(rc, error)
             except (StorageError, StateError) as error:

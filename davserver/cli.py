@@ -7,8 +7,10 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -38,6 +40,9 @@ def main() -> None:
 @click.option("--workers", metavar="N", help="Worker processes. [1]")
 @click.option("--state", metavar="DIR", help="Where locks and properties are kept.")
 @click.option("--prefix", metavar="/dav", help="Path that the folder appears at. [/]")
+@click.option("--tls", metavar="self-signed", help="TLS with a certificate made by the server.")
+@click.option("--tls-cert", metavar="FILE", help="TLS with this certificate chain, in PEM.")
+@click.option("--tls-key", metavar="FILE", help="Its key, where the chain's file has none.")
 @click.option("--read-only", is_flag=True, default=None, help="Nobody changes anything.")
 @click.option(
     "--anonymous",
@@ -57,9 +62,7 @@ def serve(folder: str | None, config: str | None, **flags: Any) -> None:
     """
     _take_identity(flags["state"])
     settings = _load(folder, config, flags)
-    _check_exposure(settings)
-    _check_folder(settings)
-    _check_state(settings)
+    _check(settings)
     from davserver.server import CannotListen, bind, prepare_metrics, run
 
     try:
@@ -72,7 +75,31 @@ def serve(folder: str | None, config: str | None, **flags: Any) -> None:
     _announce(settings, sockets[0].getsockname()[1])
     if metering is not None:
         _say(settings, f"Metrics at {metering.url}")
-    sys.exit(run(settings, sockets, metering))
+    read = partial(_read_again, folder, config, flags)
+    sys.exit(run(settings, sockets, read, metering))
+
+
+def _read_again(
+    folder: str | None, config: str | None, flags: dict[str, Any], current: Settings
+) -> Settings:
+    """Reads the settings as at the start. Raises SettingsError."""
+    from davserver.config import SettingsError
+    from davserver.reload import keep_fixed
+
+    try:
+        settings = keep_fixed(current, _load(folder, config, flags))
+        _check(settings)
+    except _Failed as error:
+        raise SettingsError(error.message) from error
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    """Makes sure that these settings can be served."""
+    _check_exposure(settings)
+    _check_folder(settings)
+    _check_state(settings)
+    _check_tls(settings)
 
 
 @main.command()
@@ -111,9 +138,15 @@ def check(
     sys.exit(FOUND if found > repaired else 0)
 
 
+class _Failed(click.ClickException):
+    exit_code = WRONG
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"davserver: {self.message}", err=True)
+
+
 def _fail(message: str) -> NoReturn:
-    click.echo(f"davserver: {message}", err=True)
-    sys.exit(WRONG)
+    raise _Failed(message)
 
 
 def _take_identity(state: str | None) -> None:
@@ -206,6 +239,22 @@ def _check_state(settings: Settings) -> None:
     storage.close()
 
 
+def _check_tls(settings: Settings) -> None:
+    from davserver.tls import CertificateError, files_of
+
+    files = files_of(settings)
+    if files is None:
+        return
+    try:
+        if settings.tls is not None:
+            from davserver.selfsigned import ensure
+
+            ensure(files, settings, now=datetime.now(UTC))
+        files.load()
+    except CertificateError as error:
+        _fail(str(error))
+
+
 def _announce(settings: Settings, port: int) -> None:
     text = announcement(settings, port)
     _say(settings, text.partition("\n")[0] if settings.log_format == "json" else text)
@@ -227,7 +276,7 @@ def _user() -> str:
 
 def announcement(settings: Settings, port: int) -> str:
     """Returns what is told at start: where, and what to type in each client."""
-    secure = settings.tls_cert is not None
+    secure = settings.has_tls
     host = _shown_host(settings)
     base = f"{'https' if secure else 'http'}://{host}:{port}{_quoted(settings.prefix)}/"
     if settings.public_url:
@@ -250,6 +299,7 @@ def announcement(settings: Settings, port: int) -> str:
             f"davserver {__version__} serves {served} at {base}",
             *(_share_line(share, base, settings) for share in settings.share),
             f"Everybody who reaches it may {'read and write' if writes else 'read'}.",
+            *_certificate(settings),
             "",
             *(f"  {name:<9}{text}" for name, text in rows),
             "",
@@ -263,6 +313,17 @@ def _share_line(share: Share, base: str, settings: Settings) -> str:
     notes += ["a folder for each user"] * share.homes
     note = f" ({', '.join(notes)})" if notes else ""
     return f"  {base}{_quoted(share.name)}/  {share.path.resolve()}{note}"
+
+
+def _certificate(settings: Settings) -> list[str]:
+    """Returns the line that lets a user know the server's own certificate again."""
+    if settings.tls is None:
+        return []
+    from davserver.tls import files_of, fingerprint
+
+    files = files_of(settings)
+    assert files is not None
+    return [f"Its certificate, SHA-256: {fingerprint(files.certificate)}"]
 
 
 def _quoted(path: str) -> str:

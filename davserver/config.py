@@ -95,6 +95,7 @@ class Settings(BaseModel):
     connections_per_address: Count = Field(1024, json_schema_extra=_in("http"))
     grace_s: Seconds = Field(30.0, json_schema_extra=_in("http"))
 
+    tls: Literal["self-signed"] | None = Field(None, json_schema_extra=_in("tls"))
     tls_cert: Path | None = Field(None, json_schema_extra=_in("tls"))
     tls_key: Path | None = Field(None, json_schema_extra=_in("tls"))
 
@@ -134,9 +135,16 @@ class Settings(BaseModel):
 
     _check_listen = field_validator("metrics_listen")(check_address)
 
+    @field_validator("tls_cert")
+    @classmethod
+    def _check_tls_cert(cls, value: Path | None, info: Any) -> Path | None:
+        if value is not None and info.data.get("tls") is not None:
+            raise ValueError("excludes tls")
+        return value
+
     @field_validator("tls_key")
     @classmethod
-    def _check_tls(cls, value: Path | None, info: Any) -> Path | None:
+    def _check_tls_key(cls, value: Path | None, info: Any) -> Path | None:
         if value is not None and info.data.get("tls_cert") is None:
             raise ValueError("needs tls_cert")
         return value
@@ -173,6 +181,11 @@ class Settings(BaseModel):
             return self.state
         assert self.root is not None
         return default_state(self.root)
+
+    @property
+    def has_tls(self) -> bool:
+        """True when the server's own port speaks TLS."""
+        return self.tls is not None or self.tls_cert is not None
 
     @property
     def is_loopback(self) -> bool:
@@ -356,11 +369,13 @@ def _table_beside(config: Path, entry: object) -> object:
 
 def _line(text: str, name: str) -> int:
     """Returns the line that sets a key: tomllib doesn't tell, so the text is searched."""
-    pattern = re.compile(rf"""\s*["']?{re.escape(name)}["']?\s*=""")
+    key = re.compile(rf"""\s*["']?{re.escape(name)}["']?\s*=""")
     table = re.compile(rf"\s*\[+\s*{re.escape(name)}\s*\]")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if pattern.match(line) or table.match(line):
-            return number
+    lines = text.splitlines()
+    for pattern in (key, table):
+        for number, line in enumerate(lines, start=1):
+            if pattern.match(line):
+                return number
     return 1
 
 

@@ -82,7 +82,7 @@ def check_health(environment: Mapping[str, str]) -> int:
     from davserver.config import load_settings
 
     settings = load_settings(environment=environment, flags={"root": "/data"})
-    scheme = "http" if settings.tls_cert is None else "https"
+    scheme = "https" if settings.has_tls else "http"
     prefix = urllib.parse.quote(settings.prefix)
     url = f"{scheme}://127.0.0.1:{settings.port}{prefix}/.davserver/health"
     context = ssl.create_default_context()

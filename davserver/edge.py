@@ -38,15 +38,10 @@ class Edge:
     def __init__(
         self, settings: Settings, log: AccessLog | None, methods: Callable[[], list[str]]
     ) -> None:
-        self.settings = settings
         self.log = log
         self._methods = methods
         self.now = 0.0
         """Monotonic seconds, as exact as the timer's interval."""
-        workers = settings.workers
-        self._limit = math.ceil(settings.connections / workers)
-        self._limit_per_address = math.ceil(settings.connections_per_address / workers)
-        self._exempt = frozenset(settings.trusted_proxies)
         self.known: dict[bytes, KnownFields] = {}
         """What a block of header fields says, by its bytes."""
         self._open: set[Watched] = set()
@@ -54,6 +49,17 @@ class Edge:
         self._timer: asyncio.TimerHandle | None = None
         self._default_fields: list[tuple[bytes, bytes]] | None = None
         self._default_lines = b""
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Puts limits in force, for connections that are open as well."""
+        self.settings = settings
+        # What was read of them is within the limits of before.
+        self.known.clear()
+        workers = settings.workers
+        self._limit = math.ceil(settings.connections / workers)
+        self._limit_per_address = math.ceil(settings.connections_per_address / workers)
+        self._exempt = frozenset(settings.trusted_proxies)
         shortest = min(
             settings.head_timeout_s,
             settings.body_idle_s,

@@ -9,18 +9,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib.util
-import logging
 import resource
+import signal
 import socket
-import sys
+import time
 from collections.abc import Sequence
 
 from davserver.address import split_address
 from davserver.config import Settings
-from davserver.jsonlog import JsonFormatter
 from davserver.metering import Metering
 from davserver.metrics.board import Board
 from davserver.registry import build_registry
+from davserver.reload import Change, Read, Watch, set_up_logging
 from davserver.supervisor import Supervisor
 from davserver.worker import BACKLOG, Worker
 
@@ -92,14 +92,30 @@ def _listen(family: int, address: tuple[object, ...], *, alone: bool) -> socket.
 
 
 def run(
-    settings: Settings, sockets: Sequence[socket.socket], metering: Metering | None = None
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    read: Read,
+    metering: Metering | None = None,
 ) -> int:
-    """Serves until a signal ends it; returns the exit code."""
+    """Serves until a signal ends it; returns the exit code.
+
+    Args:
+        read: reads the settings again, when a SIGHUP asks for it.
+    """
     _raise_file_limit()
-    _set_up_logging(settings)
-    if settings.workers > 1:
-        return Supervisor(settings, sockets, metering).run()
-    return Worker(settings, metering=metering).serve_on(sockets)
+    set_up_logging(settings)
+    watch = Watch(settings, read)
+    before = signal.signal(signal.SIGHUP, lambda number, frame: watch.ask())
+    try:
+        if settings.workers > 1:
+            return Supervisor(settings, sockets, watch, metering).run()
+
+        def look() -> Change | None:
+            return watch.look(time.monotonic())
+
+        return Worker(settings, look, metering=metering).serve_on(sockets)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _raise_file_limit() -> None:
@@ -107,16 +123,3 @@ def _raise_file_limit() -> None:
     with contextlib.suppress(OSError, ValueError):
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _set_up_logging(settings: Settings) -> None:
-    level = settings.log_level.upper()
-    handler = logging.StreamHandler(sys.stderr)
-    if settings.log_format == "json":
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=level)
-    if level == "INFO":
-        # What uvicorn tells at this level ("Started server process") is nobody's business.
-        logging.getLogger("uvicorn.error").setLevel("WARNING")

@@ -21,6 +21,7 @@ from types import FrameType
 
 from davserver.config import Settings
 from davserver.metering import Metering
+from davserver.reload import Change, Watch, set_up_logging
 from davserver.worker import FORCED, STARTUP_FAILED, Worker
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,10 @@ class _Child:
     begun: float
     seen: float
     is_ready: bool = False
+    change: Change | None = None
+    """What it is to be told next."""
+    hears: bool = True
+    """Its loop has turned since it was told something: the pipe takes more without waiting."""
 
 
 class Supervisor:
@@ -52,9 +57,11 @@ class Supervisor:
         self,
         settings: Settings,
         sockets: Sequence[socket.socket],
+        watch: Watch,
         metering: Metering | None = None,
     ) -> None:
         self._settings = settings
+        self._watch = watch
         self._sockets = sockets
         self._metering = metering
         # A fork takes milliseconds, and this process has neither threads nor open state. Elsewhere
@@ -92,11 +99,8 @@ class Supervisor:
         reading, writing = socket.socketpair()
         reading.setblocking(False)
         writing.setblocking(False)
-        ours = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.getsignal(number) for number in ours}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        ours = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._stop) for number in ours}
         wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         try:
             yield reading
@@ -111,7 +115,7 @@ class Supervisor:
         self._asked += 1
 
     def _start(self, seat: int) -> None:
-        heart, beating = self._context.Pipe(duplex=False)
+        heart, beating = self._context.Pipe()
         worker = Assignment(self._settings, list(self._sockets), self._metering, seat)
         process = self._context.Process(target=work, args=(worker, beating, os.getpid()))
         # A signal that comes before the child has handlers of its own would be taken by its copy
@@ -142,13 +146,31 @@ class Supervisor:
                 child.process.kill()
         if self._asked:
             self._end(now)
+        else:
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        """Tells the workers what has changed."""
+        change = self._watch.look(now)
+        if change is not None:
+            self._settings = change.settings
+            set_up_logging(change.settings)
+        for child in self._children:
+            if change is not None:
+                partly = child.change is None or child.change.only_certificate
+                partly &= change.only_certificate
+                child.change = Change(change.settings, only_certificate=partly)
+            if child.change is not None and child.hears:
+                with contextlib.suppress(OSError):
+                    child.heart.send(child.change)
+                child.change, child.hears = None, False
 
     def _listen(self, child: _Child, now: float) -> None:
         with contextlib.suppress(EOFError, OSError):
             while child.heart.poll():
                 child.heart.recv_bytes()
                 child.seen = now
-                child.is_ready = True
+                child.is_ready = child.hears = True
 
     def _bury(self, child: _Child, now: float) -> None:
         child.process.join()
@@ -196,10 +218,20 @@ def work(assigned: Assignment, heart: Connection, parent: int) -> None:
     signal.set_wakeup_fd(-1)
     # Ctrl-C in a terminal reaches every process of the group: the parent alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+
+    def look() -> Change | None:
+        with contextlib.suppress(EOFError, OSError):
+            if heart.poll():
+                change: Change = heart.recv()
+                return change
+        return None
+
     worker = Worker(
         assigned.settings,
+        look,
         ended_by=(signal.SIGTERM,),
         metering=assigned.metering,
         seat=assigned.seat,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,7 @@ class ConnectionEnded(Exception):
 
 
 class Connection(Dav):
-    """One persistent connection. Every wait is bounded by `timeout_s`."""
+    """One persistent connection, over TLS with `trust`. Every wait is bounded by `timeout_s`."""
 
     def __init__(
         self,
@@ -27,12 +28,14 @@ class Connection(Dav):
         timeout_s: float = 15,
         headers: HeaderInput = None,
         prefix: str = "",
+        trust: ssl.SSLContext | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self.authority = f"{host}:{port}"
         self.prefix = prefix
         self._timeout_s = timeout_s
+        self._trust = trust
         self._always = header_items(headers)
         self._buffer = b""
         self._socket: socket.socket | None = None
@@ -59,8 +62,11 @@ class Connection(Dav):
     def socket(self) -> socket.socket:
         """Connected at first use."""
         if self._socket is None:
-            self._socket = socket.create_connection((self.host, self.port), self._timeout_s)
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opened = socket.create_connection((self.host, self.port), self._timeout_s)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._trust is not None:
+                opened = self._trust.wrap_socket(opened, server_hostname=self.host)
+            self._socket = opened
         return self._socket
 
     # -- sending ---------------------------------------------------------------------------

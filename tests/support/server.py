@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -30,6 +31,8 @@ class Server:
         log: everything that the process wrote.
 
     Args:
+        scheme: "https" where the arguments or the environment give it a certificate.
+        trust: a certificate that connections trust; with https and without it, any.
         launcher: a command that becomes the server: `["prlimit", "--nofile=64"]`.
         shares: their names and further lines of each `[[share]]`, in place of the one root: each
             is a folder of its name in `root`.
@@ -44,11 +47,13 @@ class Server:
         arguments: Sequence[str] = (),
         environment: dict[str, str] | None = None,
         scheme: str = "http",
+        trust: Path | None = None,
         launcher: Sequence[str] = (),
         shares: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.scheme = scheme
+        self._trust = trust
         self.root = folder / "root"
         self.state = folder / "state"
         self.workers = workers
@@ -89,8 +94,24 @@ class Server:
     def connect(self, *, headers: HeaderInput = None, timeout_s: float = 15) -> Connection:
         """Returns a new connection; close it, or use it as a context manager."""
         return Connection(
-            "127.0.0.1", self.port, timeout_s=timeout_s, headers=headers, prefix=self.prefix
+            "127.0.0.1",
+            self.port,
+            timeout_s=timeout_s,
+            headers=headers,
+            prefix=self.prefix,
+            trust=self._context() if self.scheme == "https" else None,
         )
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self._trust)
+        if self._trust is None:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def hang_up(self) -> None:
+        """Has it read its settings again."""
+        os.kill(self.pid, signal.SIGHUP)
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -165,10 +186,6 @@ class Server:
         raise AssertionError(f"the server did not start:\n{self.log_text()}")
 
     def _is_healthy(self) -> bool:
-        if self.scheme == "https":
-            # The port listens before the address is printed; whose certificate it is, the test
-            # looks at.
-            return True
         with self.connect(timeout_s=5) as connection:
             try:
                 reply = connection.get(f"{self.prefix}/.davserver/health")
