@@ -18,8 +18,10 @@ from davserver.errors import NotACollection, ResourceNotFound, StateError, State
 from davserver.protocol.path import DavPath, Key
 from davserver.recovery import (
     KEEPS_LOCK,
+    MODIFIED,
     identity,
     put_attributes,
+    put_time,
     recover_step,
     remove_trees,
     settle_locks,
@@ -127,6 +129,7 @@ def publish(
     target: tuple[DavPath, Key, Stat | None],
     *,
     keeps_lock: bool = False,
+    modified_ns: int | None = None,
 ) -> DavPath | None:
     """Makes what stands at `source` (a resource, or a tree staged under a hidden name) `target`.
 
@@ -135,6 +138,10 @@ def publish(
     target stays until the new one stands. Returns the hidden path to which an old tree was set
     aside, for the caller to remove after the gate, or None. Raises StorageError, with everything
     as it was.
+
+    Args:
+        modified_ns: the time that it gets once it stands there, if the system lets it; until then
+            nothing at `source` has changed.
     """
     path, key, stat = source
     goal, goal_key, old = target
@@ -148,8 +155,10 @@ def publish(
     # Where a system cannot rename unless something is in the way, a file is linked and unlinked.
     is_one_step = path.is_reserved or Capability.EXCHANGE in services.storage.capabilities
     traces = (has_traces(services, view, name) for name in (key, goal_key))
-    if aside is not None or not is_one_step or any(traces):
+    if aside is not None or not is_one_step or modified_ns is not None or any(traces):
         values = {KEEPS_LOCK: int(keeps_lock)}
+        if modified_ns is not None:
+            values[MODIFIED] = modified_ns
         step = Step(StepKind.PUBLISH, path, goal, aside, identity(stat), values)
         change = _change(services, step, key.root)
         view.record(change)
@@ -163,6 +172,7 @@ def publish(
     if change is None:
         view.commit()
         return aside
+    put_time(services.storage, goal, change.steps[0].values)
     with _left_to_recovery(view):
         if key != goal_key:
             view.move_rows(key, goal_key)

@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 Identity = tuple[int, int, int | None]
 KEEPS_LOCK = "keeps_lock"
 """In the values of a PUBLISH: 1 when locks on the target itself stay."""
+MODIFIED = "mtime_ns"
+"""In the values of a PUBLISH: the time that the target gets when it stands there."""
+_NS = 1_000_000_000
 
 
 def identity(stat: Stat) -> Identity:
@@ -35,6 +38,19 @@ def put_attributes(storage: Storage, path: DavPath, values: Mapping[str, int]) -
         mtime_ns=values.get("mtime_ns"),
         executable=None if executable is None else bool(executable),
     )
+
+
+def put_time(storage: Storage, path: DavPath, values: Mapping[str, int]) -> None:
+    """Gives what a PUBLISH has put in place its time, unless it has it. Who may rename a file may
+    not always set its time: then it keeps its own."""
+    wanted_ns = values.get(MODIFIED)
+    if wanted_ns is None:
+        return
+    try:
+        if storage.stat(path).mtime_ns // _NS != wanted_ns // _NS:
+            storage.set_attributes(path, mtime_ns=wanted_ns)
+    except StorageError as error:
+        logger.warning("%r keeps the time that it had: %s", path.name, error)
 
 
 def settle_locks(
@@ -202,6 +218,7 @@ def _recover_publish(
         elif aside not in (None, source) and not is_aside and left is not None:
             assert aside is not None
             storage.rename(source, aside)
+        put_time(storage, target, step.values)
         view.move_rows(key, here.key)
         keeps_lock = bool(step.values.get(KEEPS_LOCK))
         settle_locks(services, view, here.key, here.stat.kind, keeps_lock=keeps_lock)

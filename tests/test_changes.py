@@ -132,6 +132,10 @@ def _run_and_die(base: Path, plan: tuple[str, Tree, int, tuple[str, ...]]) -> st
     first = _survivor(base)
     fill(first, before)
     first.close()
+    return _die(base, method, number, fallbacks)
+
+
+def _die(base: Path, method: str, number: int, fallbacks: tuple[str, ...]) -> str | None:
     worker = DyingWorker(base / "root", base / "state", dies_at=number, fallbacks=fallbacks)
     overrides = {"storage": worker.storage, "state": worker.state}
     dav = make_app_dav(base, "filesystem", overrides=overrides, durability="none")
@@ -141,6 +145,40 @@ def _run_and_die(base: Path, plan: tuple[str, Tree, int, tuple[str, ...]]) -> st
     finally:
         dav.close()
     return worker.steps[-1] if worker.is_dead else None
+
+
+@pytest.mark.rfc("G-16", "MV-10")
+@pytest.mark.parametrize("fallbacks", [(), ("renameat2",)], ids=["one step", "two steps"])
+def test_a_worker_that_dies_leaves_the_old_times_or_a_later_one(
+    tmp_path: Path, fallbacks: tuple[str, ...]
+) -> None:
+    """The source keeps its own until it has taken the place of one as new as itself."""
+    seen = set()
+    for number in range(1, 40):
+        base = tmp_path / str(number)
+        base.mkdir()
+        first = _survivor(base)
+        fill(first, FILE | OLD_FILE)
+        first.close()
+        before = times(base / "root")
+        died = _die(base, "MOVE", number, fallbacks)
+        dav = _survivor(base, fallbacks)
+        members = dav.members("/")
+        dav.close()
+        after = times(base / "root")
+        if members == ["/a", "/b"]:
+            assert after == before, f"died at {died}"
+        else:
+            assert after["b"] // 10**9 > before["b"] // 10**9, f"died at {died}"
+        seen.add(len(members))
+        if died is None:
+            break
+
+    assert seen == {1, 2}
+
+
+def times(root: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in root.iterdir()}
 
 
 @pytest.mark.rfc("PP-03")

@@ -15,6 +15,8 @@ from davserver.protocol.path import DavPath, Key
 from davserver.state.base import GateView
 from davserver.storage.base import Stat
 
+_NS = 1_000_000_000
+
 
 def read_times(rc: RequestContext) -> None:
     """Raises BadRequest (400) before anything is looked up, and before a body is asked for."""
@@ -31,6 +33,19 @@ def set_modified(rc: RequestContext, path: DavPath, stat: Stat) -> Stat:
     except StorageError:
         rc.times = replace(rc.times, modified_ns=None)
         return stat
+
+
+def confirm_modified(rc: RequestContext, path: DavPath) -> Stat | None:
+    """For who had the time set that the client asks for: the answer says `accepted` only where it
+    is. Returns what is there, None where that cannot be told."""
+    try:
+        found = rc.services.storage.locate(path).stat
+    except StorageError:
+        found = None
+    asked_ns = rc.times.modified_ns
+    if asked_ns is not None and (found is None or found.mtime_ns // _NS != asked_ns // _NS):
+        rc.times = replace(rc.times, modified_ns=None)
+    return found
 
 
 def creation_change(created_ns: int) -> PropertyChange:

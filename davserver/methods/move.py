@@ -10,7 +10,7 @@ from davserver.context import RequestContext, Response, Target
 from davserver.digests import carry_digests
 from davserver.errors import BadRequest, CrossDevice, Forbidden, StorageError
 from davserver.methods._checks import relocate
-from davserver.methods._times import created_at, creation_change, read_times, set_modified
+from davserver.methods._times import confirm_modified, created_at, creation_change, read_times
 from davserver.methods._tree import Failures, TreeDelete, require_copied
 from davserver.methods._treecopy import TreeCopy
 from davserver.methods.base import LockRule, Method
@@ -18,7 +18,7 @@ from davserver.properties.base import created_ns
 from davserver.protocol.clienttimes import NO_TIMES
 from davserver.protocol.headers import Depth
 from davserver.protocol.path import DavPath, Key
-from davserver.recovery import remove_tree
+from davserver.recovery import MODIFIED, put_time, remove_tree
 from davserver.state.base import GateView
 from davserver.storage.base import Kind, Stat
 
@@ -49,9 +49,10 @@ def _rename(
         assert fresh.stat is not None
         if fresh.is_link:
             return _rename_link(rc, fresh), None
-        stat = _keep_modified_rising(rc, fresh, fresh.stat)
+        modified_ns = _new_time(rc, fresh, fresh.stat)
         with created_at(view, fresh.key, rc.times.created_ns):
-            aside = _publish(rc, view, fresh, (fresh.path, stat))
+            source = fresh.path, fresh.key, fresh.stat
+            aside = _publish(rc, view, fresh, source, modified_ns=modified_ns)
         if aside is not None:
             try:
                 leaving.enter_context(rc.services.storage.following(aside))
@@ -71,18 +72,24 @@ def _rename_link(rc: RequestContext, target: Target) -> Target:
 
 
 def _publish(
-    rc: RequestContext, view: GateView, target: Target, source: tuple[DavPath, Stat]
+    rc: RequestContext,
+    view: GateView,
+    target: Target,
+    source: tuple[DavPath, Key, Stat],
+    *,
+    modified_ns: int | None = None,
 ) -> DavPath | None:
-    path, stat = source
     goal, goal_key = target.destination, target.destination_key
     assert goal is not None
     assert goal_key is not None
-    key = target.key if path == target.path else rc.services.storage.canonical(path)
     known = view.properties(target.key)
     # Section 9.9.3: "the server MUST perform a DELETE with Depth: infinity on the destination":
     # its locks go with it.
-    aside = publish(rc.services, view, (path, key, stat), (goal, goal_key, _old(target, key)))
-    carry_digests(view, goal_key, known, (target.stat, set_modified(rc, goal, stat)))
+    goal_and_old = goal, goal_key, _old(target, source[1])
+    aside = publish(rc.services, view, source, goal_and_old, modified_ns=modified_ns)
+    stat = confirm_modified(rc, goal)
+    if stat is not None:
+        carry_digests(view, goal_key, known, (target.stat, stat))
     return aside
 
 
@@ -91,20 +98,21 @@ def _old(target: Target, key: object) -> Stat | None:
     return target.stat if key == target.destination_key else target.destination_stat
 
 
-def _keep_modified_rising(rc: RequestContext, target: Target, stat: Stat) -> Stat:
-    """RFC 4918 section 8.8: for any URL Last-Modified increases whenever the representation
-    changes. A file that takes the place of one as new as itself, or newer, gets the time of the
-    move; otherwise it keeps its own, or gets the one that the client asks for."""
+def _new_time(rc: RequestContext, target: Target, stat: Stat) -> int | None:
+    """Returns the time that what is moved gets, None when it keeps its own.
+
+    It is the one that the client asks for. Else RFC 4918 section 8.8: for any URL Last-Modified
+    increases whenever the representation changes. A file that takes the place of one as new as
+    itself, or newer, gets the time of the move."""
     old = target.destination_stat
-    if old is None or old.kind is not Kind.FILE or stat.kind is not Kind.FILE:
-        return stat
     if rc.times.modified_ns is not None:
-        return stat
+        return rc.times.modified_ns
+    if old is None or old.kind is not Kind.FILE or stat.kind is not Kind.FILE:
+        return None
     second = 1_000_000_000
     if target.key == target.destination_key or stat.mtime_ns // second > old.mtime_ns // second:
-        return stat
-    newest = max(int(rc.now * second), old.mtime_ns + second)
-    return rc.services.storage.set_attributes(target.path, mtime_ns=newest)
+        return None
+    return max(int(rc.now * second), old.mtime_ns + second)
 
 
 def _move_across(rc: RequestContext, target: Target) -> Response:
@@ -139,9 +147,8 @@ def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failur
     if target.is_collection:
         TreeCopy(rc, failures, keep_times=True).run(target.path, target.key, staged)
         return
-    storage = rc.services.storage
-    # The rename that was tried first may have given it a later time.
-    storage.copy(target.path, staged, mtime_ns=storage.stat(target.path).mtime_ns)
+    assert target.stat is not None
+    rc.services.storage.copy(target.path, staged, mtime_ns=target.stat.mtime_ns)
 
 
 def _publish_copy(rc: RequestContext, staged: DavPath) -> tuple[Target, DavPath | None]:
@@ -155,12 +162,23 @@ def _publish_copy(rc: RequestContext, staged: DavPath) -> tuple[Target, DavPath 
         if view.has_rows(fresh.key):
             view.copy_properties(fresh.key, key, tree=True)
         _keep_creation_time(rc, view, fresh, key)
-        aside = _publish(rc, view, fresh, (staged, storage.stat(staged)))
+        stat = _stamp(rc, fresh, staged)
+        aside = _publish(rc, view, fresh, (staged, key, stat))
         if not fresh.is_collection:
             with removing(rc.services, view, [(fresh.path, fresh.key)]) as gone:
                 storage.delete(fresh.path)
                 gone.append(fresh.key)
     return fresh, aside
+
+
+def _stamp(rc: RequestContext, target: Target, staged: DavPath) -> Stat:
+    """Gives the copy its time before anybody sees it."""
+    storage = rc.services.storage
+    stat = storage.stat(staged)
+    modified_ns = _new_time(rc, target, stat)
+    if modified_ns is not None:
+        put_time(storage, staged, {MODIFIED: modified_ns})
+    return storage.stat(staged)
 
 
 def _keep_creation_time(rc: RequestContext, view: GateView, target: Target, staged: Key) -> None:

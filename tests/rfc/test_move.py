@@ -294,3 +294,34 @@ def test_a_link_is_renamed_within_its_collection(make_dav: MakeDav) -> None:
     assert dav.move("/link", "/other").status == 201
     assert os.readlink(dav.root / "other") == "c"
     assert tree(dav)["/c/f"] == b"/c/f"
+
+
+@pytest.mark.rfc("G-16", "MV-10")
+@pytest.mark.parametrize("asked", [{}, {"X-OC-Mtime": "1000000000"}], ids=["", "X-OC-Mtime"])
+def test_a_move_that_fails_leaves_the_source_its_time(
+    make_dav: MakeDav, asked: dict[str, str]
+) -> None:
+    """Though it would have got a new one in the place of a file as new as itself."""
+    storage = HookedStorage()
+    dav = make_dav("memory", overrides={"storage": storage})
+    fill(dav, "/a", "/b")
+    before = [dav.head(path).headers["etag"] for path in ("/a", "/b")]
+    storage.refuse("rename", "/a", AccessDenied("no"))
+
+    assert dav.move("/a", "/b", headers=asked).status == 403
+    assert [dav.head(path).headers["etag"] for path in ("/a", "/b")] == before
+
+
+@pytest.mark.rfc("G-16")
+def test_a_file_whose_time_cannot_be_set_is_moved_with_its_own(make_dav: MakeDav) -> None:
+    """Who may write to the collections may rename it; only its owner sets its time. Section 8.8
+    says "where possible"."""
+    storage = HookedStorage()
+    dav = make_dav("memory", overrides={"storage": storage})
+    fill(dav, "/a", "/b")
+    before = dav.head("/a").headers["etag"]
+    storage.refuse("set_attributes", "/b", AccessDenied("no"))
+
+    assert dav.move("/a", "/b").status == 204
+    assert tree(dav) == {"/b": b"/a"}
+    assert dav.head("/b").headers["etag"] == before

@@ -40,12 +40,14 @@ class Op:
 @dataclass(frozen=True)
 class File:
     """One mapped URL; `etag` None while nobody has told. `pending`: a lock is being granted or
-    given up, and one who is refused may know that already."""
+    given up, and one who is refused may know that already. `moved`: it has just come there, in
+    the place of a file, and may get a later time."""
 
     value: bytes
     etag: str | None
     token: str | None = None
     pending: bool = False
+    moved: bool = False
 
 
 State = tuple[tuple[str, File], ...]
@@ -71,7 +73,7 @@ def _get(state: State, op: Op, file: File | None) -> State | None:
         return state if op.status == 404 else None
     if op.status != 200 or op.value != file.value or file.etag not in (None, op.etag):
         return None
-    return with_file(state, op.path, File(file.value, op.etag, file.token))
+    return with_file(state, op.path, File(file.value, op.etag, file.token, moved=file.moved))
 
 
 def _is_refused(op: Op, file: File | None) -> bool:
@@ -162,15 +164,16 @@ def _transfer(state: State, op: Op, file: File | None, *, is_move: bool) -> Stat
         return None
     if op.status != (201 if goal is None else 204):
         return None
-    # The copy is a new version; a file that is moved over a newer one gets a later time.
+    # The copy is a new version.
     kept = None if is_move or goal is None else goal.token
-    etag = file.etag if is_move and goal is None else None
-    state = with_file(state, op.target, File(file.value, etag, kept))
+    etag = file.etag if is_move else None
+    file = File(file.value, etag, kept, moved=is_move and goal is not None)
+    state = with_file(state, op.target, file)
     return with_file(state, op.path, None) if is_move else state
 
 
 def _touch(state: State, op: Op, file: File | None) -> State | None:
-    if file is None:
+    if file is None or not file.moved:
         return state
     return with_file(state, op.path, File(file.value, None, file.token))
 
@@ -193,12 +196,13 @@ def _early(history: Sequence[Op]) -> list[Op]:
 
 
 def _touches(history: Sequence[Op]) -> list[Op]:
-    """A file that is moved over one as new as itself first gets a later time (RFC 4918 section
-    8.8), and with it another entity-tag: a step of its own, which others may see."""
+    """A file that is moved over one as new as itself gets a later time (RFC 4918 section 8.8),
+    and with it another entity-tag. It is one file all along, renamed in one step and stamped in
+    the next: no system does both at once, and who reads waits for nobody."""
     return [
-        Op(op.begun, op.ended, "touch", op.path, op.status)
+        Op(op.begun, op.ended, "touch", op.target, op.status)
         for op in history
-        if op.method == "MOVE" and op.status == 204
+        if op.method == "MOVE" and op.status == 204 and op.target is not None
     ]
 
 

@@ -105,6 +105,12 @@ class HookedStorage(MemoryStorage):
         self._meet("exchange", a)
         super().exchange(a, b)
 
+    def set_attributes(
+        self, path: DavPath, *, mtime_ns: int | None = None, executable: bool | None = None
+    ) -> Stat:
+        self._meet("set_attributes", path)
+        return super().set_attributes(path, mtime_ns=mtime_ns, executable=executable)
+
     def quota(self, path: DavPath) -> Quota | None:
         return None if self.available is None else Quota(self.available, 0)
 

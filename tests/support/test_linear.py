@@ -72,6 +72,20 @@ HAPPENED = {
         put(3, 4, b"2", 423),
         put(5, 6, b"3", 412, expects="absent"),
     ],
+    "a file that is moved over another one gets a later time": [
+        FIRST,
+        put(0, 1, b"old", 201, path="/b"),
+        op(2, 9, "MOVE", 204, target="/b"),
+        get(3, 4, b"1", path="/b"),
+        get(5, 6, b"1", path="/b", etag='"other"'),
+        get(10, 11, b"1", path="/b", etag='"other"'),
+    ],
+    "a file that is moved over an older one keeps its entity-tag": [
+        FIRST,
+        put(0, 1, b"old", 201, path="/b"),
+        op(2, 9, "MOVE", 204, target="/b"),
+        get(10, 11, b"1", path="/b"),
+    ],
     "a lock does not move": [
         FIRST,
         op(2, 3, "LOCK", 200, token="t"),
@@ -132,6 +146,26 @@ IMPOSSIBLE = {
     ],
     "an unlock of nothing": [FIRST, op(2, 3, "UNLOCK", 204, token="t")],
     "a deletion that came back": [FIRST, op(2, 3, "DELETE", 204), get(4, 5, b"1")],
+    "a source with another entity-tag before it is moved": [
+        FIRST,
+        put(0, 1, b"old", 201, path="/b"),
+        op(2, 9, "MOVE", 204, target="/b"),
+        get(3, 4, b"1", etag='"other"'),
+    ],
+    "an entity-tag that changes twice by a move": [
+        FIRST,
+        put(0, 1, b"old", 201, path="/b"),
+        op(2, 9, "MOVE", 204, target="/b"),
+        get(3, 4, b"1", path="/b", etag='"other"'),
+        get(5, 6, b"1", path="/b", etag='"third"'),
+    ],
+    "an entity-tag that changes after a move": [
+        FIRST,
+        put(0, 1, b"old", 201, path="/b"),
+        op(2, 3, "MOVE", 204, target="/b"),
+        get(4, 5, b"1", path="/b"),
+        get(6, 7, b"1", path="/b", etag='"other"'),
+    ],
     "an entity-tag that changed by itself": [FIRST, get(2, 3, b"1", etag='"other"')],
 }
 
