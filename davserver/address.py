@@ -1,4 +1,4 @@
-"""Addresses to listen on, as one setting: `127.0.0.1:9100`, `[::1]:9100`."""
+"""Addresses as settings: those to listen on, `127.0.0.1:9100`, and those of clients."""
 
 from __future__ import annotations
 
@@ -9,6 +9,27 @@ def check_address(value: str | None) -> str | None:
     """Returns it as it is. Raises ValueError."""
     if value is not None:
         split_address(value)
+    return value
+
+
+def check_prefix(value: str) -> str:
+    """Returns it without a slash at its end, "" for the root. Raises ValueError."""
+    stripped = value.rstrip("/")
+    if not stripped:
+        return ""
+    segments = stripped.split("/")
+    if segments[0] or not all(segments[1:]) or {".", ".."} & set(segments):
+        raise ValueError("must look like /dav")
+    if "%" in value or not value.isprintable():
+        raise ValueError("must be plain text, not percent-encoded")
+    return stripped
+
+
+def check_urls(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns them as they are. Raises ValueError."""
+    for url in value:
+        if re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", url) is None:
+            raise ValueError(f"{url!r} must look like https://files.example.org/dav")
     return value
 
 

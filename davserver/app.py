@@ -250,7 +250,7 @@ class DavApp:
                 send,
                 receive,
                 response,
-                extra=_closing(rc, response),
+                extra=(*_closing(rc, response), *opened.pipeline.cors_fields(rc)),
                 is_head=rc.method == "HEAD",
                 runner=rc.services.runner,
             )

@@ -17,8 +17,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from davserver.address import check_address
+from davserver.address import check_address, check_prefix, check_urls
 from davserver.configtables import Rule, Share, UserEntry
+from davserver.protocol.cors import check_origins
 from davserver.protocol.junk import JunkPolicy
 
 ENVIRONMENT = "DAVSERVER_"
@@ -99,6 +100,8 @@ class Settings(BaseModel):
     tls_cert: Path | None = Field(None, json_schema_extra=_in("tls"))
     tls_key: Path | None = Field(None, json_schema_extra=_in("tls"))
 
+    cors_origins: tuple[str, ...] = Field((), json_schema_extra=_in("cors"))
+
     metrics_listen: str | None = Field(None, json_schema_extra=_in("metrics"))
 
     fallbacks: tuple[str, ...] = Field((), json_schema_extra=_in("test"))
@@ -112,27 +115,9 @@ class Settings(BaseModel):
     def _expand(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser()
 
-    @field_validator("prefix")
-    @classmethod
-    def _check_prefix(cls, value: str) -> str:
-        stripped = value.rstrip("/")
-        if not stripped:
-            return ""
-        segments = stripped.split("/")
-        if segments[0] or not all(segments[1:]) or {".", ".."} & set(segments):
-            raise ValueError("must look like /dav")
-        if "%" in value or not value.isprintable():
-            raise ValueError("must be plain text, not percent-encoded")
-        return stripped
-
-    @field_validator("public_url")
-    @classmethod
-    def _check_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for url in value:
-            if re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", url) is None:
-                raise ValueError(f"{url!r} must look like https://files.example.org/dav")
-        return value
-
+    _check_prefix = field_validator("prefix")(check_prefix)
+    _check_urls = field_validator("public_url")(check_urls)
+    _check_origins = field_validator("cors_origins")(check_origins)
     _check_listen = field_validator("metrics_listen")(check_address)
 
     @field_validator("tls_cert")

@@ -34,6 +34,7 @@ from davserver.methods._checks import check, check_kind, locate
 from davserver.methods.base import BodyPolicy, Method
 from davserver.methods.get import not_modified
 from davserver.origin import authorities, is_secure
+from davserver.protocol.cors import Cors, Fields
 from davserver.protocol.headers import (
     normalize_authority,
     parse_content_length,
@@ -79,15 +80,25 @@ class Pipeline:
             for url in services.settings.public_url
         )
         self._prefix = split_path(services.settings.prefix)
+        self._cors = Cors.from_origins(services.settings.cors_origins)
+        self._methods = ", ".join(sorted(registry.methods)).encode()
+
+    def cors_fields(self, rc: RequestContext) -> Fields:
+        """Returns the header fields for other origins that every answer carries."""
+        return () if self._cors is None else self._cors.fields(rc.headers)
 
     async def answer(self, rc: RequestContext) -> Response:
         special = self._resolve_path(rc)
+        if rc.method == "OPTIONS" and self._cors is not None:
+            allowed = self._cors.preflight(rc.headers, self._methods)
+            if allowed is not None:
+                return self._preflight(rc, allowed)
         if special is not None:
-            return await special
+            return await special()
         method = self._registry.methods.get(rc.method)
         if method is None:
             raise NotImplementedMethod(
-                f"{rc.method!r} is no method of this server", headers=_allow_all(self._registry)
+                f"{rc.method!r} is no method of this server", headers=((b"allow", self._methods),)
             )
         await self._authenticate(rc)
         _check_framing(rc)
@@ -97,6 +108,14 @@ class Pipeline:
             await self._recover(rc.services)
         return await with_digests(rc, _with_location(rc, await self._dispatch(rc, method)))
 
+    def _preflight(self, rc: RequestContext, allowed: Fields) -> Response:
+        """A browser asks without credentials: nothing is looked up, nothing told but what the
+        server can do."""
+        services = rc.services
+        dav = services.dav(services.storage.is_writable(rc.path))
+        usual = ((b"dav", dav), (b"allow", self._methods), (b"ms-author-via", b"DAV"))
+        return Response(200, (*usual, *allowed))
+
     async def _recover(self, services: Services) -> None:
         wait_s = services.settings.gate_wait_s
         try:
@@ -105,7 +124,7 @@ class Pipeline:
             # Who only reads is served all the same; a change tries again inside the gate.
             logger.warning("nothing can be recovered now: %s", error)
 
-    def _resolve_path(self, rc: RequestContext) -> Awaitable[Response] | None:
+    def _resolve_path(self, rc: RequestContext) -> Callable[[], Awaitable[Response]] | None:
         """Sets path and prefix. Returns the answer to a URL that is no resource of ours."""
         raw = raw_path(rc.scope)
         prefix = split_path(rc.scope.get("root_path", "")) + self._prefix
@@ -119,12 +138,12 @@ class Pipeline:
         below = path.below(prefix)
         if below is None:
             if path.covers(DavPath(prefix)):
-                return self._ancestor(rc, path)
+                return partial(self._ancestor, rc, path)
             raise NotFound("this server is mounted elsewhere")
         rc.path = below
         if below.is_reserved:
             if below.segments[0] == ".davserver":
-                return service(rc)
+                return partial(service, rc)
             raise NotFound("a reserved name")
         return None
 
@@ -336,10 +355,6 @@ def _check_framing(rc: RequestContext) -> None:
 def has_body(rc: RequestContext) -> bool:
     length = rc.headers.get(b"content-length")
     return length not in (None, b"0") or rc.headers.get(b"transfer-encoding") is not None
-
-
-def _allow_all(registry: Registry) -> tuple[tuple[bytes, bytes], ...]:
-    return ((b"allow", ", ".join(sorted(registry.methods)).encode()),)
 
 
 def raw_path(scope: Scope) -> bytes:
