@@ -9,16 +9,21 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import sys
+import threading
 import time
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import BinaryIO, ParamSpec, TypeVar
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, BinaryIO, Generic, ParamSpec, TypeVar
 
 import aiofiles.threadpool
 
 from davserver.asgi import Receive
-from davserver.errors import BadRequest, ContentTooLarge, ServiceUnavailable
+from davserver.errors import BadRequest, ContentTooLarge, ServiceUnavailable, TooManyRequests
 
 _SLOW_S = 0.002
 _STALL_S = 0.02
@@ -26,6 +31,8 @@ _PAUSE_S = 0.05
 _WATCH_S = 2.0
 _REST_S = 5.0
 _STRIKES = 3
+_CROWDED_DELAY_S = 4.0
+_HASH_NICENESS = 19
 _BODIES_LIMIT = 64 << 20
 SMALL_BODY = 65_536
 """Bytes of a body that are never refused: no honest PROPFIND or LOCK is larger."""
@@ -83,6 +90,99 @@ class BodyBudget:
             self.left += taken
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting(Generic[T]):
+    function: Callable[[], T]
+    done: asyncio.Future[T]
+
+
+class Turnstile:
+    """Runs what takes much of the processor, password hashes, in few threads of low priority.
+
+    Addresses take turns: one that sends thousands keeps no other waiting for longer than one of
+    them takes. Who asks the same as one that is waiting gets its result.
+
+    Args:
+        threads: that run at once.
+        limit: that may wait, of one address.
+    """
+
+    def __init__(self, threads: int, *, limit: int = 256) -> None:
+        self._threads = threads
+        self._limit = limit
+        self._pool = ThreadPoolExecutor(threads, "davserver-hash", _lower_priority)
+        self._running = 0
+        self._waiting: OrderedDict[str, deque[_Waiting[Any]]] = OrderedDict()
+        self._same: dict[object, asyncio.Future[Any]] = {}
+
+    async def run(self, function: Callable[[], T], *, address: str, same: object = None) -> T:
+        """Returns what the function returns. `same` says which asks are the same, None none.
+        Raises TooManyRequests (429) when too many of the address wait."""
+        key = None if same is None else (address, same)
+        done = None if key is None else self._same.get(key)
+        if done is None:
+            done = self._enqueue(function, address)
+            if key is not None:
+                self._same[key] = done
+                done.add_done_callback(lambda _: self._same.pop(key, None))
+        return await asyncio.shield(done)
+
+    def _enqueue(self, function: Callable[[], T], address: str) -> asyncio.Future[T]:
+        queue = self._waiting.get(address)
+        if queue is not None and len(queue) >= self._limit:
+            error = TooManyRequests("too many sign-ins at once", headers=((b"retry-after", b"5"),))
+            error.delay_s = _CROWDED_DELAY_S
+            raise error
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        # Whoever asked may be gone when there is an error to be told.
+        done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        self._waiting.setdefault(address, deque()).append(_Waiting(function, done))
+        self._start()
+        return done
+
+    def _start(self) -> None:
+        while self._waiting and self._running < self._threads:
+            address, queue = self._waiting.popitem(last=False)
+            task = queue.popleft()
+            if queue:
+                self._waiting[address] = queue
+            self._running += 1
+            future = asyncio.get_running_loop().run_in_executor(self._pool, task.function)
+            future.add_done_callback(partial(self._ended, task.done))
+
+    def _ended(self, done: asyncio.Future[Any], future: asyncio.Future[Any]) -> None:
+        self._running -= 1
+        if future.cancelled():
+            done.cancel()
+            return
+        self._start()
+        if done.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            done.set_result(future.result())
+        else:
+            done.set_exception(error)
+
+    def close(self) -> None:
+        """Ends the threads, after what they are at."""
+        self._pool.shutdown()
+
+
+def hash_threads(workers: int) -> int:
+    """Returns how many threads of each worker may hash passwords: all of them use half of the
+    machine at most."""
+    return max(1, min(4, (os.cpu_count() or 1) // (2 * workers)))
+
+
+def _lower_priority() -> None:
+    """Requests that need no hash go first. Elsewhere than on Linux this would be the priority of
+    the whole process."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _HASH_NICENESS)
+
+
 class Runner:
     """Decides where synchronous work runs, with a limit for each kind of thread work.
 
@@ -90,7 +190,9 @@ class Runner:
         bodies: what request bodies may fill.
     """
 
-    def __init__(self, *, inline: bool, bodies: BodyBudget | None = None) -> None:
+    def __init__(
+        self, *, inline: bool, bodies: BodyBudget | None = None, hash_threads: int = 1
+    ) -> None:
         self.bodies = bodies or BodyBudget()
         self._inline = inline
         self._slow_until = 0.0
@@ -101,6 +203,7 @@ class Runner:
         self._short = ThreadPoolExecutor(32, thread_name_prefix="davserver")
         self._tree = ThreadPoolExecutor(4, thread_name_prefix="davserver-tree")
         self._hash = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="davserver-hash")
+        self._turnstile = Turnstile(hash_threads)
 
     @property
     def inline(self) -> bool:
@@ -161,6 +264,11 @@ class Runner:
         """Ends the threads, after what they are at."""
         for pool in (self._short, self._tree, self._hash):
             pool.shutdown()
+        self._turnstile.close()
+
+    async def verify(self, function: Callable[[], T], *, address: str, same: object) -> T:
+        """Runs what hashes a password; see Turnstile."""
+        return await self._turnstile.run(function, address=address, same=same)
 
     async def batch(self, function: Callable[[], T]) -> T:
         """Runs one batch of a long walk: here while the storage is quick, else in a thread."""

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from davserver.accesslog import AccessLog
-from davserver.aio import ClientDisconnect, Runner
+from davserver.aio import ClientDisconnect, Runner, hash_threads
 from davserver.asgi import Receive, Scope, Send
-from davserver.auth.anonymous import AnonymousAuthenticator, LevelAuthorizer
 from davserver.auth.base import Authenticator, Authorizer
 from davserver.config import Settings, require_apart
 from davserver.context import Header, RequestContext, Response, Services
@@ -30,12 +29,14 @@ from davserver.errors import (
 from davserver.jsonlog import Access
 from davserver.metrics.board import Meter
 from davserver.opening import open_parts
-from davserver.pipeline import Pipeline, has_body, raw_path
+from davserver.origin import raw_path
+from davserver.pipeline import Pipeline, has_body
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.multistatus import error_body
 from davserver.protocol.path import DavPath
 from davserver.registry import Registry, build_registry
 from davserver.sending import send_response
+from davserver.signing import build_authorizer, build_sign_in
 from davserver.state.base import State
 from davserver.storage.base import Storage
 
@@ -79,19 +80,21 @@ def create_app(
 
     def open_services(settings: Settings) -> Services:
         opened, disk = open_parts(settings, store, storage)
-        level = settings.anonymous or "write"
+        asked = authenticator or build_sign_in(settings, clock=clock)
         return Services(
             settings=settings,
             storage=disk,
             state=opened,
-            authenticator=authenticator or AnonymousAuthenticator(),
-            authorizer=authorizer or LevelAuthorizer(level, read_only=settings.read_only),
+            authenticator=asked,
+            authorizer=authorizer or build_authorizer(settings, asked),
             live=registry.live,
             allow=registry.allow,
             dav=registry.dav,
             clock=clock,
             new_token=new_token or _new_token,
-            runner=Runner(inline=disk.inline and opened.inline),
+            runner=Runner(
+                inline=disk.inline and opened.inline, hash_threads=hash_threads(settings.workers)
+            ),
         )
 
     return DavApp(open_services, chosen, registry, meter)
@@ -175,6 +178,7 @@ class DavApp:
         services = before.services
         now = None if self._opened is None else self._opened.services
         services.runner.close()
+        services.authenticator.close()
         if now is None or now.state is not services.state:
             services.state.close()
         if now is None or now.storage is not services.storage:

@@ -9,16 +9,24 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from davserver.address import check_address, check_prefix, check_urls
-from davserver.configtables import Rule, Share, UserEntry
+from davserver.configlines import line_in_table, line_of
+from davserver.configtables import Rule, Share, UserEntry, check_realm
 from davserver.protocol.cors import check_origins
 from davserver.protocol.junk import JunkPolicy
 
@@ -33,6 +41,7 @@ _TABLES = frozenset({"share", "user", "rule"})
 Seconds = Annotated[float, Field(gt=0, le=10**7, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 WholeSeconds = Annotated[int, Field(ge=1, le=2**31)]
+FieldName = Annotated[str, Field(pattern="^[A-Za-z0-9-]+$")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 _NO_FOLDER = "no folder is named: davserver serve DIR"
 
@@ -103,6 +112,20 @@ class Settings(BaseModel):
     cors_origins: tuple[str, ...] = Field((), json_schema_extra=_in("cors"))
 
     metrics_listen: str | None = Field(None, json_schema_extra=_in("metrics"))
+    realm: Annotated[str, AfterValidator(check_realm)] = Field(
+        "davserver", json_schema_extra=_in("auth")
+    )
+    users: Path | None = Field(None, json_schema_extra=_in("auth"))
+    htpasswd: Path | None = Field(None, json_schema_extra=_in("auth"))
+    proxy_header: FieldName | None = Field(None, json_schema_extra=_in("auth"))
+    insecure_basic: bool = Field(False, json_schema_extra=_in("auth"))
+    digest_md5: bool = Field(False, json_schema_extra=_in("auth"))
+    nonce_s: Seconds = Field(300.0, json_schema_extra=_in("auth"))
+    password_memory_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = Field(
+        300.0, json_schema_extra=_in("auth")
+    )
+    sign_in_failures: Count = Field(10, json_schema_extra=_in("auth"))
+    sign_in_lockout_s: Seconds = Field(300.0, json_schema_extra=_in("auth"))
 
     fallbacks: tuple[str, ...] = Field((), json_schema_extra=_in("test"))
 
@@ -110,7 +133,7 @@ class Settings(BaseModel):
     user: tuple[UserEntry, ...] = ()
     rule: tuple[Rule, ...] = ()
 
-    @field_validator("root", "state", "tls_cert", "tls_key")
+    @field_validator("root", "state", "tls_cert", "tls_key", "users", "htpasswd")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser()
@@ -251,7 +274,7 @@ def load_settings(
         text = _read(config)
         for name, value in _flatten(config, text).items():
             values[name] = value
-            sources[name] = f"{config}, line {_line(text, name)}, {dotted(name)}"
+            sources[name] = f"{config}, line {line_of(text, name)}, {dotted(name)}"
     for variable, name, raw in _variables(environment):
         values[name] = _from_environment(name, raw)
         sources[name] = variable
@@ -280,27 +303,9 @@ def _where(loc: tuple[int | str, ...], sources: Mapping[str, str], text: str) ->
     name = str(loc[0])
     source = sources.get(name, name)
     if len(loc) > 2 and isinstance(loc[1], int) and ", line " in source:
-        line = _line_in_table(text, name, loc[1], str(loc[2]))
+        line = line_in_table(text, name, loc[1], str(loc[2]))
         return f"{source.partition(', line ')[0]}, line {line}, {name}[{loc[1]}].{loc[2]}"
     return source
-
-
-def _line_in_table(text: str, table: str, number: int, name: str) -> int:
-    """Returns the line of a key in the number-th of a repeated table, of its head without it."""
-    head = re.compile(rf"\s*\[\[\s*{re.escape(table)}\s*\]\]")
-    key = re.compile(rf"""\s*["']?{re.escape(name)}["']?\s*=""")
-    seen, found = -1, 1
-    for line, content in enumerate(text.splitlines(), start=1):
-        if head.match(content):
-            seen += 1
-            if seen == number:
-                found = line
-        elif seen == number:
-            if key.match(content):
-                return line
-            if content.lstrip().startswith("["):
-                break
-    return found
 
 
 def _read(config: Path) -> str:
@@ -329,7 +334,7 @@ def _flatten(config: Path, text: str) -> dict[str, object]:
         for name, entry in entries:
             if name not in Settings.model_fields or section_of(name) != section:
                 where = f"{section}.{name}" if section else name
-                raise SettingsError(f"{config}, line {_line(text, name)}, {where}: unknown key")
+                raise SettingsError(f"{config}, line {line_of(text, name)}, {where}: unknown key")
             flat[name] = _beside(config, entry) if _is_path(name) else entry
     return flat
 
@@ -350,18 +355,6 @@ def _table_beside(config: Path, entry: object) -> object:
     return {
         name: _beside(config, value) if name == "path" else value for name, value in entry.items()
     }
-
-
-def _line(text: str, name: str) -> int:
-    """Returns the line that sets a key: tomllib doesn't tell, so the text is searched."""
-    key = re.compile(rf"""\s*["']?{re.escape(name)}["']?\s*=""")
-    table = re.compile(rf"\s*\[+\s*{re.escape(name)}\s*\]")
-    lines = text.splitlines()
-    for pattern in (key, table):
-        for number, line in enumerate(lines, start=1):
-            if pattern.match(line):
-                return number
-    return 1
 
 
 def _variables(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from davserver.protocol.junk import JunkPolicy
 from davserver.protocol.path import DavPath
@@ -33,6 +33,13 @@ def check_user_name(value: str) -> str:
     if ":" in value or "\\" in value:
         raise ValueError(f"{value!r} cannot be a user's name: ':' and '\\' are not allowed")
     return check_name(value)
+
+
+def check_realm(value: str) -> str:
+    """Returns a realm that can stand in a quoted string as it is. Raises ValueError."""
+    if not value or not value.isascii() or not value.isprintable() or set(value) & set('"\\'):
+        raise ValueError(f"{value!r} must be printable ASCII without quotes and backslashes")
+    return value
 
 
 class Table(BaseModel):
@@ -68,18 +75,34 @@ class Share(Table):
         return value.expanduser()
 
 
+class Digests(Table):
+    """What Digest needs of a user (RFC 7616 section 3.4.2): H(user:realm:password), in hex. As
+    good as the password, for this realm."""
+
+    realm: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
+
+    @field_validator("realm")
+    @classmethod
+    def _check_realm(cls, value: str) -> str:
+        return check_realm(value)
+
+
 class UserEntry(Table):
-    """One `[[user]]`: an account that stands in the settings.
+    """One `[[user]]`: an account, in the settings or in the users file.
 
     Attributes:
         password: its hash, as `davserver user hash` prints it: never the password.
         quota: bytes that the user's home may come to; None: no limit of its own.
+        digest: where the user may sign in with Digest.
     """
 
     name: str
     password: str
     groups: tuple[str, ...] = ()
     quota: Annotated[int, Field(ge=0)] | None = None
+    digest: Digests | None = None
 
     _check_name = field_validator("name")(check_user_name)
 
@@ -89,6 +112,17 @@ class UserEntry(Table):
         if not value.startswith("$"):
             raise ValueError("must be a hash (davserver user hash prints one), not a password")
         return value
+
+
+def parse_user(table: object) -> UserEntry:
+    """Returns the account of a table. Raises ValueError that names the key."""
+    try:
+        return UserEntry.model_validate(table)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {message}") from None
 
 
 class Rule(Table):

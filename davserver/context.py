@@ -73,6 +73,7 @@ class RequestContext:
         prefix: the same, decoded.
         now: seconds since the epoch, sampled once.
         can_write: the asker may change what the Request-URI names.
+        is_private: a password may be asked for and sent as it is.
         authorities: host[:port] spellings that mean this server, lower case.
         depth: as sent; None when absent.
         overwrite: RFC 4918 section 10.6.
@@ -98,6 +99,7 @@ class RequestContext:
     prefix: tuple[str, ...] = ()
     principal: Principal = ANONYMOUS
     can_write: bool = True
+    is_private: bool = False
     authorities: frozenset[bytes] = frozenset()
     depth: Depth | None = None
     overwrite: bool = True

@@ -26,10 +26,14 @@ class DavError(Exception):
         headers: further response header fields.
         condition: local name in `DAV:` of the precondition element; the class's own if None.
         close: the connection cannot be used further.
+
+    Attributes:
+        delay_s: seconds that the answer is held back, so that guesses come slowly.
     """
 
     status: ClassVar[int] = 500
     condition: bytes | None = None
+    delay_s: float = 0.0
 
     def __init__(
         self,
@@ -112,6 +116,12 @@ class Locked(DavError):
 
 class FailedDependency(DavError):
     status = 424
+
+
+class TooManyRequests(DavError):
+    """429 (RFC 6585 section 4), with Retry-After: too many wrong passwords."""
+
+    status = 429
 
 
 class HeaderFieldsTooLarge(DavError):

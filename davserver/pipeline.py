@@ -14,26 +14,25 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+from davserver.admission import admit
 from davserver.aio import SMALL_BODY, read_body
-from davserver.asgi import Scope
 from davserver.auth.base import Privilege
 from davserver.context import RequestContext, Response, Services, Target
 from davserver.digests import with_digests
 from davserver.errors import (
     BadGateway,
     BadRequest,
-    Forbidden,
     GateBusy,
     NotFound,
     NotImplementedMethod,
     StateError,
-    Unauthorized,
     UnsupportedMediaType,
 )
 from davserver.methods._checks import check, check_kind, locate
+from davserver.methods._rights import authorize
 from davserver.methods.base import BodyPolicy, Method
 from davserver.methods.get import not_modified
-from davserver.origin import authorities, is_secure
+from davserver.origin import authorities, raw_path, split_path
 from davserver.protocol.cors import Cors, Fields
 from davserver.protocol.headers import (
     normalize_authority,
@@ -100,10 +99,10 @@ class Pipeline:
             raise NotImplementedMethod(
                 f"{rc.method!r} is no method of this server", headers=((b"allow", self._methods),)
             )
-        await self._authenticate(rc)
+        await admit(rc, method)
         _check_framing(rc)
         self._read_headers(rc, method)
-        self._authorize(rc, method)
+        authorize(rc, method)
         if rc.services.state.has_changes():
             await self._recover(rc.services)
         return await with_digests(rc, _with_location(rc, await self._dispatch(rc, method)))
@@ -148,7 +147,7 @@ class Pipeline:
         return None
 
     async def _ancestor(self, rc: RequestContext, path: DavPath) -> Response:
-        await self._authenticate(rc)
+        await admit(rc)
         _check_framing(rc)
         body = b""
         if has_body(rc):
@@ -157,30 +156,6 @@ class Pipeline:
             with self._services.runner.bodies.lease() as take:
                 body = await read_body(rc.receive, limit, take)
         return await ancestor(rc, path, body)
-
-    async def _authenticate(self, rc: RequestContext) -> None:
-        services = rc.services
-        authenticator = services.authenticator
-        secure = is_secure(rc.scope, rc.headers, proxies=services.settings.trusted_proxies)
-        authenticate = partial(
-            authenticator.authenticate,
-            rc.headers.get(b"authorization"),
-            method=rc.method,
-            uri=raw_path(rc.scope),
-            secure=secure,
-            now=rc.now,
-        )
-        blocking = authenticator.blocking
-        principal = await services.runner.hop(authenticate) if blocking else authenticate()
-        if principal is None:
-            raise self._challenge(secure=secure)
-        rc.principal = principal
-        rc.can_write = rc.may_write(rc.path)
-
-    def _challenge(self, *, secure: bool) -> Unauthorized:
-        challenges = self._services.authenticator.challenges(secure=secure)
-        headers = tuple((b"www-authenticate", challenge) for challenge in challenges)
-        return Unauthorized("sign in", headers=headers)
 
     def _read_headers(self, rc: RequestContext, method: Method) -> None:
         headers = rc.headers
@@ -213,24 +188,6 @@ class Pipeline:
         rc.if_header = parse_if(values, authorities=rc.authorities)
         if rc.if_header is not None:
             rc.submitted = rc.if_header.submitted_tokens()
-
-    def _authorize(self, rc: RequestContext, method: Method) -> None:
-        permits = rc.services.authorizer.permits
-        ends = [(method.privilege, rc.path)]
-        if rc.destination is not None and method.destination is not None:
-            ends.append((method.destination, rc.destination))
-        is_writable = rc.services.storage.is_writable
-        if not all(is_writable(path) for needed, path in ends if needed is Privilege.WRITE):
-            # To sign in would not help, so that whoever may see it is not asked to.
-            if all(permits(rc.principal, Privilege.READ, path) for _, path in ends):
-                raise Forbidden("nothing can be changed here")
-        elif all(permits(rc.principal, needed, path) for needed, path in ends):
-            return
-        secure = is_secure(rc.scope, rc.headers, proxies=rc.services.settings.trusted_proxies)
-        challenge = self._challenge(secure=secure)
-        if challenge.headers and not rc.principal.name:
-            raise challenge
-        raise Forbidden(f"no right to {rc.method} here")
 
     async def _dispatch(self, rc: RequestContext, method: Method) -> Response:
         if method.body is not BodyPolicy.STREAM and has_body(rc):
@@ -355,18 +312,3 @@ def _check_framing(rc: RequestContext) -> None:
 def has_body(rc: RequestContext) -> bool:
     length = rc.headers.get(b"content-length")
     return length not in (None, b"0") or rc.headers.get(b"transfer-encoding") is not None
-
-
-def raw_path(scope: Scope) -> bytes:
-    raw: bytes | None = scope.get("raw_path")
-    if raw is None:
-        # Not every server offers it; then what it decoded is all there is.
-        path: str = scope["path"]
-        return DavPath(split_path(path), slash=path.endswith("/")).href(
-            collection=path.endswith("/")
-        )
-    return raw.partition(b"?")[0]
-
-
-def split_path(path: str) -> tuple[str, ...]:
-    return tuple(segment for segment in path.split("/") if segment)

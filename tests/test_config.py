@@ -12,7 +12,7 @@ from davserver.config import Settings, SettingsError, default_state, dotted, loa
 from davserver.configtables import Rule, Share, UserEntry
 
 SAMPLE = Path(__file__).parent.parent / "config" / "davserver.toml"
-_KEY = re.compile(r"^#([a-z_]+ = .*)$")
+_KEY = re.compile(r"^#([a-z0-9_]+ = .*)$")
 
 
 def uncommented() -> str:
@@ -224,7 +224,7 @@ def test_the_sample_names_every_key_once_in_its_table() -> None:
 @pytest.mark.parametrize("model", [Share, UserEntry, Rule])
 def test_the_sample_shows_every_key_of_a_table(tmp_path: Path, model: type[Share]) -> None:
     text = SAMPLE.read_text("utf-8").partition("# --- tables")[2]
-    lines = re.findall(r'^# (\[\[[a-z]+\]\]|[a-z_]+ = (?:".*"|[\d[tf].*))$', text, re.MULTILINE)
+    lines = re.findall(r'^# (\[\[[a-z]+\]\]|[a-z_]+ = (?:".*"|[\d[{tf].*))$', text, re.MULTILINE)
     file = tmp_path / "davserver.toml"
     file.write_text('state = "/var/lib/davserver"\n' + "\n".join(lines))
     settings = load_settings(config=file)

@@ -28,7 +28,7 @@ def test_every_setting_is_in_the_table_of_the_readme(key: str) -> None:
 
 
 def test_the_table_names_no_setting_that_does_not_exist() -> None:
-    named = re.findall(r"^\| `([a-z_]+)` \|", section("Settings"), re.MULTILINE)
+    named = re.findall(r"^\| `([a-z0-9_]+)` \|", section("Settings"), re.MULTILINE)
 
     assert sorted(Settings.model_fields) == sorted(named)
 

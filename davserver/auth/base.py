@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from davserver.protocol.path import DavPath
 
@@ -28,22 +28,81 @@ class Principal:
 ANONYMOUS = Principal()
 
 
-class Authenticator(Protocol):
-    """Turns an Authorization field into a principal."""
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a request says of who sends it.
 
-    blocking: bool
-    """True when `authenticate` may hash a password: it is then run in a thread."""
+    Attributes:
+        authorization: the Authorization field, None when absent.
+        uri: the path of the request-target as it was sent.
+        address: where the client is, as far as trusted proxies tell.
+        secure: the connection is TLS, or taken as such.
+        now: seconds since the epoch.
+        asserted: the field by which a trusted proxy names who has signed in there.
+    """
+
+    authorization: bytes | None
+    method: str
+    uri: bytes
+    address: str
+    secure: bool
+    now: float
+    asserted: bytes | None = None
+
+    @property
+    def credentials(self) -> bytes | None:
+        """Credentials that prove the same whichever request they come with; None: of this one."""
+        field = self.authorization
+        return field if field is not None and field[:6].lower() == b"basic " else None
+
+
+class Authenticator(Protocol):
+    """Tells who sends a request.
+
+    Both methods may raise BadRequest (400), Unauthorized (401) with challenges of its own,
+    Forbidden (403), TooManyRequests (429).
+    """
 
     def challenges(self, *, secure: bool) -> Sequence[bytes]:
-        """Values for WWW-Authenticate; `secure` when the connection is TLS or taken as such."""
+        """Values for WWW-Authenticate, none when nobody can sign in this way; `secure` when the
+        connection is TLS or taken as such."""
 
-    def authenticate(
-        self, authorization: bytes | None, *, method: str, uri: bytes, secure: bool, now: float
-    ) -> Principal | None:
-        """None becomes 401 with the challenges. Raises BadRequest (400)."""
+    def recall(self, attempt: Attempt) -> Principal | None:
+        """Tells at once, on the event loop; None where `authenticate` has to be asked."""
+
+    def authenticate(self, attempt: Attempt) -> Principal | None:
+        """Asked in a thread, for it may hash a password. None becomes 401 with the challenges."""
+
+    def close(self) -> None:
+        """Gives up files. Later use may open them again."""
 
 
 class Authorizer(Protocol):
-    """Answers whether a principal may do something to a path of a share."""
+    """Answers whether a principal may do something to a path of the server."""
 
     def permits(self, principal: Principal, privilege: Privilege, path: DavPath) -> bool: ...
+
+
+@runtime_checkable
+class PathAuthorizer(Authorizer, Protocol):
+    """An Authorizer whose answers differ from path to path.
+
+    What has two names, the one asked for and the canonical one, is asked for by both, and both
+    must be allowed.
+    """
+
+    def permits_real(self, principal: Principal, privilege: Privilege, path: DavPath) -> bool:
+        """As `permits`, for a canonical path (`Storage.path_of`)."""
+
+    def varies_below(self, path: DavPath) -> bool:
+        """True when the answer for something below `path` may be another than for `path`. Costs
+        next to nothing."""
+
+    def denied_below(
+        self, principal: Principal, privilege: Privilege, path: DavPath
+    ) -> Sequence[DavPath]:
+        """Paths below `path` that the principal may not do this to, as far as rules name them,
+        while it may to `path`."""
+
+    def is_open(self, privilege: Privilege, path: DavPath) -> bool:
+        """True when some signed-in principal may: then the anonymous one is asked to sign in."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from davserver.auth.base import ANONYMOUS, Principal, Privilege
+from davserver.auth.base import ANONYMOUS, Attempt, Principal, Privilege
 from davserver.protocol.path import DavPath
 from tests.conftest import AppDav
 from tests.support.dav import XML
@@ -208,18 +208,20 @@ def test_below_the_prefix_every_url_carries_it(make_dav: MakeDav, how: dict[str,
 class Gatekeeper:
     """Knows one user by a word, and lets nobody else in."""
 
-    blocking = False
-
     def challenges(self, *, secure: bool) -> Sequence[bytes]:
         return [b'Example realm="files"']
 
-    def authenticate(
-        self, authorization: bytes | None, *, method: str, uri: bytes, secure: bool, now: float
-    ) -> Principal | None:
-        if authorization is None:
+    def recall(self, attempt: Attempt) -> Principal | None:
+        return None
+
+    def authenticate(self, attempt: Attempt) -> Principal | None:
+        if attempt.authorization is None:
             return None
-        word = authorization.removeprefix(b"Example ")
+        word = attempt.authorization.removeprefix(b"Example ")
         return ANONYMOUS if word == b"guest" else Principal(word.decode())
+
+    def close(self) -> None:
+        pass
 
 
 class Owner:

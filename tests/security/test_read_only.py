@@ -22,8 +22,8 @@ PATHS = ("/", "/f", "/f/", "/locked", "/c/", "/c", "/c/g", "/new", "/c/new", "/n
 READS = {"OPTIONS", "GET", "HEAD", "PROPFIND"}
 WAYS: dict[str, dict[str, Any]] = {
     "read_only": {"read_only": True},
-    "anonymous=read": {"anonymous": "read"},
-    "both": {"read_only": True, "anonymous": "read"},
+    "a rule": {"rule": [{"path": "/", "access": "read"}]},
+    "both": {"read_only": True, "rule": [{"path": "/", "access": "read"}]},
 }
 State = dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from davserver.auth.base import Principal
+from davserver.auth.base import Attempt, Principal
 from tests.support.dav import Content, Dav
 from tests.support.reply import Reply
 
@@ -13,16 +13,19 @@ class TestUsers:
     """An Authenticator that believes what it is told."""
 
     __test__ = False
-    blocking = False
 
     def challenges(self, *, secure: bool) -> Sequence[bytes]:
         return (b"Test",)
 
-    def authenticate(
-        self, authorization: bytes | None, *, method: str, uri: bytes, secure: bool, now: float
-    ) -> Principal | None:
-        scheme, _, name = (authorization or b"").partition(b" ")
+    def recall(self, attempt: Attempt) -> Principal | None:
+        scheme, _, name = (attempt.authorization or b"").partition(b" ")
         return Principal(name.decode()) if scheme == b"Test" and name else None
+
+    def authenticate(self, attempt: Attempt) -> Principal | None:
+        return None
+
+    def close(self) -> None:
+        pass
 
 
 class User(Dav):

@@ -1,0 +1,69 @@
+"""Who asks: the part of the pipeline between the method and the header fields (401)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from davserver.asgi import Scope
+from davserver.auth.base import Attempt, Principal
+from davserver.context import RequestContext
+from davserver.errors import DavError, Forbidden
+from davserver.methods._rights import challenged, require
+from davserver.methods.base import Method
+from davserver.origin import client_address, is_private, is_trusted, raw_path
+from davserver.protocol.headers import DavHeaders
+
+
+async def admit(rc: RequestContext, method: Method | None = None) -> None:
+    """Sets the principal, and what it may do here. Raises 401 with a challenge, 400, 403, 429;
+    who has to sign in first learns nothing else."""
+    try:
+        rc.principal = await _principal(rc)
+    except DavError as error:
+        if error.delay_s:
+            await asyncio.sleep(error.delay_s)
+        raise
+    rc.can_write = rc.may_write(rc.path)
+    if method is not None and not rc.principal.name:
+        require(rc, method.privilege, rc.path)
+
+
+async def _principal(rc: RequestContext) -> Principal:
+    attempt = _attempt(rc)
+    authenticator = rc.services.authenticator
+    principal = authenticator.recall(attempt)
+    if principal is None:
+        verify = partial(authenticator.authenticate, attempt)
+        principal = await rc.services.runner.verify(
+            verify, address=attempt.address, same=attempt.credentials
+        )
+    if principal is None:
+        raise challenged(rc) or Forbidden("nobody can sign in here")
+    return principal
+
+
+def _attempt(rc: RequestContext) -> Attempt:
+    settings, scope, headers = rc.services.settings, rc.scope, rc.headers
+    proxies = settings.trusted_proxies
+    rc.is_private = settings.insecure_basic or is_private(scope, headers, proxies=proxies)
+    asserted = None
+    if settings.proxy_header is not None:
+        asserted = _asserted(scope, headers, settings.proxy_header, proxies)
+    return Attempt(
+        authorization=headers.single(b"authorization"),
+        method=rc.method,
+        uri=raw_path(scope),
+        address=client_address(scope, headers, proxies=proxies),
+        secure=rc.is_private,
+        now=rc.now,
+        asserted=asserted,
+    )
+
+
+def _asserted(scope: Scope, headers: DavHeaders, name: str, proxies: Sequence[str]) -> bytes | None:
+    """Returns who has signed in at the proxy, None when nobody or when it is not ours."""
+    if not is_trusted(scope, proxies):
+        return None
+    return headers.single(name.lower().encode("ascii")) or None

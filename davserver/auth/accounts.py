@@ -1,0 +1,211 @@
+"""Who has an account: from the settings, the users file, an htpasswd file.
+
+A Roster is what they hold together at one time. The files are read again when they change; one
+that cannot be used then is told of, and what was known before stays in force.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from davserver.auth.base import Principal
+from davserver.auth.passwords import normalized, why_refused
+from davserver.configtables import UserEntry
+from davserver.errors import StateError
+
+logger = logging.getLogger(__name__)
+
+_FORBIDDEN_MODE = 0o027
+"""No hash is for others to read, nor for a group to write."""
+
+
+class AccountsError(StateError):
+    """The accounts cannot be read or written. The message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One user.
+
+    Attributes:
+        password: the hash.
+        sha256, md5: what Digest needs, in hex, for our realm; None: not for this user.
+        quota: bytes of the user's home; None: no limit of its own.
+    """
+
+    principal: Principal
+    password: str = field(repr=False)
+    sha256: str | None = field(default=None, repr=False)
+    md5: str | None = field(default=None, repr=False)
+    quota: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Everybody who has an account.
+
+    Attributes:
+        is_open: nobody can sign in and nobody has to: no account was ever made.
+        names: in a fixed order, for decoys.
+    """
+
+    accounts: Mapping[str, Account]
+    is_open: bool
+    has_sha256: bool = False
+    has_md5: bool = False
+    names: tuple[str, ...] = ()
+
+    def find(self, name: str) -> Account | None:
+        """Returns the account that a client means: Windows puts a domain in front, Office and
+        macOS behind."""
+        name = normalized(name)
+        account = self.accounts.get(name)
+        if account is not None:
+            return account
+        for bare in (name.rpartition("\\")[2], name.partition("@")[0]):
+            if bare != name and bare in self.accounts:
+                return self.accounts[bare]
+        return None
+
+
+def make_roster(entries: Sequence[UserEntry], *, realm: str, is_open: bool) -> Roster:
+    """Of entries with one name the first counts."""
+    accounts: dict[str, Account] = {}
+    for entry in entries:
+        if entry.name not in accounts:
+            accounts[entry.name] = _account(entry, realm)
+    return Roster(
+        MappingProxyType(accounts),
+        is_open,
+        any(account.sha256 for account in accounts.values()),
+        any(account.md5 for account in accounts.values()),
+        tuple(sorted(accounts)),
+    )
+
+
+def _account(entry: UserEntry, realm: str) -> Account:
+    problem = why_refused(entry.password)
+    if problem is not None:
+        raise AccountsError(f"user {entry.name!r}: {problem}")
+    principal = Principal(entry.name, frozenset(entry.groups))
+    digest = entry.digest
+    if digest is not None and digest.realm != realm:
+        logger.error(
+            "%r cannot sign in with Digest: it was made for realm %r, which is %r now;"
+            " davserver user passwd makes it anew",
+            *(entry.name, digest.realm, realm),
+        )
+        digest = None
+    if digest is None:
+        return Account(principal, entry.password, quota=entry.quota)
+    return Account(principal, entry.password, digest.sha256, digest.md5, entry.quota)
+
+
+Reader = Callable[[Path], Mapping[str, UserEntry]]
+_Seen = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file with accounts; `optional`: it need not be there."""
+
+    path: Path
+    read: Reader
+    optional: bool = False
+
+
+class Accounts:
+    """Keeps the roster up to date.
+
+    Args:
+        listed: the accounts of the settings; they win.
+        sources: files, in the order in which they win.
+        realm: that Digest is for.
+        must_sign_in: somebody can sign in by other means: a proxy's.
+
+    Raises AccountsError when a file cannot be used.
+    """
+
+    def __init__(
+        self,
+        listed: Sequence[UserEntry],
+        sources: Sequence[Source],
+        *,
+        realm: str,
+        must_sign_in: bool = False,
+    ) -> None:
+        self._listed = tuple(listed)
+        self._sources = tuple(sources)
+        self._realm = realm
+        self._is_open = not listed and not must_sign_in
+        self._lock = threading.Lock()
+        self._seen = tuple(_signature(source.path) for source in self._sources)
+        self.roster = self._read()
+
+    @property
+    def is_stale(self) -> bool:
+        """True when a file is another one than was read: `refresh` has to be called."""
+        return any(
+            _signature(source.path) != seen
+            for source, seen in zip(self._sources, self._seen, strict=True)
+        )
+
+    def refresh(self) -> Roster:
+        """Reads again what has changed. Blocks."""
+        with self._lock:
+            if self.is_stale:
+                # Before it is read: a change meanwhile is found the next time.
+                self._seen = tuple(_signature(source.path) for source in self._sources)
+                try:
+                    self.roster = self._read()
+                except AccountsError as error:
+                    logger.error("users stay as they were: %s", error)
+            return self.roster
+
+    def _read(self) -> Roster:
+        entries = list(self._listed)
+        for source in self._sources:
+            try:
+                entries += source.read(source.path).values()
+            except FileNotFoundError:
+                if not source.optional:
+                    raise AccountsError(f"{source.path} does not exist") from None
+                continue
+            # Once there are accounts, their loss lets nobody in.
+            self._is_open = False
+        return make_roster(entries, realm=self._realm, is_open=self._is_open)
+
+
+def _signature(path: Path) -> _Seen:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def read_private(path: Path, *, limit: int) -> str:
+    """Returns the text of a file with secrets. Raises AccountsError when it is not for us alone,
+    FileNotFoundError when it is not there."""
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(limit + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise AccountsError(f"{path} cannot be read: {error.strerror}") from error
+    if mode & _FORBIDDEN_MODE:
+        raise AccountsError(f"{path} holds password hashes: chmod 600 it (o= at least)")
+    if len(data) > limit:
+        raise AccountsError(f"{path} is larger than {limit} bytes")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise AccountsError(f"{path}: not UTF-8") from None

@@ -1,0 +1,79 @@
+"""Builds the sign-in and the rights that the settings describe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from davserver.auth.accounts import Accounts, Source
+from davserver.auth.base import Authenticator, Authorizer
+from davserver.auth.basic import Remembered
+from davserver.auth.digest import Digest
+from davserver.auth.htpasswd import read_htpasswd
+from davserver.auth.nonces import BUCKETS as NONCE_BUCKETS
+from davserver.auth.nonces import Nonces
+from davserver.auth.rules import RuleAuthorizer
+from davserver.auth.secret import SharedKey
+from davserver.auth.signin import SignIn
+from davserver.auth.table import SharedTable
+from davserver.auth.throttle import BUCKETS as FAILURE_BUCKETS
+from davserver.auth.throttle import Throttle
+from davserver.auth.usersfile import read_users
+from davserver.config import Settings
+from davserver.configtables import Access
+
+
+def users_path(settings: Settings) -> Path:
+    """Returns where `davserver user` keeps accounts, be there any or not."""
+    return settings.users or settings.state_folder / "users.toml"
+
+
+def read_accounts(settings: Settings) -> Accounts:
+    """Returns who has an account. Raises AccountsError."""
+    sources = [Source(users_path(settings), read_users, optional=True)]
+    if settings.htpasswd is not None:
+        sources.append(Source(settings.htpasswd, read_htpasswd))
+    return Accounts(
+        settings.user,
+        sources,
+        realm=settings.realm,
+        must_sign_in=settings.proxy_header is not None,
+    )
+
+
+def build_sign_in(settings: Settings, *, clock: Callable[[], float]) -> SignIn:
+    """Returns the Authenticator of the settings. Raises AccountsError."""
+    folder = settings.state_folder
+    key = SharedKey(folder / "signin.key")
+    failures = SharedTable(folder / "signin.failures", buckets=FAILURE_BUCKETS)
+    nonces = SharedTable(folder / "signin.nonces", buckets=NONCE_BUCKETS)
+    return SignIn(
+        read_accounts(settings),
+        realm=settings.realm,
+        digest=Digest(
+            Nonces(nonces, key, realm=settings.realm, lifetime_s=settings.nonce_s),
+            realm=settings.realm,
+            md5=settings.digest_md5,
+        ),
+        throttle=Throttle(
+            failures, key, limit=settings.sign_in_failures, lockout_s=settings.sign_in_lockout_s
+        ),
+        remembered=Remembered(settings.password_memory_s),
+        clock=clock,
+        tables=(failures, nonces),
+    )
+
+
+def build_authorizer(settings: Settings, authenticator: Authenticator) -> Authorizer:
+    """Returns the Authorizer of the settings. What `anonymous` leaves open follows the accounts:
+    nothing is for everybody once somebody has one."""
+
+    def anonymous() -> Access:
+        if settings.anonymous is not None:
+            return settings.anonymous
+        is_open = isinstance(authenticator, SignIn) and authenticator.accounts.roster.is_open
+        return "write" if is_open else "none"
+
+    return RuleAuthorizer(
+        settings.served, settings.rule, anonymous=anonymous, read_only=settings.read_only
+    )
