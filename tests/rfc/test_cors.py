@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from davserver.auth.base import ANONYMOUS, Principal
+from davserver.auth.base import ANONYMOUS, Attempt, Principal
 from davserver.config import Settings, SettingsError, load_settings
 from tests.conftest import AppDav
 from tests.support.reply import Reply
@@ -38,13 +37,17 @@ FOREIGN = [
 class Locked:
     """Nobody gets in without the word."""
 
-    blocking = False
-
     def challenges(self, *, secure: bool) -> tuple[bytes, ...]:
         return (b'Basic realm="files"',)
 
-    def authenticate(self, authorization: bytes | None, **_: Any) -> Principal | None:
-        return ANONYMOUS if authorization == b"Basic dTpw" else None
+    def recall(self, attempt: Attempt) -> Principal | None:
+        return ANONYMOUS if attempt.authorization == b"Basic dTpw" else None
+
+    def authenticate(self, attempt: Attempt) -> Principal | None:
+        return None
+
+    def close(self) -> None:
+        pass
 
 
 def cors(reply: Reply) -> dict[str, str]:
