@@ -38,11 +38,26 @@ BEGIN, END = "<!-- clients -->\n", "<!-- /clients -->\n"
 ABSENT: Mapping[str, Mapping[str, str]] = {
     "aiowebdav2 (Python)": {"mount": "a library"},
     "curl": {"mount": "one request at a time"},
+    "Finder": {"times": "sets none"},
     "gvfs (GNOME Files)": {"lock": "takes no locks"},
+    "Infuse (iOS)": {"write rename delete lock times": "only plays"},
+    "iOS file providers": {"lock times": "take no locks and set no times"},
+    "Joplin": {"mount lock times names": "keeps files of its own, under names of digits"},
+    "KDE (KIO)": {"lock times": "takes no locks and sets no times"},
+    "KeePass": {"mount list lock times large": "opens one small file by its URL"},
+    "Keepass2Android": {"mount lock times large": "opens one small file by its URL"},
+    "Kodi": {"write rename delete lock times": "only plays"},
+    "Material Files": {"lock times": "takes no locks and sets no times"},
+    "Microsoft Office": {"times": "sets none"},
+    "Obsidian Remotely Save": {"times": "sets none"},
+    "OmniFocus": {"mount times": "keeps files of its own"},
     "rclone": {"lock": "takes no locks"},
     "restic (through rclone)": {"mount rename lock times names large": "keeps packs of its own"},
+    "Seedvault": {"mount rename lock times names": "keeps files of its own, under names of digits"},
+    "VLC, mpv": {"mount list write rename delete lock times names": "play a URL"},
     "webdav4 (Python)": {"mount": "a library", "lock": "takes no locks"},
     "webdavclient3 (Python)": {"mount": "a library"},
+    "Zotero": {"rename lock times names": "keeps files of its own, under names of letters"},
 }
 """By client: columns (with blanks between them) that it has nothing for, and why."""
 
