@@ -44,9 +44,11 @@ from davserver.protocol.headers import (
 from davserver.protocol.ifheader import parse_if
 from davserver.protocol.path import DavPath
 from davserver.protocol.preconditions import HttpConditions, Outcome
+from davserver.protocol.principals import principal_name
 from davserver.protocol.quirks import refresh_token_without_list, submitted_by_lock_token_header
 from davserver.recovery import recover
 from davserver.registry import Registry
+from davserver.web.principals import principal
 from davserver.web.service import service
 from davserver.web.synthetic import ancestor
 
@@ -137,16 +139,21 @@ class Pipeline:
         below = path.below(prefix)
         if below is None:
             if path.covers(DavPath(prefix)):
-                return partial(self._ancestor, rc, path)
+                return partial(self._synthetic, rc, partial(ancestor, rc, path))
             raise NotFound("this server is mounted elsewhere")
         rc.path = below
         if below.is_reserved:
+            if principal_name(below.segments) is not None:
+                return partial(self._synthetic, rc, partial(principal, rc))
             if below.segments[0] == ".davserver":
                 return partial(service, rc)
             raise NotFound("a reserved name")
         return None
 
-    async def _ancestor(self, rc: RequestContext, path: DavPath) -> Response:
+    async def _synthetic(
+        self, rc: RequestContext, answer: Callable[[bytes], Awaitable[Response]]
+    ) -> Response:
+        """Asks who it is and reads the body, for what is answered without a look at the disk."""
         await admit(rc)
         _check_framing(rc)
         body = b""
@@ -155,7 +162,7 @@ class Pipeline:
             limit = self._services.settings.xml_body_limit
             with self._services.runner.bodies.lease() as take:
                 body = await read_body(rc.receive, limit, take)
-        return await ancestor(rc, path, body)
+        return await answer(body)
 
     def _read_headers(self, rc: RequestContext, method: Method) -> None:
         headers = rc.headers

@@ -26,6 +26,7 @@ GETLASTMODIFIED = dav("getlastmodified")
 LOCKDISCOVERY = dav("lockdiscovery")
 RESOURCETYPE = dav("resourcetype")
 SUPPORTEDLOCK = dav("supportedlock")
+CURRENT_USER_PRINCIPAL = dav("current-user-principal")
 QUOTA_AVAILABLE_BYTES = dav("quota-available-bytes")
 QUOTA_USED_BYTES = dav("quota-used-bytes")
 
