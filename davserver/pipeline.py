@@ -190,7 +190,7 @@ class Pipeline:
 
     def _read_if(self, rc: RequestContext) -> None:
         values = rc.headers.get_all(b"if")
-        if rc.method == "LOCK" and not has_body(rc) and refresh_token_without_list(values):
+        if rc.method == "LOCK" and refresh_token_without_list(values):
             return
         rc.if_header = parse_if(values, authorities=rc.authorities)
         if rc.if_header is not None:

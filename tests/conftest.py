@@ -162,6 +162,7 @@ PACKAGES = {
     "rclone": "rclone",
     "curl": "curl",
     "vi": "vim-tiny",
+    "node": "nodejs",
     "restic": "restic",
     "sed": "sed",
     "dbus-daemon": "dbus",

@@ -56,6 +56,20 @@ install_clients() {
     apt_install $missing || echo "not installed:$missing (their tests are skipped, in CI they fail)"
 }
 
+# What comes from npm, again when its lock file changes.
+install_npm_clients() {
+    wanted="$(node --version 2>/dev/null) $(cksum <tests/clients/npm/package-lock.json)"
+    [ -f .clients/npm/wanted ] && [ "$(cat .clients/npm/wanted)" = "$wanted" ] && return
+    command -v npm >/dev/null 2>&1 || apt_install nodejs npm
+    mkdir -p .clients/npm && cp tests/clients/npm/package*.json .clients/npm || return
+    echo "installing: npm's clients"
+    (cd .clients/npm && npm ci --silent --ignore-scripts --no-audit --no-fund </dev/null) ||
+        { echo "not installed: npm's clients (their tests are skipped, in CI they fail)"; return; }
+    # Node may have come with it.
+    printf '%s %s\n' "$(node --version)" "$(cksum <tests/clients/npm/package-lock.json)" \
+        >.clients/npm/wanted
+}
+
 make_venv() {
     "$python" -m venv --clear .venv 2>/dev/null && return
     # Debian keeps venv in a package of its own.
@@ -85,6 +99,7 @@ lint() {
 }
 
 install_clients
+install_npm_clients
 prepare
 failed=0
 lint .venv/bin/ruff check .

@@ -26,7 +26,7 @@ NO_STORE = (b"cache-control", b"no-store")
 
 def parse_lock(rc: RequestContext) -> LockInfo | None:
     """None for a refresh, to which Depth does not matter (section 9.10.2)."""
-    if not rc.body:
+    if not rc.body or refresh_token_without_list(rc.headers.get_all(b"if")) is not None:
         return None
     if rc.depth is Depth.ONE:
         raise BadRequest("LOCK has Depth 0 or infinity")

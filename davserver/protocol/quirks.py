@@ -104,8 +104,8 @@ def is_if_ignored(method: str, header: IfHeader) -> bool:
 def refresh_token_without_list(values: Sequence[bytes]) -> str | None:
     """Returns the token of an `If` that is nothing but a token, in no list, or None.
 
-    For a LOCK without body alone: webdav (npm) refreshes so. There one token is all that `If`
-    can hold (RFC 4918 section 9.10.2), so nothing is guessed.
+    For LOCK alone: webdav (npm) refreshes so, with the body of its first LOCK beside it (5.11).
+    No `If` of RFC 4918 is written like that, so nothing that could mean something else is guessed.
     """
     if len(values) != 1:
         return None

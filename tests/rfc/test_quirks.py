@@ -291,13 +291,25 @@ def test_refresh_takes_a_token_without_list(dav: AppDav, form: str) -> None:
     assert (unknown.status, unknown.conditions) == (412, [f"{D}lock-token-matches-request-uri"])
 
 
+def test_refresh_by_a_token_without_list_may_repeat_the_body_of_the_lock(dav: AppDav) -> None:
+    token = dav.lock("/f", timeout="Second-100").token
+    dav.clock.pass_s(50)
+
+    reply = dav.lock_request("/f", timeout="Second-300", headers={"If": token})
+
+    assert (reply.status, "lock-token" in reply.headers) == (200, False)
+    assert activelock_of(reply, token).findtext(f"{D}timeout") == "Second-300"
+    assert len(dav.locks("/f")) == 1
+    assert dav.lock_request("/f", headers={"If": UNKNOWN}).status == 412
+
+
 @pytest.mark.rfc("D-9")
 def test_token_without_list_is_400_elsewhere(dav: AppDav) -> None:
     token = dav.lock("/f").token
 
     assert dav.put("/f", b"new", {"If": f"<{token}>"}).status == 400
     assert dav.put("/f", b"new", {"If": token}).status == 400
-    assert dav.lock_request("/f", scope="shared", headers={"If": token}).status == 400
+    assert dav.unlock("/f", token, headers={"If": token}).status == 400
     assert dav.get("/f").body == b""
 
 

@@ -55,6 +55,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     "restic (through rclone)": {"mount rename lock times names large": "keeps packs of its own"},
     "Seedvault": {"mount rename lock times names": "keeps files of its own, under names of digits"},
     "VLC, mpv": {"mount list write rename delete lock times names": "play a URL"},
+    "webdav (npm)": {"mount": "a library"},
     "webdav4 (Python)": {"mount": "a library", "lock": "takes no locks"},
     "webdavclient3 (Python)": {"mount": "a library"},
     "Zotero": {"rename lock times names": "keeps files of its own, under names of letters"},
