@@ -292,7 +292,7 @@ class DavApp:
         if error.close:
             headers.append((b"connection", b"close"))
         if error.condition is not None:
-            body = error_body(error.condition, error.hrefs)
+            body = error_body(error.condition, error.hrefs, error.inner)
             headers.append((b"content-type", b'application/xml; charset="utf-8"'))
         else:
             body = _text(error.detail)

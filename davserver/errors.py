@@ -23,6 +23,7 @@ class DavError(Exception):
     Args:
         detail: for the log and the text of the body: lower case, no full stop, names the value.
         hrefs: hrefs that the condition element carries (RFC 4918 section 16).
+        inner: what else it carries, as XML.
         headers: further response header fields.
         condition: local name in `DAV:` of the precondition element; the class's own if None.
         close: the connection cannot be used further.
@@ -40,6 +41,7 @@ class DavError(Exception):
         detail: str = "",
         *,
         hrefs: Sequence[bytes] = (),
+        inner: bytes = b"",
         headers: Sequence[tuple[bytes, bytes]] = (),
         condition: bytes | None = None,
         close: bool = False,
@@ -47,6 +49,7 @@ class DavError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.hrefs = tuple(hrefs)
+        self.inner = inner
         self.headers = tuple(headers)
         self.close = close
         if condition is not None:

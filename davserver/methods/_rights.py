@@ -6,6 +6,7 @@ from davserver.auth.base import PathAuthorizer, Privilege
 from davserver.context import RequestContext
 from davserver.errors import DavError, Forbidden, Unauthorized
 from davserver.methods.base import Method
+from davserver.protocol.multistatus import need_privilege
 from davserver.protocol.path import DavPath
 
 
@@ -32,7 +33,9 @@ def refusal(rc: RequestContext, privilege: Privilege, path: DavPath) -> DavError
             challenge = challenged(rc)
             if challenge is not None:
                 return challenge
-    return Forbidden(f"no right to {rc.method} here")
+    # RFC 3744 section 7.1.1 has it said which right is missing, and where.
+    inner = need_privilege(rc.href(path, collection=path.slash), privilege.value.encode())
+    return Forbidden(f"no right to {rc.method} here", condition=b"need-privileges", inner=inner)
 
 
 def _is_open(rc: RequestContext, privilege: Privilege, path: DavPath) -> bool:

@@ -114,9 +114,14 @@ def propstat_xml(propstat: PropStat) -> bytes:
     return b"".join(parts)
 
 
-def error_body(condition: bytes, hrefs: Sequence[bytes] = ()) -> bytes:
-    """Returns the body of a refusal that names a violated condition (section 16)."""
-    return b'%s<D:error xmlns:D="DAV:">%s</D:error>' % (DECLARATION, _condition(condition, hrefs))
+def error_body(condition: bytes, hrefs: Sequence[bytes] = (), inner: bytes = b"") -> bytes:
+    """Returns the body of a refusal that names a violated condition (section 16).
+
+    Args:
+        inner: XML that the condition carries besides hrefs.
+    """
+    element = _condition(condition, hrefs, inner)
+    return b'%s<D:error xmlns:D="DAV:">%s</D:error>' % (DECLARATION, element)
 
 
 def _status(status: int) -> bytes:
@@ -126,10 +131,18 @@ def _status(status: int) -> bytes:
     return b"<D:status>%s</D:status>" % status_line(status)
 
 
-def _condition(condition: bytes, hrefs: Sequence[bytes]) -> bytes:
-    if not hrefs:
+def need_privilege(href: bytes, privilege: bytes) -> bytes:
+    """Returns what the condition `need-privileges` carries (RFC 3744 section 7.1.1)."""
+    return b"<D:resource><D:href>%s</D:href><D:privilege><D:%s/></D:privilege></D:resource>" % (
+        _escape(href),
+        privilege,
+    )
+
+
+def _condition(condition: bytes, hrefs: Sequence[bytes], inner: bytes = b"") -> bytes:
+    inner += b"".join([b"<D:href>%s</D:href>" % _escape(href) for href in hrefs])
+    if not inner:
         return b"<D:%s/>" % condition
-    inner = b"".join([b"<D:href>%s</D:href>" % _escape(href) for href in hrefs])
     return b"<D:%s>%s</D:%s>" % (condition, inner, condition)
 
 

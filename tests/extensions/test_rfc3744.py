@@ -112,3 +112,33 @@ def test_access_control_is_not_advertised(tree: AppDav) -> None:
 
     assert "access-control" not in reply.headers.tokens("dav")
     assert "ACL" not in reply.headers.tokens("allow")
+
+
+@pytest.mark.rfc("AC-05", "PC-13")
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "where"),
+    [
+        ("PUT", "/fixed/new", {}, "/fixed/new"),
+        ("DELETE", "/fixed/", {}, "/fixed/"),
+        ("COPY", "/open/", {"Destination": "/fixed/%26"}, "/fixed/%26"),
+        ("PROPPATCH", "/", {}, "/"),
+    ],
+)
+def test_a_missing_right_is_named(
+    make_dav: MakeDav,
+    tmp_path: Path,
+    method: str,
+    target: str,
+    headers: dict[str, str],
+    where: str,
+) -> None:
+    dav = make_shares(make_dav, tmp_path, "open", shares={"fixed": {"read_only": True}})
+
+    reply = dav.request(method, target, headers)
+
+    assert reply.status == 403
+    assert reply.conditions == [f"{D}need-privileges"]
+    (resource,) = reply.xml[0]
+    assert [child.tag for child in resource] == [f"{D}href", f"{D}privilege"]
+    assert resource[0].text == where
+    assert resource[1][0].tag == f"{D}write"
