@@ -47,7 +47,15 @@ async def _principal(rc: RequestContext) -> Principal:
 def _attempt(rc: RequestContext) -> Attempt:
     settings, scope, headers = rc.services.settings, rc.scope, rc.headers
     proxies = settings.trusted_proxies
-    rc.is_private = settings.insecure_basic or is_private(scope, headers, proxies=proxies)
+    client = scope.get("client")
+    sender = ("sender", client and client[0], scope.get("scheme"), proxies)
+
+    def read(headers: DavHeaders) -> tuple[bool, str]:
+        private = is_private(scope, headers, proxies=proxies)
+        return private, client_address(scope, headers, proxies=proxies)
+
+    private, address = headers.recall_for(sender, read)
+    rc.is_private = settings.insecure_basic or private
     asserted = None
     if settings.proxy_header is not None:
         asserted = _asserted(scope, headers, settings.proxy_header, proxies)
@@ -55,7 +63,7 @@ def _attempt(rc: RequestContext) -> Attempt:
         authorization=headers.single(b"authorization"),
         method=rc.method,
         uri=raw_path(scope),
-        address=client_address(scope, headers, proxies=proxies),
+        address=address,
         secure=rc.is_private,
         now=rc.now,
         asserted=asserted,

@@ -31,7 +31,7 @@ from davserver.metrics.board import Meter
 from davserver.opening import open_parts
 from davserver.origin import raw_path
 from davserver.pipeline import Pipeline, has_body
-from davserver.protocol.headers import DavHeaders
+from davserver.protocol.headers import PARSED, DavHeaders
 from davserver.protocol.multistatus import error_body
 from davserver.protocol.path import DavPath
 from davserver.registry import Registry, build_registry
@@ -224,7 +224,7 @@ class DavApp:
 
     async def _answer(self, opened: _Opened, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.perf_counter()
-        headers = DavHeaders(scope["headers"])
+        headers = scope.get(PARSED) or DavHeaders(scope["headers"])
         rc = RequestContext(
             services=opened.services,
             scope=scope,

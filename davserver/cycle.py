@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Coroutine, Generator, Iterable
+from functools import lru_cache
 from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -29,7 +29,15 @@ costs more than a new connection."""
 JOIN_LIMIT = 65_536
 """A body up to here is sent in one piece with its head."""
 
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_VISIBLE = b"\t" + bytes(range(32, 127)) + bytes(range(128, 256))
+_FRAMING = frozenset({b"transfer-encoding", b"content-length", b"connection"})
+
+
+@lru_cache(256)
+def _beginning(name: bytes) -> tuple[bytes, bytes]:
+    """Returns how the line of a field begins; and its name if the field is about framing."""
+    lower = name.lower()
+    return lower + b": ", lower if lower in _FRAMING else b""
 
 
 class Connection(Protocol):
@@ -222,7 +230,7 @@ class Cycle:
             # that waits for 100 (Continue) still sends its body, so no further request is read.
             self.keep_alive = False
         lines, closes = self._read_fields(headers)
-        self._no_body = self.scope["method"] == "HEAD" or status in (204, 304)
+        self._no_body = status in (204, 304) or self.scope["method"] == "HEAD"
         self._chunked = self._rest is None and not self._no_body
         if self._chunked and self.scope["http_version"] == "1.0":
             # RFC 9112 section 6.1: no Transfer-Encoding to HTTP/1.0; the end of the connection
@@ -233,12 +241,11 @@ class Cycle:
         if not self.keep_alive and not closes:
             lines.append(b"connection: close\r\n")
         fields = b"".join(lines)
-        if fields.count(b"\n") != len(lines) or fields.count(b"\r") != len(lines):
-            raise RuntimeError("a header field of the answer holds a line break")
-        if _CONTROL.search(fields):
+        # What is left besides the ends of the lines was in a name or a value.
+        if fields.translate(None, _VISIBLE) != b"\r\n" * len(lines):
             raise RuntimeError("a header field of the answer holds a control character")
-        line = status_line(status) + b"\r\n"
-        self._head = b"%b%b%b\r\n" % (line, self._connection.default_lines(), fields)
+        line = status_line(status)
+        self._head = b"%b\r\n%b%b\r\n" % (line, self._connection.default_lines(), fields)
         self.response_started = True
 
     def _read_fields(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], bool]:
@@ -247,15 +254,16 @@ class Cycle:
         closes = False
         self._rest = None
         for name, value in headers:
-            lower = name.lower()
-            if lower == b"transfer-encoding":
-                continue  # the framing is ours to choose
-            if lower == b"content-length":
-                self._rest = int(value)
-            elif lower == b"connection" and b"close" in value.lower():
-                self.keep_alive = False
-                closes = True
-            lines.append(b"%b: %b\r\n" % (lower, value))
+            beginning, frames = _beginning(name)
+            if frames:
+                if frames == b"transfer-encoding":
+                    continue  # the framing is ours to choose
+                if frames == b"content-length":
+                    self._rest = int(value)
+                elif b"close" in value.lower():
+                    self.keep_alive = False
+                    closes = True
+            lines.append(b"%b%b\r\n" % (beginning, value))
         return lines, closes
 
     def _body(self, body: bytes, *, more: bool) -> None:

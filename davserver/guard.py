@@ -8,20 +8,18 @@ made wait unparsed, which keeps pipelined requests in order.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import httptools
 
 from davserver.asgi import Scope
 from davserver.chunks import ChunkedBody, MalformedChunk
 from davserver.connection import UNKNOWN, Connection, Phase
 from davserver.cycle import DRAIN_LIMIT, Cycle, resume
+from davserver.protocol.headers import PARSED, DavHeaders
 from davserver.requesthead import (
     KNOWN_LIMIT,
     METHODS,
     REQUEST_LINE,
     SPECIAL,
-    Field,
     Framing,
     KnownFields,
     Refused,
@@ -135,7 +133,7 @@ class Guard(Connection):
             self._start(method, known, b"", rest)
             return
         if cut[1]:
-            known = replace(known, headers=known.headers_but(b"authorization"))
+            known = known.without(b"authorization")
         self._edge.know(cut[0], known)
         self._start(method, known, cut[1], rest)
 
@@ -144,7 +142,9 @@ class Guard(Connection):
         framing = read_framing(self._special, version)
         has_body = not self._complete
         keep_alive = self._persistent and version == "1.1"
-        return KnownFields(tuple(self.headers), version, framing, has_body, keep_alive)
+        headers = tuple(self.headers)
+        parsed = DavHeaders(headers)
+        return KnownFields(headers, parsed, version, framing, has_body, keep_alive)
 
     def _parse(self, head: bytes) -> None:
         self.url = b""
@@ -193,12 +193,9 @@ class Guard(Connection):
             raise Refused(431, b"too many header fields")
         if len(self.url) > settings.url_limit:
             raise Refused(414, b"the URL is too long")
-        headers = list(known.headers)
-        if credentials:
-            headers.append((b"authorization", credentials))
         cycle = Cycle(
             self,
-            self._build_scope(name, headers, known.version),
+            self._build_scope(name, known, credentials),
             keep_alive=known.keep_alive,
             expects_100=known.framing.expects_100 and known.has_body,
         )
@@ -228,12 +225,19 @@ class Guard(Connection):
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    def _build_scope(self, method: str, headers: list[Field], version: str) -> Scope:
-        raw_path, _, query = origin_form(self.url, headers).partition(b"?")
+    def _build_scope(self, method: str, known: KnownFields, credentials: bytes) -> Scope:
+        headers, parsed, target = list(known.headers), known.parsed, self.url
+        if credentials:
+            headers.append((b"authorization", credentials))
+            parsed = parsed.with_credentials(credentials)
+        if target[:1] != b"/" and target != b"*":
+            target = origin_form(target, headers)
+            parsed = DavHeaders(headers)
+        raw_path, _, query = target.partition(b"?")
         return {
             "type": "http",
             "asgi": _ASGI,
-            "http_version": version,
+            "http_version": known.version,
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme,
@@ -244,6 +248,7 @@ class Guard(Connection):
             "query_string": query,
             "headers": headers,
             "state": self.app_state.copy(),
+            PARSED: parsed,
         }
 
     # --- the body -------------------------------------------------------------------------------

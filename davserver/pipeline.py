@@ -35,6 +35,8 @@ from davserver.methods.get import not_modified
 from davserver.origin import authorities, raw_path, split_path
 from davserver.protocol.cors import Cors, Fields
 from davserver.protocol.headers import (
+    DavHeaders,
+    Depth,
     normalize_authority,
     parse_content_length,
     parse_depth,
@@ -102,7 +104,7 @@ class Pipeline:
                 f"{rc.method!r} is no method of this server", headers=((b"allow", self._methods),)
             )
         await admit(rc, method)
-        _check_framing(rc)
+        rc.headers.recall(_check_framing)
         self._read_headers(rc, method)
         authorize(rc, method)
         if rc.services.state.has_changes():
@@ -155,7 +157,7 @@ class Pipeline:
     ) -> Response:
         """Asks who it is and reads the body, for what is answered without a look at the disk."""
         await admit(rc)
-        _check_framing(rc)
+        rc.headers.recall(_check_framing)
         body = b""
         if has_body(rc):
             rc.asked_for_body = True
@@ -174,10 +176,10 @@ class Pipeline:
                 proxies=rc.services.settings.trusted_proxies,
                 public=self._public,
             )
-        rc.conditions = HttpConditions.from_headers(headers)
+        rc.conditions = headers.recall(HttpConditions.from_headers)
         if rc.method not in _PLAIN:
-            rc.depth = parse_depth(headers.single(b"depth"))
-            rc.overwrite = parse_overwrite(headers.single(b"overwrite"))
+            rc.depth = headers.recall(_depth)
+            rc.overwrite = headers.recall(_overwrite)
         if has_if:
             self._read_if(rc)
         token = submitted_by_lock_token_header(rc.method, headers.get(b"lock-token"))
@@ -304,10 +306,18 @@ def _destination(rc: RequestContext) -> DavPath:
     return path
 
 
-def _check_framing(rc: RequestContext) -> None:
+def _depth(headers: DavHeaders) -> Depth | None:
+    return parse_depth(headers.single(b"depth"))
+
+
+def _overwrite(headers: DavHeaders) -> bool:
+    return parse_overwrite(headers.single(b"overwrite"))
+
+
+def _check_framing(headers: DavHeaders) -> None:
     """What our own HTTP server has refused already; another one may not have."""
-    coding = rc.headers.joined(b"transfer-encoding")
-    length = parse_content_length(rc.headers)
+    coding = headers.joined(b"transfer-encoding")
+    length = parse_content_length(headers)
     if coding is None:
         return
     if length is not None:

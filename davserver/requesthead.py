@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from davserver.protocol.headers import DavHeaders
 
 Field = tuple[bytes, bytes]
 
@@ -74,18 +76,21 @@ class KnownFields:
 
     Attributes:
         headers: names in lower case.
+        parsed: the same, to be read.
         has_body: a body follows the head.
         keep_alive: the client means to go on.
     """
 
     headers: tuple[Field, ...]
+    parsed: DavHeaders
     version: str
     framing: Framing
     has_body: bool
     keep_alive: bool
 
-    def headers_but(self, name: bytes) -> tuple[Field, ...]:
-        return tuple(field for field in self.headers if field[0] != name)
+    def without(self, name: bytes) -> KnownFields:
+        headers = tuple(field for field in self.headers if field[0] != name)
+        return replace(self, headers=headers, parsed=DavHeaders(headers))
 
 
 def without_credentials(fields: bytes) -> tuple[bytes, bytes] | None:

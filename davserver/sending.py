@@ -64,12 +64,15 @@ async def send_response(
     reading them when the client leaves."""
     body = response.body
     headers = [*response.headers, *extra]
+    is_bare = is_head or response.status in (204, 304)
     try:
-        length = _length(body)
+        length = len(body) if type(body) is bytes else _length(body)
         if length is not None and response.status not in (204, 304):
             headers.append((b"content-length", b"%d" % length))
+        if not is_bare and type(body) is FileBody and body.length <= CHUNK:
+            body = await _read(body, runner)
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        if is_head or response.status in (204, 304):
+        if is_bare:
             await send({"type": "http.response.body", "body": b""})
             return 0
         if isinstance(body, bytes) or (length is not None and length <= CHUNK):
@@ -77,6 +80,21 @@ async def send_response(
         return await _send_long(_Recipient(send, receive), body, runner)
     finally:
         await _close(body)
+
+
+async def _read(body: FileBody, runner: Runner) -> bytes:
+    """Returns a short stretch of a file, which is closed. Raises RuntimeError when it got shorter
+    since it was opened."""
+    reader, offset, length = body.reader, body.offset, body.length
+    try:
+        data = reader.try_read_at(offset, length) if runner.inline else None
+        if data is None:
+            data = await runner.hop(lambda: reader.read_at(offset, length))
+    finally:
+        reader.close()
+    if len(data) != length:
+        raise RuntimeError("the file got shorter while it was sent")
+    return data
 
 
 async def _send_long(recipient: _Recipient, body: Body, runner: Runner) -> int:

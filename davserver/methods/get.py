@@ -33,7 +33,7 @@ def handle_get(rc: RequestContext, target: Target) -> Response:
         return listing(rc, target)
     reader = rc.services.storage.open(target.path)
     try:
-        fresh = replace(target, stat=reader.stat)
+        fresh = target if reader.stat == target.stat else replace(target, stat=reader.stat)
         if not _still_holds(rc, target, fresh):
             reader.close()
             return not_modified(rc, fresh)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
+from typing import TypeVar
 
 from davserver.errors import BadGateway, BadRequest
 from davserver.protocol.path import PATH_LIMIT, DavPath
@@ -19,6 +20,12 @@ _SECONDS = re.compile(rb"second-([0-9]{1,20})", re.IGNORECASE)
 _TOKEN = re.compile(rb"<?([\x21-\x3b=\x3f-\x7e]+)>?")
 _ABSOLUTE_URI = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^?#]*)(?:\?[^#]*)?")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
+
+
+T = TypeVar("T")
+PARSED = "davserver.headers"
+"""Where our own server leaves the DavHeaders of a request, in its scope."""
+_KEPT = 64
 
 
 class Depth(enum.Enum):
@@ -33,25 +40,57 @@ _DEPTHS = {depth.value.encode(): depth for depth in Depth}
 
 
 class DavHeaders:
-    """The header fields of one request; names are in lower case, values without outer blanks."""
+    """The header fields of one request; names are in lower case, values without outer blanks.
 
-    __slots__ = ("_first", "items")
+    What is read of them once is kept (`recall`): a server may use the same object again for the
+    next request that has the same fields.
 
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
-        self.items: list[tuple[bytes, bytes]] = list(raw)
+    Attributes:
+        get: gives the first value of a field, None when it was not sent.
+    """
+
+    __slots__ = ("_first", "_known", "get", "items")
+
+    def __init__(
+        self,
+        raw: Iterable[tuple[bytes, bytes]],
+        known: dict[Hashable, object] | None = None,
+    ) -> None:
+        self.items: list[tuple[bytes, bytes]] = [(name, value.strip(b" \t")) for name, value in raw]
         # The first of several lines wins, as it would in a loop of setdefault.
         self._first: dict[bytes, bytes] = dict(reversed(self.items))
+        self._known: dict[Hashable, object] = {} if known is None else known
+        self.get: Callable[[bytes], bytes | None] = self._first.get
 
-    def get(self, name: bytes) -> bytes | None:
-        """Returns the first value, or None when the field was not sent."""
-        value = self._first.get(name)
-        return None if value is None else value.strip(b" \t")
+    def with_credentials(self, value: bytes) -> DavHeaders:
+        """Returns these fields and Authorization: what is kept is kept of both, so that nothing
+        recalled may depend on that field."""
+        return DavHeaders([*self.items, (b"authorization", value)], self._known)
+
+    def recall(self, read: Callable[[DavHeaders], T]) -> T:
+        """Returns what `read` makes of these fields (without Authorization), the first time; an
+        error is made anew each time."""
+        try:
+            return self._known[read]  # type: ignore[return-value]  # put there below
+        except KeyError:
+            found = self._known[read] = read(self)
+            return found
+
+    def recall_for(self, key: Hashable, read: Callable[[DavHeaders], T]) -> T:
+        """As `recall`, where it depends on `key` (who sends them), too; a few such are kept."""
+        try:
+            return self._known[key]  # type: ignore[return-value]  # put there below
+        except KeyError:
+            if len(self._known) > _KEPT:
+                self._known.clear()
+            found = self._known[key] = read(self)
+            return found
 
     def get_all(self, name: bytes) -> list[bytes]:
         """Returns the value of every line of this field, in order."""
         if name not in self._first:
             return []
-        return [value.strip(b" \t") for key, value in self.items if key == name]
+        return [value for key, value in self.items if key == name]
 
     def single(self, name: bytes) -> bytes | None:
         """Returns the value of a field that is no list. Raises BadRequest (400) when sent twice."""
@@ -60,7 +99,7 @@ class DavHeaders:
             return None
         if len(self._first) != len(self.items) and len(self.get_all(name)) > 1:
             raise BadRequest(f"header field sent more than once: {name!r}")
-        return value.strip(b" \t")
+        return value
 
     def joined(self, name: bytes) -> bytes | None:
         """Returns a list-typed field as one value (RFC 9110 section 5.3)."""
@@ -68,7 +107,7 @@ class DavHeaders:
         if value is None:
             return None
         if len(self._first) == len(self.items):
-            return value.strip(b" \t")
+            return value
         return b", ".join(self.get_all(name))
 
 

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -67,6 +68,10 @@ class Key(NamedTuple):
         return not mine or mine == theirs or theirs.startswith(mine + b"/")
 
 
+_REMEMBERED = 512
+"""Bytes of a path that is decoded once."""
+
+
 @dataclass(frozen=True, slots=True)
 class DavPath:
     """A path inside the server.
@@ -88,18 +93,11 @@ class DavPath:
             BadRequest: 400, no leading slash, NUL, `#`, `?`, a bad escape, an encoded slash, a
                 dot segment (RFC 4918 section 8.3: such a path must not be used).
         """
+        if len(raw_path) <= _REMEMBERED:
+            return _from_raw(raw_path)
         if len(raw_path) > PATH_LIMIT:
             raise UriTooLong(f"path has {len(raw_path)} bytes, more than {PATH_LIMIT}")
-        text = raw_path.decode("ascii") if _PLAIN.fullmatch(raw_path) else _decode(raw_path)
-        segments = text[1:].split("/")
-        slash = not segments[-1]
-        if slash:
-            segments.pop()
-        if "//" in text:
-            segments = [segment for segment in segments if segment]
-        if "/." in text and ("." in segments or ".." in segments):
-            raise BadRequest(f"path has a dot segment: {raw_path!r}")
-        return cls(tuple(segments), slash)
+        return _read(raw_path)
 
     @property
     def is_root(self) -> bool:
@@ -166,6 +164,25 @@ class DavPath:
             return base + b"/"
         quoted = b"/".join(map(quote_segment, self.segments))
         return b"%b/%b/" % (base, quoted) if collection else b"%b/%b" % (base, quoted)
+
+
+def _read(raw_path: bytes) -> DavPath:
+    text = raw_path.decode("ascii") if _PLAIN.fullmatch(raw_path) else _decode(raw_path)
+    segments = text[1:].split("/")
+    slash = not segments[-1]
+    if slash:
+        segments.pop()
+    if "//" in text:
+        segments = [segment for segment in segments if segment]
+    if "/." in text and ("." in segments or ".." in segments):
+        raise BadRequest(f"path has a dot segment: {raw_path!r}")
+    return DavPath(tuple(segments), slash)
+
+
+@lru_cache(4096)
+def _from_raw(raw_path: bytes) -> DavPath:
+    """Clients come back to the same paths."""
+    return _read(raw_path)
 
 
 def quote_segment(name: str) -> bytes:
