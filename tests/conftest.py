@@ -167,6 +167,7 @@ PACKAGES = {
     "sed": "sed",
     "dbus-daemon": "dbus",
     "gio": "libglib2.0-bin",
+    "kioclient5": "kio kde-cli-tools",
     "gvfsd": "gvfs-backends gvfs-fuse",
 }
 PLACES = "/usr/sbin:/sbin:/usr/libexec"

@@ -45,9 +45,13 @@ apt_install() {
 
 install_clients() {
     missing=
+    long=
+    case " $* " in
+        *" --long "*) long="kioclient5:kde-cli-tools soffice:libreoffice-writer-nogui" ;;
+    esac
     for pair in litmus:litmus cadaver:cadaver mount.davfs:davfs2 rclone:rclone curl:curl restic:restic \
         git:git vi:vim-tiny dbus-daemon:dbus gio:libglib2.0-bin gvfsd-dav:gvfs-backends \
-        gvfsd-fuse:gvfs-fuse; do
+        gvfsd-fuse:gvfs-fuse $long; do
         PATH="$PATH:/usr/sbin:/sbin:/usr/libexec" command -v "${pair%%:*}" >/dev/null 2>&1 ||
             missing="$missing ${pair##*:}"
     done
@@ -98,7 +102,7 @@ lint() {
     "$@" || failed=1
 }
 
-install_clients
+install_clients "$@"
 install_npm_clients
 prepare
 failed=0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +16,9 @@ from urllib.parse import quote
 import pytest
 
 from tests.clients.names import NAMES
-from tests.support.mounting import await_content, await_true, why_no_mounting
-from tests.support.server import STOP_S, Server
+from tests.support.desktop import Session
+from tests.support.mounting import await_content, why_no_mounting
+from tests.support.server import Server
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(120)]
 
@@ -26,53 +26,12 @@ Client = Callable[[str], str]
 
 
 class Desktop:
-    """A message bus, gvfs's daemon and the share mounted.
+    """A session with the share mounted."""
 
-    Attributes:
-        runtime: XDG_RUNTIME_DIR; the FUSE view lies in it.
-    """
-
-    def __init__(self, client: Client, server: Server, folder: Path) -> None:
-        self.runtime = folder / "run"
-        self._client = client
+    def __init__(self, client: Client, server: Server, session: Session) -> None:
+        self._gio = client("gio")
         self._server = server
-        self._folder = folder
-        self._daemons: list[subprocess.Popen[bytes]] = []
-        # "unix" alone: no daemons that look for phones and cameras.
-        self._environment = os.environ | {
-            "HOME": str(folder),
-            "XDG_RUNTIME_DIR": str(self.runtime),
-            "GIO_USE_VOLUME_MONITOR": "unix",
-            "DBUS_SESSION_BUS_ADDRESS": f"unix:path={self.runtime}/bus",
-            "LC_ALL": "C.UTF-8",
-            "TZ": "UTC",
-        }
-
-    def start(self) -> None:
-        self.runtime.mkdir(mode=0o700)
-        bus = f"unix:path={self.runtime}/bus"
-        self._spawn("dbus-daemon", "--session", "--nofork", f"--address={bus}")
-        await_true((self.runtime / "bus").exists, "the bus is there")
-        self._spawn("gvfsd", *(["--no-fuse"] if why_no_mounting() else []))
-        self.gio("mount", self.url())
-
-    def stop(self) -> None:
-        if os.path.ismount(self.runtime / "gvfs"):
-            subprocess.run(["fusermount3", "-u", self.runtime / "gvfs"], check=True, timeout=20)
-        for daemon in reversed(self._daemons):
-            os.killpg(daemon.pid, signal.SIGTERM)
-            daemon.wait(STOP_S)
-
-    def _spawn(self, program: str, *arguments: str) -> None:
-        daemon = subprocess.Popen(
-            [self._client(program), *arguments],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self._daemons.append(daemon)
+        self._session = session
 
     def url(self, path: str = "") -> str:
         return f"dav://127.0.0.1:{self._server.port}/{quote(path)}"
@@ -80,10 +39,9 @@ class Desktop:
     def gio(self, *arguments: str, data: bytes = b"", code: int = 0) -> str:
         """Runs `gio` and returns what it said."""
         result = subprocess.run(
-            [self._client("gio"), *arguments],
+            [self._gio, *arguments],
             input=data,
-            cwd=self._folder,
-            env=self._environment,
+            env=self._session.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=60,
@@ -96,19 +54,27 @@ class Desktop:
     @property
     def view(self) -> Path:
         """The share as gvfsd-fuse shows it."""
-        return self.runtime / "gvfs" / f"dav:host=127.0.0.1,port={self._server.port},ssl=false"
+        return (
+            self._session.runtime
+            / "gvfs"
+            / f"dav:host=127.0.0.1,port={self._server.port},ssl=false"
+        )
 
 
 @pytest.fixture(scope="module")
 def desktop(
     client: Client, server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Desktop]:
-    running = Desktop(client, server, tmp_path_factory.mktemp("gvfs"))
-    try:
-        running.start()
-        yield running
-    finally:
-        running.stop()
+    # "unix" alone: no daemons that look for phones and cameras.
+    folder = tmp_path_factory.mktemp("gvfs")
+    with Session(client("dbus-daemon"), folder, GIO_USE_VOLUME_MONITOR="unix") as session:
+        session.spawn(client("gvfsd"), *(["--no-fuse"] if why_no_mounting() else []))
+        desktop = Desktop(client, server, session)
+        desktop.gio("mount", desktop.url())
+        yield desktop
+        view = session.runtime / "gvfs"
+        if os.path.ismount(view):
+            subprocess.run(["fusermount3", "-u", view], check=True, timeout=20)
 
 
 def attributes_of(desktop: Desktop, path: str) -> dict[str, str]:

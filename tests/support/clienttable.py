@@ -1,7 +1,7 @@
 """The README's table of clients: what each was seen to do, by the tests that carry its mark.
 
     python -m tests.support.clienttable            prints the table that the marks promise
-    sh tests/run.sh --client-table tests/clients tests/conformance
+    sh tests/run.sh --long --client-table tests/clients tests/conformance
                                                    runs them and writes the table into README.md
                                                    (of a part: what else it has, stays)
 
@@ -186,7 +186,7 @@ class ClientTable:
 
 
 def promised_table() -> str:
-    """Returns the table that the marks of the default run promise, whatever runs here."""
+    """Returns the table that the marks promise, whatever runs here."""
     command = [sys.executable, "-m", "tests.support.clienttable"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
@@ -202,12 +202,12 @@ class _Collected:
 
 
 def main() -> int:
-    """Prints the table that the marks of the default run promise."""
+    """Prints the table that the marks promise."""
     collected = _Collected()
     places = [str(ROOT / place) for place in PLACES]
     with contextlib.redirect_stdout(io.StringIO()) as said:
         status = pytest.main(
-            ["--collect-only", "-qq", f"--rootdir={ROOT}", *places], plugins=[collected]
+            ["--collect-only", "--long", "-qq", f"--rootdir={ROOT}", *places], plugins=[collected]
         )
     print(said.getvalue() if status else render(cells_of(collected.marks)), end="")
     return int(status)
