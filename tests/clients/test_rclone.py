@@ -5,6 +5,7 @@ As "other" it neither sets nor compares times, and knows no checksums.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -221,6 +222,35 @@ def test_moved_and_copied_file_keeps_its_time(
         "copied.txt": OLD,
         "moved.txt": OLD,
     }
+
+
+def test_checksums_are_kept_and_follow_a_move(
+    rclone: Rclone, keeping: str, stored: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    sha1 = hashlib.sha1(b"content").hexdigest()
+    rclone("copy", str(tmp_path / "file"), keeping)
+    rclone("copyto", f"{keeping}/file", f"{keeping}/copied")
+    rclone("moveto", f"{keeping}/file", f"{keeping}/moved")
+    shown = rclone("hashsum", "SHA1", keeping)
+    (stored / "moved").write_bytes(b"changed")
+    after = rclone("hashsum", "SHA1", keeping)
+
+    assert sorted(shown.splitlines()) == [f"{sha1}  copied", f"{sha1}  moved"]
+    assert f"{sha1}  moved" not in after
+
+
+def test_check_sees_another_content_of_one_size_by_its_checksum(
+    rclone: Rclone, keeping: str, tree: Path
+) -> None:
+    rclone("copy", str(tree), keeping)
+    same = rclone("check", str(tree), keeping)
+    (tree / "with space.txt").write_bytes(b"?" * (tree / "with space.txt").stat().st_size)
+    different = rclone("check", str(tree), keeping, code=1)
+
+    assert f"{len(NAMES)} matching files" in same
+    assert "could not be checked" not in same
+    assert "1 differences found" in different
 
 
 def test_newer_file_alone_is_copied_with_update(
