@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.carriers import WireCarrier
 from tests.support.player import Player
-from tests.support.pool import Pool
+from tests.support.pool import Pool, may_everything
 from tests.support.scenario import Scenario
 
 RECORDED = Path(__file__).with_name("recorded")
@@ -37,7 +37,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
 
 @pytest.mark.parametrize("scenario", [parameter(scenario) for scenario in SCENARIOS])
 def test_conversation_goes_as_recorded(scenario: Scenario, pool: Pool) -> None:
-    with pool.server(scenario.server) as server, WireCarrier(server) as carrier:
-        with server.connect() as dav:
+    address = scenario.server.get("from")
+    with pool.server(scenario) as server, WireCarrier(server, address) as carrier:
+        with server.connect(headers=may_everything(scenario)) as dav:
             Player(scenario, dav, carrier, root=server.root, server=server).play()
-        pool.clear(server, carrier)
+        pool.clear(scenario, server, carrier)

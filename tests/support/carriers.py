@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tests.support.dav import Dav
@@ -78,11 +78,15 @@ class AppCarrier:
 class WireCarrier:
     """Connections to the real server, by name; closed at the end of the context.
 
+    Args:
+        address: that a proxy says the client has; None: there is no proxy.
+
     Attributes:
         granted: path, token and header fields of who got it, of every lock.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, address: str | None = None) -> None:
+        self._forwarded = [] if address is None else [("X-Forwarded-For", address)]
         self.granted: list[tuple[str, str, list[tuple[str, str]]]] = []
         self._server = server
         self._connections: dict[str, Connection] = {}
@@ -96,6 +100,7 @@ class WireCarrier:
             connection.close()
 
     def send(self, request: Request) -> Reply | None:
+        request = replace(request, headers=[*request.headers, *self._forwarded])
         name = request.options.get("on", "")
         connection = self._connections.get(name) or self._server.connect()
         self._connections[name] = connection

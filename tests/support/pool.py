@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
 
 from tests.support.carriers import WireCarrier
+from tests.support.scenario import Scenario
 from tests.support.server import Server
 
-OPTIONS = ("prefix", "workers")
-"""Of the servers; any other option is a setting."""
+OPTIONS = ("prefix", "workers", "config", "from")
+"""Of the conversations; any other is a setting. `config` is a file beside the conversation; `from`
+the address that the client has, told by a proxy: of loopback a password would be taken."""
+CLEARING = {"users.toml": "Basic YW5uYTpTw6lzYW1lLCDDtmZmbmUgZGljaA=="}
+"""Who clears the servers that have this file: anna."""
 
 
 class Pool:
@@ -31,11 +35,14 @@ class Pool:
         self._stack.close()
 
     @contextlib.contextmanager
-    def server(self, options: Mapping[str, str]) -> Iterator[Server]:
-        """Gives the running server with these options. It is given up after a failure, so that
-        what was left in it harms no other test."""
+    def server(self, scenario: Scenario) -> Iterator[Server]:
+        """Gives the running server that a conversation asks for. It is given up after a failure,
+        so that what was left in it harms no other test."""
+        options = {name: value for name, value in scenario.server.items() if name != "from"}
         key = tuple(sorted(options.items()))
         if key not in self._servers:
+            config = options.get("config")
+            arguments = [] if config is None else ["--config", str(scenario.path.parent / config)]
             settings = {
                 f"DAVSERVER_{name.upper()}": value
                 for name, value in options.items()
@@ -47,6 +54,7 @@ class Pool:
                     prefix=options.get("prefix", ""),
                     workers=int(options.get("workers", 1)),
                     environment=settings,
+                    arguments=arguments,
                 )
             )
         try:
@@ -55,13 +63,20 @@ class Pool:
             del self._servers[key]
             raise
 
-    def clear(self, server: Server, carrier: WireCarrier) -> None:
+    def clear(self, scenario: Scenario, server: Server, carrier: WireCarrier) -> None:
         """Removes the locks that were granted, and everything that is there."""
+        clearing = may_everything(scenario)
         with server.connect() as connection:
             for target, token, headers in carrier.granted:
-                signed = [pair for pair in headers if pair[0].lower() == "authorization"]
-                connection.unlock(target, token, signed)
+                own = {name: value for name, value in headers if value.startswith("Basic ")}
+                connection.unlock(target, token, own or clearing)
             for name in os.listdir(os.fsencode(server.root)):
-                reply = connection.delete(f"{server.prefix}/{quote(name)}")
+                reply = connection.delete(f"{server.prefix}/{quote(name)}", clearing)
                 assert reply.status == 204, reply
         assert os.listdir(server.root) == []
+
+
+def may_everything(scenario: Scenario) -> dict[str, str]:
+    """Returns the header fields of somebody who may do everything."""
+    authorization = CLEARING.get(scenario.server.get("config", ""))
+    return {} if authorization is None else {"Authorization": authorization}
