@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +108,7 @@ def _account(entry: UserEntry, realm: str) -> Account:
     return Account(principal, entry.password, digest.sha256, digest.md5, entry.quota)
 
 
+_LOOK_S = 0.02
 Reader = Callable[[Path], Mapping[str, UserEntry]]
 _Seen = tuple[int, int, int] | None
 
@@ -145,12 +147,23 @@ class Accounts:
         self._realm = realm
         self._is_open = not listed and not must_sign_in
         self._lock = threading.Lock()
+        self._next_look = 0.0
         self._seen = tuple(_signature(source.path) for source in self._sources)
         self.roster = self._read()
 
     @property
     def is_stale(self) -> bool:
-        """True when a file is another one than was read: `refresh` has to be called."""
+        """True when a file is another one than was read: `refresh` has to be called. Looked at
+        every _LOOK_S seconds."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        if self._has_changed():
+            return True
+        self._next_look = now + _LOOK_S
+        return False
+
+    def _has_changed(self) -> bool:
         return any(
             _signature(source.path) != seen
             for source, seen in zip(self._sources, self._seen, strict=True)
@@ -159,7 +172,7 @@ class Accounts:
     def refresh(self) -> Roster:
         """Reads again what has changed. Blocks."""
         with self._lock:
-            if self.is_stale:
+            if self._has_changed():
                 # Before it is read: a change meanwhile is found the next time.
                 self._seen = tuple(_signature(source.path) for source in self._sources)
                 try:

@@ -71,6 +71,9 @@ class RuleAuthorizer:
         self._lines = tuple(map(_line, rules))
         self._real_lines = self._lines if spell is None else tuple(_line(r, spell) for r in rules)
         self._spell = spell
+        # The same everywhere: one folder, no rules.
+        is_uniform = self._single is not None and not self._single.homes and not self._lines
+        self._uniform = self._single if is_uniform else None
         self._varied = frozenset(self._roots_of_change())
 
     def _roots_of_change(self) -> list[_Segments]:
@@ -83,6 +86,9 @@ class RuleAuthorizer:
         return found
 
     def permits(self, principal: Principal, privilege: Privilege, path: DavPath) -> bool:
+        if self._uniform is not None:
+            level = _WRITE if principal.name else self._anonymous_level(self._uniform)
+            return min(level, self._cap(self._uniform)) >= _NEEDED[privilege]
         segments = _normalized(path.segments)
         return self._level(principal, segments, self._lines) >= _NEEDED[privilege]
 
