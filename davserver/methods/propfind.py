@@ -23,7 +23,10 @@ from davserver.protocol.headers import Depth
 from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.names import QName
 from davserver.protocol.path import DavPath, Key, quote_segment
-from davserver.protocol.quirks import leaves_out_missing_properties
+from davserver.protocol.quirks import (
+    is_supportedlock_of_members_left_out,
+    leaves_out_missing_properties,
+)
 from davserver.storage.base import Entry, Kind, LinkedEntry, Quota, Stat
 
 logger = logging.getLogger(__name__)
@@ -132,6 +135,7 @@ class _Walk:
         self.writer = MultiStatusWriter()
         self._rc = rc
         self._plan = plan
+        self._is_lean = is_supportedlock_of_members_left_out(rc.headers, rc.body)
         self._depth = depth
         self._storage = rc.services.storage
         self._state = rc.services.state
@@ -272,6 +276,7 @@ class _Walk:
         if Needs.DEAD in needs:
             dead = self._state.member_properties(level.key, names)
         resource = self._resource(level.href, "", entries[0].stat, can_write=level.can_write)
+        resource.hides_supportedlock = self._is_lean
         render, base, parts = self._plan.render_response, level.href, []
         has_locks, has_quota = Needs.LOCKS in needs, Needs.QUOTA in needs
         for raw, (name, stat) in zip(names, entries, strict=True):

@@ -49,6 +49,7 @@ class Resource:
         now: seconds since the epoch.
         can_write: the asker may write here.
         locks, dead, quota: only as far as the plan needs them.
+        hides_supportedlock: leaves that property out (quirks.py).
     """
 
     href: bytes
@@ -61,6 +62,7 @@ class Resource:
     locks: Sequence[Lock] = ()
     dead: Mapping[QName, bytes] = field(default_factory=lambda: _NONE)
     quota: Quota | None = None
+    hides_supportedlock: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,7 @@ def _resourcetype(resource: Resource) -> bytes:
 
 
 def _supportedlock(resource: Resource) -> bytes | None:
-    return SUPPORTEDLOCK_XML if resource.can_write else None
+    return SUPPORTEDLOCK_XML if resource.can_write and not resource.hides_supportedlock else None
 
 
 PROPERTIES = (

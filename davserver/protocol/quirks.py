@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _LOCK_TOKEN_SUBMITS = frozenset({"PUT", "PROPPATCH", "DELETE", "MOVE"})
 _IF_TOKENS_IGNORED = frozenset({"GET", "HEAD", "OPTIONS"})
 _RAW_TOKEN = re.compile(rb"<?([A-Za-z][A-Za-z0-9+.\-]*:[\x21-\x27*-\x3b=\x3f-\x7e]+)>?")
+_REDIRECTOR = b"Microsoft-WebDAV-MiniRedir/"
 _WINDOWS_NAMESPACE = "{urn:schemas-microsoft-com:}"
 
 
@@ -114,6 +115,16 @@ def refresh_token_without_list(values: Sequence[bytes]) -> str | None:
     if match is None or value.startswith(b"<") != value.endswith(b">"):
         return None
     return match[1].decode("ascii")
+
+
+def is_supportedlock_of_members_left_out(headers: DavHeaders, body: bytes) -> bool:
+    """True when a listing without a body (allprop) has `supportedlock` of the collection alone.
+
+    The Windows redirector refuses a listing of more than 1,000,000 bytes
+    (FileAttributesLimitInBytes), and shows an empty folder: the same 250 bytes for every member
+    would make 1,300 files too many. Where it is about to lock it asks the file itself.
+    """
+    return not body and (headers.get(b"user-agent") or b"").startswith(_REDIRECTOR)
 
 
 def leaves_out_missing_properties(headers: DavHeaders) -> bool:

@@ -168,3 +168,21 @@ def test_executable_is_announced_to_cadaver_alone(agent: bytes | None, announced
     headers = DavHeaders([] if agent is None else [(b"user-agent", agent)])
 
     assert quirks.announces_executable(headers) is announced
+
+
+@pytest.mark.parametrize(
+    ("agent", "body", "left_out"),
+    [
+        (b"Microsoft-WebDAV-MiniRedir/10.0.19045", b"", True),
+        (b"Microsoft-WebDAV-MiniRedir/10.0.19045", b"<x/>", False),
+        (b"DavClnt", b"", False),
+        (b"WebDAVFS/3.0.0", b"", False),
+        (None, b"", False),
+    ],
+)
+def test_supportedlock_of_members_is_left_out_of_a_listing_by_windows(
+    agent: bytes | None, body: bytes, left_out: bool
+) -> None:
+    headers = DavHeaders([] if agent is None else [(b"user-agent", agent)])
+
+    assert quirks.is_supportedlock_of_members_left_out(headers, body) is left_out

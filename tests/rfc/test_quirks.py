@@ -12,6 +12,7 @@ from tests.support.dav import LOCKINFO, activelock_of
 from tests.support.users import TestUsers, User
 
 D = "{DAV:}"
+MakeDav = Callable[..., AppDav]
 UNKNOWN = "urn:uuid:00000000-0000-4000-8000-000000000000"
 UPDATE = (
     b'<D:propertyupdate xmlns:D="DAV:"><D:set><D:prop><a xmlns="urn:x">1</a></D:prop></D:set>'
@@ -341,3 +342,41 @@ def test_one_tag_everywhere(dav: AppDav) -> None:
     dav.unlock("/f", lock.token)
 
     assert shown == {tag, dav.head("/f").headers["etag"]}
+
+
+# -- a listing stays below what Windows takes -----------------------------------------------------
+
+REDIRECTOR = {"User-Agent": "Microsoft-WebDAV-MiniRedir/10.0.19045"}
+
+
+def test_windows_takes_a_listing_of_1500_files(make_dav: MakeDav) -> None:
+    """FileAttributesLimitInBytes is 1,000,000, and what is longer is an empty folder."""
+    dav = make_dav("filesystem")
+    assert dav.root is not None
+    for number in range(1500):
+        (dav.root / f"Photo of the holidays {number:04}.jpeg").touch()
+
+    reply = dav.request("PROPFIND", "/", REDIRECTOR | {"Depth": "1"})
+    others = dav.request("PROPFIND", "/", {"Depth": "1"})
+
+    assert len(reply.multistatus) == 1501
+    assert len(reply.body) < 1_000_000
+    assert len(others.body) > 1_000_000
+
+
+def test_windows_is_told_which_locks_there_are_where_it_asks(dav: AppDav) -> None:
+    dav.mkcol("/c/")
+    dav.put("/c/f", b"x")
+    dav.lock("/c/f")
+    name = f"{D}supportedlock"
+    asked = '<D:propfind xmlns:D="DAV:"><D:prop><D:supportedlock/></D:prop></D:propfind>'
+
+    listed = dav.propfind("/c/", depth="1", headers=REDIRECTOR)
+    named = dav.propfind("/c/", asked, depth="1", headers=REDIRECTOR)
+    itself = dav.propfind("/c/f", headers=REDIRECTOR)
+    other = dav.propfind("/c/", depth="1")
+
+    assert name in listed["/c/"][200]
+    assert name not in listed["/c/f"][200]
+    assert len(listed["/c/f"][200][f"{D}lockdiscovery"]) == 1
+    assert all(name in answer["/c/f"][200] for answer in (named, itself, other))
