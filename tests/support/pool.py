@@ -71,6 +71,9 @@ class Pool:
                 own = {name: value for name, value in headers if value.startswith("Basic ")}
                 connection.unlock(target, token, own or clearing)
             for name in os.listdir(os.fsencode(server.root)):
+                if "read_only" in scenario.server:
+                    os.unlink(os.fsencode(server.root) + b"/" + name)
+                    continue
                 reply = connection.delete(f"{server.prefix}/{quote(name)}", clearing)
                 assert reply.status == 204, reply
         assert os.listdir(server.root) == []
