@@ -34,6 +34,7 @@ _CHECKSUM = re.compile(r"([A-Za-z0-9\-]{1,20}):([0-9A-Fa-f]{1,200})")
 _OC_CHECKSUM = b"oc-checksum"
 _FIELDS = (b"repr-digest", b"content-digest")
 _WANT_REPR = b"want-repr-digest"
+_ASKING = (_OC_CHECKSUM, *_FIELDS, _WANT_REPR)
 Digests = Mapping[str, bytes]
 """Digest by algorithm."""
 
@@ -105,6 +106,8 @@ class UploadDigests:
     def from_headers(cls, headers: DavHeaders) -> UploadDigests | None:
         """Returns None when nobody asks. Raises BadRequest (400): a field that cannot be read.
         Unknown algorithms are passed over (RFC 9530 section 2)."""
+        if all(headers.get(name) is None for name in _ASKING):
+            return None
         announced = _checksums(headers.joined(_OC_CHECKSUM))
         algorithms = {one.algorithm for one in announced}
         if announced:
