@@ -145,6 +145,33 @@ class _Failed(click.ClickException):
         click.echo(f"davserver: {self.message}", err=True)
 
 
+@main.command("check-url")
+@click.argument("url")
+@click.option("--user", metavar="NAME", help="Who signs in; the password is asked for.")
+@click.option("--size", metavar="SIZE", default="16MiB", help="Of the large upload. [16MiB]")
+@click.option("--pause", metavar="SECONDS", default=0.0, help="An upload stands still so long.")
+@click.option("--ca", metavar="FILE", help="Certificates to trust, in PEM.")
+@click.option("--insecure", is_flag=True, help="Trust any certificate.")
+def check_url(
+    url: str, user: str | None, size: str, pause: float, ca: str | None, insecure: bool
+) -> None:
+    """Examine the server at URL, through whatever stands in front of it.
+
+    Says what is broken for WebDAV clients, and which line of the proxy's configuration mends it.
+    Works in a folder of its own below URL, which it removes. The password is taken from
+    DAVSERVER_PASSWORD or standard input, else asked for.
+
+    Exit code: 0 all is well, 1 something is broken, 2 there is no way in.
+    """
+    from davserver.doctor.command import Options, parse_size, run
+
+    try:
+        options = Options(url, user, parse_size(size), pause, ca, insecure)
+    except ValueError as error:
+        _fail(str(error))
+    sys.exit(run(options, click.echo, lambda text: click.echo(f"davserver: {text}", err=True)))
+
+
 def _fail(message: str) -> NoReturn:
     raise _Failed(message)
 

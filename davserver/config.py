@@ -31,9 +31,9 @@ from davserver.protocol.cors import check_origins
 from davserver.protocol.junk import JunkPolicy
 
 ENVIRONMENT = "DAVSERVER_"
-_NO_SETTINGS = frozenset({"CONFIG", "CONTAINER"})
-"""Environment variables with our prefix that are no settings: the path of the file, and the mark
-that the image sets."""
+_NO_SETTINGS = frozenset({"CONFIG", "CONTAINER", "PASSWORD"})
+"""Environment variables with our prefix that are no settings: the path of the file, the mark that
+the image sets, what check-url signs in with."""
 
 _TABLES = frozenset({"share", "user", "rule"})
 """Repeated tables of the file: the environment and flags cannot give them."""

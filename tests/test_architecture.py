@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("claiming",),
     ("opening",),
     ("app",),
-    ("check",),
+    ("check", "doctor"),
     ("cycle", "requesthead", "chunks", "container"),
     ("edge",),
     ("connection",),

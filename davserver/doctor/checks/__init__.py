@@ -1,0 +1,1 @@
+"""What is examined: each check is a function that yields findings."""
