@@ -167,6 +167,8 @@ PACKAGES = {
     "sed": "sed",
     "dbus-daemon": "dbus",
     "gio": "libglib2.0-bin",
+    "soffice": "libreoffice-writer-nogui python3-uno",
+    "/usr/bin/python3": "python3",
     "kioclient5": "kio kde-cli-tools",
     "gvfsd": "gvfs-backends gvfs-fuse",
 }

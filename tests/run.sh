@@ -47,7 +47,7 @@ install_clients() {
     missing=
     long=
     case " $* " in
-        *" --long "*) long="kioclient5:kde-cli-tools soffice:libreoffice-writer-nogui" ;;
+        *" --long "*) long="kioclient5:kde-cli-tools soffice:libreoffice-writer-nogui soffice:python3-uno" ;;
     esac
     for pair in litmus:litmus cadaver:cadaver mount.davfs:davfs2 rclone:rclone curl:curl restic:restic \
         git:git vi:vim-tiny dbus-daemon:dbus gio:libglib2.0-bin gvfsd-dav:gvfs-backends \
