@@ -164,6 +164,7 @@ PACKAGES = {
     "vi": "vim-tiny",
     "node": "nodejs",
     "restic": "restic",
+    "sitecopy": "sitecopy",
     "sed": "sed",
     "dbus-daemon": "dbus",
     "gio": "libglib2.0-bin",

@@ -47,11 +47,12 @@ install_clients() {
     missing=
     long=
     case " $* " in
-        *" --long "*) long="kioclient5:kde-cli-tools soffice:libreoffice-writer-nogui soffice:python3-uno" ;;
+        *" --long "*)
+            long="kioclient5:kde-cli-tools soffice:libreoffice-writer-nogui soffice:python3-uno" ;;
     esac
-    for pair in litmus:litmus cadaver:cadaver mount.davfs:davfs2 rclone:rclone curl:curl restic:restic \
-        git:git vi:vim-tiny dbus-daemon:dbus gio:libglib2.0-bin gvfsd-dav:gvfs-backends \
-        gvfsd-fuse:gvfs-fuse $long; do
+    for pair in litmus:litmus cadaver:cadaver mount.davfs:davfs2 rclone:rclone curl:curl \
+        restic:restic sitecopy:sitecopy git:git vi:vim-tiny dbus-daemon:dbus \
+        gio:libglib2.0-bin gvfsd-dav:gvfs-backends gvfsd-fuse:gvfs-fuse $long; do
         PATH="$PATH:/usr/sbin:/sbin:/usr/libexec" command -v "${pair%%:*}" >/dev/null 2>&1 ||
             missing="$missing ${pair##*:}"
     done

@@ -145,11 +145,11 @@ def leaves_out_missing_properties(headers: DavHeaders) -> bool:
 def announces_executable(headers: DavHeaders) -> bool:
     """True when OPTIONS names mod_dav_fs's class, which stands for its `executable` property.
 
-    cadaver tries `chexec` only where it saw that class. Nobody else is told: Material Files takes
-    it, beside a `Server` of Apache's (which a proxy may well write), for leave to write parts of
-    a file with PUT and `Range`, and such a PUT replaces the whole.
+    cadaver tries `chexec`, and sitecopy `permissions exec`, only where they saw that class. Nobody
+    else is told: Material Files takes it, beside a `Server` of Apache's (which a proxy may well
+    write), for leave to write parts of a file with PUT and `Range`, which would replace the whole.
     """
-    return (headers.get(b"user-agent") or b"").startswith(b"cadaver/")
+    return (headers.get(b"user-agent") or b"").startswith((b"cadaver/", b"sitecopy/"))
 
 
 def is_class_2_for_shares(path: DavPath, writable: Iterable[bool]) -> bool:

@@ -159,12 +159,15 @@ def test_missing_properties_left_out(raw: list[tuple[bytes, bytes]], left_out: b
     ("agent", "announced"),
     [
         pytest.param(b"cadaver/0.24 neon/0.32.5", True, id="cadaver"),
+        pytest.param(b"sitecopy/0.16.6 neon/0.32.5", True, id="sitecopy"),
         pytest.param(b"davfs2/1.6.1 neon/0.32.5", False, id="another with neon"),
         pytest.param(b"Material Files (like cadaver/1)", False, id="cadaver elsewhere"),
         pytest.param(None, False, id="nobody"),
     ],
 )
-def test_executable_is_announced_to_cadaver_alone(agent: bytes | None, announced: bool) -> None:
+def test_executable_is_announced_to_who_asks_for_it_so(
+    agent: bytes | None, announced: bool
+) -> None:
     headers = DavHeaders([] if agent is None else [(b"user-agent", agent)])
 
     assert quirks.announces_executable(headers) is announced

@@ -54,6 +54,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     "rclone": {"lock": "takes no locks"},
     "restic (through rclone)": {"mount rename lock times names large": "keeps packs of its own"},
     "Seedvault": {"mount rename lock times names": "keeps files of its own, under names of digits"},
+    "sitecopy": {"mount lock times": "takes no locks and sets no times"},
     "VLC, mpv": {"mount list write rename delete lock times names": "play a URL"},
     "webdav (npm)": {"mount": "a library"},
     "webdav4 (Python)": {"mount": "a library", "lock": "takes no locks"},
