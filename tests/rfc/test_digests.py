@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
+import threading
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +19,7 @@ from davserver.digests import keep_digests
 from davserver.errors import StateFailure
 from davserver.protocol.path import DavPath
 from tests.conftest import AppDav
+from tests.support.processes import descriptors
 
 MakeDav = Callable[..., AppDav]
 BODY = b"content of a file\n"
@@ -294,3 +297,90 @@ def test_nothing_is_kept_of_a_file_that_changed_while_it_was_read(make_dav: Make
     reader.close()
 
     assert not services.state.properties(storage.canonical(FILE))
+
+
+@pytest.mark.security("F-06")
+def test_a_digest_that_takes_long_keeps_nobody_waiting(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    compute = davserver.digests._compute
+
+    def slow(*args: Any) -> bytes:
+        assert released.wait(15)
+        return compute(*args)
+
+    monkeypatch.setattr(davserver.digests, "_compute", slow)
+    dav = make_dav("filesystem")
+    dav.put("/f", BODY)
+
+    async def both() -> tuple[bytes, str]:
+        wanted = asyncio.ensure_future(dav.send("GET", "/f", WANT))
+        plain = await dav.send("GET", "/f")
+        assert not wanted.done()
+        released.set()
+        return plain.reply.body, (await wanted).reply.headers["repr-digest"]
+
+    assert dav.run(both()) == (BODY, sf("sha-256", BODY))
+
+
+def test_a_file_that_gets_shorter_is_an_error_and_closed(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dav = make_dav("filesystem")
+    assert dav.root is not None
+    file = dav.root / "f"
+    dav.put("/f", LONG)
+    compute = davserver.digests._compute
+
+    def cut(*args: Any) -> bytes:
+        os.truncate(file, 100)
+        return compute(*args)
+
+    monkeypatch.setattr(davserver.digests, "_compute", cut)
+
+    assert dav.get("/f", WANT).status == 500
+    assert str(file) not in descriptors(os.getpid())
+
+
+def test_a_digest_that_cannot_be_kept_is_told_all_the_same(make_dav: MakeDav) -> None:
+    dav = make_dav("filesystem")
+    dav.put("/f", BODY)
+    services = dav.app.services
+    key = services.storage.canonical(FILE)
+
+    with services.state.hold([key], wait_s=1.0):
+        reply = dav.get("/f", WANT)
+
+    assert reply.headers["repr-digest"] == sf("sha-256", BODY)
+    assert not services.state.properties(key)
+
+
+def test_a_request_that_is_cancelled_stops_reading(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dav = make_dav("filesystem")
+    dav.put("/f", LONG)
+    services = dav.app.services
+    begun, released = asyncio.Event(), threading.Event()
+    compute = davserver.digests._compute
+
+    async def leave() -> None:
+        loop = asyncio.get_running_loop()
+
+        def slow(*args: Any) -> bytes:
+            loop.call_soon_threadsafe(begun.set)
+            assert released.wait(15)
+            return compute(*args)
+
+        monkeypatch.setattr(davserver.digests, "_compute", slow)
+        task = asyncio.ensure_future(dav.send("GET", "/f", WANT))
+        await begun.wait()
+        task.cancel()
+        loop.call_soon(released.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    dav.run(leave())
+
+    assert not services.state.properties(services.storage.canonical(FILE))

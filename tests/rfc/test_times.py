@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from davserver.errors import StorageFailure
+from davserver.errors import AccessDenied, StorageFailure
+from davserver.storage.base import Stat
 from davserver.storage.faulty import FaultyStorage, Fuse
 from davserver.storage.memory import MemoryStorage
 from tests.conftest import AppDav
@@ -289,3 +290,21 @@ def test_a_storage_that_fails_anywhere_keeps_the_old_times_or_has_the_new(
         if not fuse.blown:
             break
     assert not fuse.blown, "it never came to its end"
+
+
+class Foreign(MemoryStorage):
+    """Resources of another user of the system, whose times only that one may set."""
+
+    def set_attributes(self, path: object, **_: object) -> Stat:
+        raise AccessDenied("not yours")
+
+
+@pytest.mark.parametrize("method", ["MOVE", "COPY"])
+def test_a_time_that_may_not_be_set_is_not_said_to_be(make_dav: MakeDav, method: str) -> None:
+    dav = make_dav("memory", overrides={"storage": Foreign()})
+    dav.mkcol("/c/")
+
+    reply = dav.request(method, "/c/", BOTH | {"Destination": "/d/"})
+
+    assert (reply.status, accepted(reply)) == (201, {"x-oc-ctime": "accepted"})
+    assert times(dav, "/d/")[0] != DATE
