@@ -172,8 +172,13 @@ PACKAGES = {
     "/usr/bin/python3": "python3",
     "kioclient5": "kio kde-cli-tools",
     "gvfsd": "gvfs-backends gvfs-fuse",
+    "nginx": "nginx",
+    "apache2": "apache2-bin",
+    "caddy": "caddy",
 }
-PLACES = "/usr/sbin:/sbin:/usr/libexec"
+UNPACKED = Path(__file__).parent.parent / ".clients" / "debian"
+"""Where run.sh unpacks packages that would start a service when they are installed."""
+PLACES = f"/usr/sbin:/sbin:/usr/libexec:{UNPACKED}/usr/sbin:{UNPACKED}/usr/bin"
 """Where programs lie that no user types."""
 
 

@@ -229,7 +229,7 @@ class Connection(Dav):
 
     def _send_body(self, body: Content) -> None:
         # A server that has answered already may stop reading: its answer counts.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             if isinstance(body, bytes):
                 if body:
                     self.send_raw(body)
