@@ -19,11 +19,14 @@ from davserver.auth.base import Authenticator, Authorizer
 from davserver.config import Settings, require_apart
 from davserver.context import Header, RequestContext, Response, Services
 from davserver.errors import (
+    BadRequest,
     DavError,
     InternalError,
     MethodNotAllowed,
+    NameTooLong,
     StateError,
     StorageError,
+    UriTooLong,
     from_storage,
 )
 from davserver.jsonlog import Access
@@ -241,6 +244,10 @@ class DavApp:
                 response = await opened.pipeline.answer(rc)
             except DavError as error:
                 response = self._error_response(rc, error)
+            except NameTooLong as error:
+                # RFC 4918 section 12.2: 414 is for the Request-URI alone, not for a Destination.
+                refused = UriTooLong if rc.destination is None else BadRequest
+                response = self._error_response(rc, refused(str(error)))
             except (StorageError, StateError) as error:
                 response = self._error_response(rc, from_storage(error))
             except ClientDisconnect:

@@ -204,6 +204,10 @@ class InvalidName(StorageError):
     """A name that this storage cannot hold (too long, not UTF-8, control characters)."""
 
 
+class NameTooLong(InvalidName):
+    """ENAMETOOLONG: 414 for the Request-URI, of which macOS and others make "name too long"."""
+
+
 class NoSpace(StorageError):
     """ENOSPC: the file system is full."""
 
@@ -268,6 +272,7 @@ _TABLE: dict[type[StorageError | StateError], tuple[type[DavError], bytes | None
     EscapesRoot: (Forbidden, None),
     UnsupportedKind: (Forbidden, None),
     InvalidName: (BadRequest, None),
+    NameTooLong: (UriTooLong, None),
     NoSpace: (InsufficientStorage, b"sufficient-disk-space"),
     QuotaExceeded: (InsufficientStorage, b"quota-not-exceeded"),
     CrossDevice: (BadGateway, None),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from davserver.errors import AccessDenied, InvalidName, ParentMissing, ResourceNotFound
+from davserver.errors import AccessDenied, InvalidName, NameTooLong, ParentMissing, ResourceNotFound
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import show
@@ -57,8 +57,10 @@ class Place:
         if self.missing > 1 or self.parent is None or self.parent.members is None:
             raise ParentMissing(f"{show(self.path)}: its parent is no collection")
         name = names.decode(self.name)
-        if len(self.name) > names.NAME_MAX or not DavPath((name,)).is_creatable:
-            raise InvalidName(f"{show(self.path)}: too long, not UTF-8 or a control character")
+        if len(self.name) > names.NAME_MAX:
+            raise NameTooLong(f"{show(self.path)}: too long")
+        if not DavPath((name,)).is_creatable:
+            raise InvalidName(f"{show(self.path)}: not UTF-8 or a control character")
         return self.parent.members
 
     def members_above(self) -> dict[bytes, Node]:

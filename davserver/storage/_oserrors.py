@@ -27,7 +27,7 @@ _TABLE: dict[int, type[errors.StorageError]] = {
     errno.EFBIG: errors.NoSpace,  # more than the file system can hold in one file
     errno.EMLINK: errors.NoSpace,  # ... or in one directory
     errno.EDQUOT: errors.QuotaExceeded,
-    errno.ENAMETOOLONG: errors.InvalidName,
+    errno.ENAMETOOLONG: errors.NameTooLong,
     errno.EINVAL: errors.InvalidName,
     errno.EILSEQ: errors.InvalidName,
     errno.EMFILE: errors.TooManyOpenFiles,
