@@ -150,6 +150,7 @@ class WireCarrier:
     def _receive(self, connection: Connection, request: Request) -> Reply:
         reply = connection.read_reply(request.method)
         check_reply(request.method, reply)
+        assert "date" in reply.headers, "OmniFocus and Finder compare clocks by it"
         if "lock-token" in reply.headers:
             token = reply.headers["lock-token"].strip("<>")
             self.granted.append((request.target, token, request.headers))
