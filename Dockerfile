@@ -7,11 +7,11 @@ RUN mkdir /data /state && chown 1000:1000 /data /state
 
 # The image starts as root only to become PUID:PGID (1000:1000), before anything is opened. With
 # `--user` it stays that user. Settings: DAVSERVER_<NAME>.
-ENV DAVSERVER_CONTAINER=1 PYTHONUNBUFFERED=1
+ENV DAVSERVER_CONTAINER=1 DAVSERVER_STATE=/state PYTHONUNBUFFERED=1
 VOLUME ["/data", "/state"]
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["python", "-m", "davserver.container"]
 
 ENTRYPOINT ["davserver"]
-CMD ["serve", "/data", "--host", "0.0.0.0", "--state", "/state"]
+CMD ["serve", "/data", "--host", "0.0.0.0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 
@@ -39,3 +40,13 @@ def split_address(value: str) -> tuple[str, int]:
     if not host or re.fullmatch(r"[0-9]{1,5}", port) is None or int(port) > 65_535:
         raise ValueError("must look like 127.0.0.1:9100")
     return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """True for an address, or a name of one, that only this machine has."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -10,19 +10,20 @@ import sys
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from davserver import __version__
+from davserver.clibase import Failed, fail, load, take_identity_of
+from davserver.clilocks import locks
+from davserver.cliusers import user
 
 if TYPE_CHECKING:
     # Imported when needed: `davserver --version` doesn't wait for them.
+    from davserver.auth.accounts import Roster
     from davserver.config import Settings
-    from davserver.configtables import Share
 
-WRONG = 2
-"""Exit code when the server cannot start."""
 FOUND = 1
 """Exit code of `check` when something is wrong and stays so."""
 
@@ -60,19 +61,19 @@ def serve(folder: str | None, config: str | None, **flags: Any) -> None:
 
     Every setting can also stand in the file, or in the environment as DAVSERVER_<NAME>.
     """
-    _take_identity(flags["state"])
-    settings = _load(folder, config, flags)
-    _check(settings)
+    take_identity_of(flags["state"])
+    settings = load(folder, config, flags)
+    roster = _check(settings)
     from davserver.server import CannotListen, bind, prepare_metrics, run
 
     try:
         sockets = bind(settings)
         metering = prepare_metrics(settings)
     except CannotListen as error:
-        _fail(str(error))
+        fail(str(error))
     if settings.symlinks == "follow":
         click.echo("davserver: symlinks are followed, out of the folder too", err=True)
-    _announce(settings, sockets[0].getsockname()[1])
+    _announce(settings, roster, sockets[0].getsockname()[1])
     if metering is not None:
         _say(settings, f"Metrics at {metering.url}")
     read = partial(_read_again, folder, config, flags)
@@ -87,19 +88,22 @@ def _read_again(
     from davserver.reload import keep_fixed
 
     try:
-        settings = keep_fixed(current, _load(folder, config, flags))
+        settings = keep_fixed(current, load(folder, config, flags))
         _check(settings)
-    except _Failed as error:
+    except Failed as error:
         raise SettingsError(error.message) from error
     return settings
 
 
-def _check(settings: Settings) -> None:
-    """Makes sure that these settings can be served."""
-    _check_exposure(settings)
-    _check_folder(settings)
+def _check(settings: Settings) -> Roster:
+    """Makes sure that these settings can be served. Returns who has an account."""
+    from davserver.announcing import writes
+
+    roster = _check_exposure(settings)
+    _check_folder(settings, writes=writes(settings, roster))
     _check_state(settings)
     _check_tls(settings)
+    return roster
 
 
 @main.command()
@@ -116,14 +120,14 @@ def check(
     A server may be running. Exit code: 0 nothing is wrong (any more), 1 something is, 2 it
     cannot be told.
     """
-    _take_identity(state)
-    settings = _load(folder, config, {"state": state})
-    _check_folder(settings)
+    take_identity_of(state)
+    settings = load(folder, config, {"state": state})
+    _check_folder(settings, writes=not settings.read_only)
     from davserver.check import check as look
     from davserver.errors import StateError, StorageError
 
     if not settings.state_folder.is_dir():
-        _fail(f"there is no state in {settings.state_folder}: name its folder with --state")
+        fail(f"there is no state in {settings.state_folder}: name its folder with --state")
     found = repaired = 0
     try:
         for finding in look(settings, repair=repair, adopt=adopt):
@@ -131,18 +135,11 @@ def check(
             repaired += finding.is_repaired
             click.echo(finding.text + (": repaired" if finding.is_repaired else ""))
     except FileNotFoundError:
-        _fail(f"there is no state in {settings.state_folder}: name its folder with --state")
+        fail(f"there is no state in {settings.state_folder}: name its folder with --state")
     except (StateError, StorageError) as error:
-        _fail(str(error))
+        fail(str(error))
     click.echo(f"{found} found, {repaired} repaired" if found else "nothing is wrong")
     sys.exit(FOUND if found > repaired else 0)
-
-
-class _Failed(click.ClickException):
-    exit_code = WRONG
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"davserver: {self.message}", err=True)
 
 
 @main.command("check-url")
@@ -168,76 +165,56 @@ def check_url(
     try:
         options = Options(url, user, parse_size(size), pause, ca, insecure)
     except ValueError as error:
-        _fail(str(error))
+        fail(str(error))
     sys.exit(run(options, click.echo, lambda text: click.echo(f"davserver: {text}", err=True)))
 
 
-def _fail(message: str) -> NoReturn:
-    raise _Failed(message)
-
-
-def _take_identity(state: str | None) -> None:
-    from davserver.container import IdentityError, take_identity
-
-    folder = state or os.environ.get("DAVSERVER_STATE")
-    try:
-        take_identity(os.environ, Path(folder) if folder else None)
-    except IdentityError as error:
-        _fail(str(error))
-
-
-def _load(folder: str | None, config: str | None, flags: dict[str, Any]) -> Settings:
-    from davserver.config import SettingsError, load_settings
+def _check_exposure(settings: Settings) -> Roster:
+    """Lets other machines in only when they can sign in, or that is asked for."""
+    from davserver.auth.accounts import AccountsError
+    from davserver.signing import read_accounts
 
     try:
-        return load_settings(
-            config=Path(config) if config else None,
-            environment=os.environ,
-            flags={"root": folder, **flags},
-        )
-    except SettingsError as error:
-        _fail(str(error))
-
-
-def _check_exposure(settings: Settings) -> None:
-    """Without sign-in, other machines are let in only when that is asked for."""
-    if settings.is_loopback or settings.anonymous in ("read", "write"):
-        return
+        roster = read_accounts(settings).roster
+    except AccountsError as error:
+        fail(str(error))
+    levels = [settings.anonymous, *(share.anonymous for share in settings.share)]
+    levels += [rule.access for rule in settings.rule if not rule.users and not rule.groups]
+    if settings.is_loopback or not roster.is_open or {"read", "write"} & set(levels):
+        return roster
     from davserver.container import is_container
 
     if is_container(os.environ):
-        _fail(
-            "there is no sign-in: set DAVSERVER_ANONYMOUS=read or DAVSERVER_ANONYMOUS=write"
-            " to let everybody who reaches this container do that"
+        fail(
+            "nobody has an account: run `davserver user add NAME` in this container first, or set"
+            " DAVSERVER_ANONYMOUS=read or DAVSERVER_ANONYMOUS=write to let everybody who reaches"
+            " it do that"
         )
-    _fail(
-        f"there is no sign-in, and {settings.host} can be reached from other machines:"
-        " add --anonymous read or --anonymous write to let everybody do that"
+    fail(
+        f"nobody has an account, and {settings.host} can be reached from other machines:"
+        " `davserver user add NAME` makes one; --anonymous read or --anonymous write lets"
+        " everybody do that"
     )
 
 
-def _check_folder(settings: Settings) -> None:
+def _check_folder(settings: Settings, *, writes: bool) -> None:
     for share in settings.served:
-        _check_share(share.path, writes=_writes(settings) and not share.read_only)
+        _check_share(share.path, writes=writes and not share.read_only)
 
 
 def _check_share(root: Path, *, writes: bool) -> None:
     try:
         is_folder = stat.S_ISDIR(root.stat().st_mode)
     except FileNotFoundError:
-        _fail(f"{root} does not exist")
+        fail(f"{root} does not exist")
     except OSError as error:
-        _fail(f"{root} cannot be read by {_user()}: {error.strerror}")
+        fail(f"{root} cannot be read by {_user()}: {error.strerror}")
     if not is_folder:
-        _fail(f"{root} is not a folder")
+        fail(f"{root} is not a folder")
     if not os.access(root, os.R_OK | os.X_OK):
-        _fail(f"{root} cannot be read by {_user()}")
+        fail(f"{root} cannot be read by {_user()}")
     if writes and not os.access(root, os.W_OK):
-        _fail(f"{root} cannot be written by {_user()} (--read-only serves it all the same)")
-
-
-def _writes(settings: Settings) -> bool:
-    return not settings.read_only and settings.anonymous in (None, "write")
+        fail(f"{root} cannot be written by {_user()} (--read-only serves it all the same)")
 
 
 def _check_state(settings: Settings) -> None:
@@ -246,21 +223,21 @@ def _check_state(settings: Settings) -> None:
     try:
         require_apart(settings)
     except SettingsError as error:
-        _fail(str(error))
+        fail(str(error))
     state = settings.state_folder.resolve()
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        _fail(f"the state folder {state} cannot be made: {error.strerror}")
+        fail(f"the state folder {state} cannot be made: {error.strerror}")
     if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
-        _fail(f"the state folder {state} cannot be written by {_user()}")
+        fail(f"the state folder {state} cannot be written by {_user()}")
     from davserver.errors import StateError, StorageError
     from davserver.opening import open_parts
 
     try:
         opened, storage = open_parts(settings)
     except (StateError, StorageError) as error:
-        _fail(str(error))
+        fail(str(error))
     # Nothing crosses a fork: the workers open their own.
     opened.close()
     storage.close()
@@ -279,11 +256,13 @@ def _check_tls(settings: Settings) -> None:
             ensure(files, settings, now=datetime.now(UTC))
         files.load()
     except CertificateError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
-def _announce(settings: Settings, port: int) -> None:
-    text = announcement(settings, port)
+def _announce(settings: Settings, roster: Roster, port: int) -> None:
+    from davserver.announcing import announcement
+
+    text = announcement(settings, roster, port)
     _say(settings, text.partition("\n")[0] if settings.log_format == "json" else text)
 
 
@@ -297,98 +276,9 @@ def _say(settings: Settings, text: str) -> None:
     sys.stdout.flush()
 
 
+main.add_command(user)
+main.add_command(locks)
+
+
 def _user() -> str:
     return f"user {os.geteuid()}:{os.getegid()}"
-
-
-def announcement(settings: Settings, port: int) -> str:
-    """Returns what is told at start: where, and what to type in each client."""
-    secure = settings.has_tls
-    host = _shown_host(settings)
-    base = f"{'https' if secure else 'http'}://{host}:{port}{_quoted(settings.prefix)}/"
-    if settings.public_url:
-        base = settings.public_url[0].rstrip("/") + "/"
-    dav = f"dav{base.removeprefix('http')}"
-    writes = _writes(settings)
-    count = len(settings.share)
-    served = f"{count} share{'s' * (count > 1)}" if count else settings.served[0].path.resolve()
-    rows = [
-        ("Finder", f"Go > Connect to Server:  {base}"),
-        ("Windows", f"net use Z: {base}"),
-        ("", f"Explorer, address bar:  {_unc(base)}"),
-        ("Linux", f"gio mount {dav}"),
-        ("", f"sudo mount -t davfs {base} /mnt"),
-        ("cadaver", f"cadaver {base}"),
-        ("rclone", f"rclone lsf \":webdav,vendor=other,url='{base}':\""),
-    ]
-    return "\n".join(
-        [
-            f"davserver {__version__} serves {served} at {base}",
-            *(_share_line(share, base, settings) for share in settings.share),
-            f"Everybody who reaches it may {'read and write' if writes else 'read'}.",
-            *_certificate(settings),
-            "",
-            *(f"  {name:<9}{text}" for name, text in rows),
-            "",
-            "Ctrl-C stops it when running requests are done.",
-        ]
-    )
-
-
-def _share_line(share: Share, base: str, settings: Settings) -> str:
-    notes = ["read-only"] * (share.read_only or settings.read_only)
-    notes += ["a folder for each user"] * share.homes
-    note = f" ({', '.join(notes)})" if notes else ""
-    return f"  {base}{_quoted(share.name)}/  {share.path.resolve()}{note}"
-
-
-def _certificate(settings: Settings) -> list[str]:
-    """Returns the line that lets a user know the server's own certificate again."""
-    if settings.tls is None:
-        return []
-    from davserver.tls import files_of, fingerprint
-
-    files = files_of(settings)
-    assert files is not None
-    return [f"Its certificate, SHA-256: {fingerprint(files.certificate)}"]
-
-
-def _quoted(path: str) -> str:
-    from urllib.parse import quote
-
-    return quote(path)
-
-
-def _unc(base: str) -> str:
-    """Returns the address as Explorer has it: host@port, DavWWWRoot for the root of the server."""
-    from urllib.parse import unquote, urlsplit
-
-    url = urlsplit(base)
-    marks = "@SSL" if url.scheme == "https" else ""
-    if url.port is not None:
-        marks += f"@{url.port}"
-    share = unquote(url.path).rstrip("/").replace("/", "\\")
-    return f"\\\\{url.hostname}{marks}\\DavWWWRoot{share}"
-
-
-def _shown_host(settings: Settings) -> str:
-    """Returns an address that can be typed: for "every address", one of this machine's."""
-    host = settings.host.strip("[]")
-    if host in ("0.0.0.0", "::"):
-        from davserver.container import is_container
-
-        host = "localhost" if is_container(os.environ) else _own_address()
-    return f"[{host}]" if ":" in host else host
-
-
-def _own_address() -> str:
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Sends nothing: it only asks which address a packet would leave from.
-            probe.connect(("192.0.2.1", 9))
-            address: str = probe.getsockname()[0]
-        except OSError:
-            return "127.0.0.1"
-    return address

@@ -7,7 +7,6 @@ key is documented in config/davserver.toml.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -20,11 +19,12 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from davserver.address import check_address, check_prefix, check_urls
+from davserver.address import check_address, check_prefix, check_urls, is_loopback
 from davserver.configlines import line_in_table, line_of
 from davserver.configtables import Rule, Share, UserEntry, check_realm
 from davserver.protocol.cors import check_origins
@@ -43,6 +43,8 @@ Count = Annotated[int, Field(ge=1)]
 WholeSeconds = Annotated[int, Field(ge=1, le=2**31)]
 FieldName = Annotated[str, Field(pattern="^[A-Za-z0-9-]+$")]
 LogLevel = Literal["debug", "info", "warning", "error"]
+_ANY_FOLDER = "any folder"
+"""In the validation's context: what is served does not matter, and need not be known."""
 _NO_FOLDER = "no folder is named: davserver serve DIR"
 
 
@@ -158,8 +160,9 @@ class Settings(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _check_served(self) -> Settings:
-        if (self.root is None) == (not self.share):
+    def _check_served(self, info: ValidationInfo) -> Settings:
+        is_needed = not (info.context or {}).get(_ANY_FOLDER)
+        if (self.root is None) == (not self.share) and (is_needed or self.share):
             both = "root and share exclude each other" if self.share else _NO_FOLDER
             raise ValueError(both)
         if self.share and self.state is None:
@@ -198,12 +201,7 @@ class Settings(BaseModel):
     @property
     def is_loopback(self) -> bool:
         """True when only this machine can reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
 
 def default_state(root: Path) -> Path:
@@ -256,6 +254,7 @@ def load_settings(
     config: Path | None = None,
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, object] | None = None,
+    any_folder: bool = False,
 ) -> Settings:
     """Reads the settings. Raises SettingsError.
 
@@ -263,6 +262,7 @@ def load_settings(
         config: the TOML file; else the environment's DAVSERVER_CONFIG, else none.
         environment: variables; None reads none.
         flags: values of the command line by key; None values are not set.
+        any_folder: what is served need not be said.
     """
     environment = {} if environment is None else environment
     if config is None and environment.get(f"{ENVIRONMENT}CONFIG"):
@@ -282,12 +282,14 @@ def load_settings(
         if value is not None:
             values[name] = value
             sources[name] = f"--{name.replace('_', '-')}"
-    return _validate(values, sources, text)
+    return _validate(values, sources, text, any_folder=any_folder)
 
 
-def _validate(values: Mapping[str, object], sources: Mapping[str, str], text: str) -> Settings:
+def _validate(
+    values: Mapping[str, object], sources: Mapping[str, str], text: str, *, any_folder: bool
+) -> Settings:
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(values, context={_ANY_FOLDER: any_folder})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         message = first["msg"].removeprefix("Value error, ")

@@ -72,7 +72,7 @@ def build_authorizer(settings: Settings, authenticator: Authenticator) -> Author
         if settings.anonymous is not None:
             return settings.anonymous
         is_open = isinstance(authenticator, SignIn) and authenticator.accounts.roster.is_open
-        return "write" if is_open else "none"
+        return "write" if is_open and settings.is_loopback else "none"
 
     return RuleAuthorizer(
         settings.served, settings.rule, anonymous=anonymous, read_only=settings.read_only

@@ -46,6 +46,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("worker",),
     ("supervisor",),
     ("server",),
+    ("clibase", "announcing"),
+    ("cliusers", "clilocks"),
     ("cli",),
     ("__main__",),
 )

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 import davserver
-from davserver.cli import announcement
+from davserver.announcing import announcement
+from davserver.auth.accounts import Roster
 from davserver.config import Settings
 from davserver.configtables import Share
 
@@ -25,8 +26,11 @@ COMMAND = (sys.executable, "-m", "davserver")
 PRELOADED = (
     # For another user than root, who may not be let into the folder of the interpreter.
     *(sys.executable, "-c"),
-    "import davserver.config, davserver.container; from davserver.cli import main; main()",
+    "import davserver.announcing, davserver.config, davserver.container, davserver.signing;"
+    "from davserver.cli import main; main()",
 )
+
+NOBODY = Roster({}, is_open=True)
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -170,8 +174,9 @@ def test_an_address_that_others_reach_needs_to_be_asked_for(
     message = refused(tmp_path, str(root), "--host", host, *level)
 
     assert message == (
-        f"there is no sign-in, and {host} can be reached from other machines:"
-        " add --anonymous read or --anonymous write to let everybody do that"
+        f"nobody has an account, and {host} can be reached from other machines:"
+        " `davserver user add NAME` makes one; --anonymous read or --anonymous write lets"
+        " everybody do that"
     )
 
 
@@ -390,13 +395,13 @@ def test_read_only_and_prefix_are_heeded(root: Path) -> None:
 def test_the_thing_to_type_is_told_for_each_client(
     tmp_path: Path, keys: dict[str, object], expected: list[str]
 ) -> None:
-    told = announcement(Settings(root=tmp_path, **keys), 8080)  # type: ignore[arg-type]
+    told = announcement(Settings(root=tmp_path, **keys), NOBODY, 8080)  # type: ignore[arg-type]
 
     assert [text for text in expected if text not in told] == []
 
 
 def test_every_address_is_told_as_one_that_can_be_typed(tmp_path: Path) -> None:
-    told = announcement(Settings(root=tmp_path, host="0.0.0.0", anonymous="read"), 8080)
+    told = announcement(Settings(root=tmp_path, host="0.0.0.0", anonymous="read"), NOBODY, 8080)
 
     assert "0.0.0.0" not in told
 
@@ -472,7 +477,7 @@ def test_the_addresses_of_shares_can_be_typed(tmp_path: Path) -> None:
         Share(name="home", path=tmp_path / "home", homes=True),
     )
 
-    told = announcement(Settings(share=shares, state=tmp_path / "s", prefix="/dav"), 8080)
+    told = announcement(Settings(share=shares, state=tmp_path / "s", prefix="/dav"), NOBODY, 8080)
 
     lines = told.splitlines()
     assert lines[0].endswith(" serves 2 shares at http://127.0.0.1:8080/dav/")

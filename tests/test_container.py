@@ -63,7 +63,7 @@ def test_the_command_is_one_that_the_command_line_takes() -> None:
     assert (entry, command[0]) == (["davserver"], "serve")
     assert command[0] in main.commands
     assert (context.params["folder"], context.params["host"]) == ("/data", "0.0.0.0")
-    assert context.params["state"] == "/state"
+    assert "DAVSERVER_STATE=/state" in instruction("ENV").split()
     assert json.loads(instruction("VOLUME")) == ["/data", "/state"]
     assert instruction("EXPOSE") == str(Settings(root=Path("/data")).port)
 

@@ -210,8 +210,8 @@ def read_private(path: Path, *, limit: int) -> str:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(limit + 1)
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
     except OSError as error:
         raise AccountsError(f"{path} cannot be read: {error.strerror}") from error
     if mode & _FORBIDDEN_MODE:
