@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import sleep
 from collections.abc import Sequence
 from functools import partial
 
@@ -23,7 +23,7 @@ async def admit(rc: RequestContext, method: Method | None = None) -> None:
         rc.principal = await _principal(rc)
     except DavError as error:
         if error.delay_s:
-            await asyncio.sleep(error.delay_s)
+            await sleep(error.delay_s)
         raise
     rc.can_write = rc.may_write(rc.path)
     if method is not None and not rc.principal.name:

@@ -90,11 +90,11 @@ class RuleAuthorizer:
             level = _WRITE if principal.name else self._anonymous_level(self._uniform)
             return min(level, self._cap(self._uniform)) >= _NEEDED[privilege]
         segments = _normalized(path.segments)
-        return self._level(principal, segments, self._lines) >= _NEEDED[privilege]
+        return self._level(principal, segments, real=False) >= _NEEDED[privilege]
 
     def permits_real(self, principal: Principal, privilege: Privilege, path: DavPath) -> bool:
         segments = _normalized(path.segments)
-        return self._level(principal, segments, self._real_lines) >= _NEEDED[privilege]
+        return self._level(principal, segments, real=True) >= _NEEDED[privilege]
 
     def varies_below(self, path: DavPath) -> bool:
         return bool(self._varied) and _normalized(path.segments) in self._varied
@@ -126,25 +126,21 @@ class RuleAuthorizer:
                 most = max(most, line.level)
                 if line.is_for_everybody:
                     return most
-        is_top = share is not None and share.homes and not self._inner(share, segments)
+        is_top = share is not None and share.homes and len(segments) == bool(share.name)
         return max(most, _READ if share is None or is_top else _WRITE)
 
-    def _level(self, principal: Principal, segments: _Segments, lines: Sequence[_Line]) -> int:
+    def _level(self, principal: Principal, segments: _Segments, *, real: bool) -> int:
         share = self._share(segments)
-        return min(self._granted(principal, share, segments, lines), self._cap(share))
+        return min(self._granted(principal, share, segments, real=real), self._cap(share))
 
     def _cap(self, share: Share | None) -> int:
         is_fixed = self._read_only or share is None or share.read_only
         return _READ if is_fixed else _WRITE
 
     def _granted(
-        self,
-        principal: Principal,
-        share: Share | None,
-        segments: _Segments,
-        lines: Sequence[_Line],
+        self, principal: Principal, share: Share | None, segments: _Segments, *, real: bool
     ) -> int:
-        for line in lines:
+        for line in self._real_lines if real else self._lines:
             if line.covers(segments) and line.is_for(principal):
                 return line.level
         if share is None:
@@ -152,25 +148,19 @@ class RuleAuthorizer:
             shows = principal.name or any(map(self._anonymous_level, self._shares.values()))
             return _READ if shows else _NONE
         if share.homes:
-            return self._at_home(principal, share, segments, lines)
+            return self._at_home(principal, segments, bool(share.name), real=real)
         return _WRITE if principal.name else self._anonymous_level(share)
 
-    def _at_home(
-        self,
-        principal: Principal,
-        share: Share,
-        segments: _Segments,
-        lines: Sequence[_Line],
-    ) -> int:
-        inner = self._inner(share, segments)
+    def _at_home(self, principal: Principal, segments: _Segments, depth: int, *, real: bool) -> int:
+        """`depth` is how many segments the collection of all homes has."""
         if not principal.name:
             return _NONE
-        if not inner:
+        if len(segments) == depth:
             return _READ
-        name = principal.name
-        if self._spell is not None and lines is self._real_lines:
-            name = self._spell(DavPath((*segments[: -len(inner)], name))).name
-        return _WRITE if inner[0] == name else _NONE
+        home = DavPath((*segments[:depth], principal.name))
+        if real and self._spell is not None:
+            home = self._spell(home)
+        return _WRITE if segments[depth] == home.name else _NONE
 
     def _anonymous_level(self, share: Share) -> int:
         if share.homes:
@@ -181,9 +171,6 @@ class RuleAuthorizer:
         if self._single is not None:
             return self._single
         return self._shares.get(segments[0]) if segments else None
-
-    def _inner(self, share: Share, segments: _Segments) -> _Segments:
-        return segments[1:] if share.name else segments
 
 
 def _line(rule: Rule, spell: Spell | None = None) -> _Line:
