@@ -41,8 +41,14 @@ class Pool:
         options = {name: value for name, value in scenario.server.items() if name != "from"}
         key = tuple(sorted(options.items()))
         if key not in self._servers:
-            config = options.get("config")
-            arguments = [] if config is None else ["--config", str(scenario.path.parent / config)]
+            folder = self._folders.mktemp("pool")
+            arguments = []
+            if "config" in options:
+                # A copy for nobody else to read: it has password hashes.
+                copied = folder / options["config"]
+                copied.write_bytes((scenario.path.parent / copied.name).read_bytes())
+                copied.chmod(0o600)
+                arguments = ["--config", str(copied)]
             settings = {
                 f"DAVSERVER_{name.upper()}": value
                 for name, value in options.items()
@@ -50,7 +56,7 @@ class Pool:
             }
             self._servers[key] = self._stack.enter_context(
                 Server(
-                    self._folders.mktemp("pool"),
+                    folder,
                     prefix=options.get("prefix", ""),
                     workers=int(options.get("workers", 1)),
                     environment=settings,
