@@ -54,7 +54,7 @@ class Throttle:
         def add(event: Event | None, floor: int) -> Event:
             nonlocal count
             count = 1 if event is None or self._left_ms(event, now) <= 0 else event.first + 1
-            return Event(round(now * 1000), count)
+            return Event(int(now * 1000), count)
 
         self._table.update(self._tag(address, name), add)
         if count == self._limit:
@@ -71,9 +71,9 @@ class Throttle:
 
     def _left_ms(self, event: Event | None, now: float) -> float:
         # A clock that went back makes no lock-out longer than it is.
-        if event is None or event.at_ms > now * 1000 + self._lockout_ms:
+        if event is None or event.at_ms > int(now * 1000) + self._lockout_ms:
             return 0
-        return event.at_ms + self._lockout_ms - now * 1000
+        return event.at_ms + self._lockout_ms - int(now * 1000)
 
     def _tag(self, address: str, name: str) -> bytes:
         text = f"{_network(address)}\0{name}".encode("utf-8", "surrogateescape")
