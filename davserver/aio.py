@@ -204,6 +204,8 @@ class Runner:
         self._tree = ThreadPoolExecutor(4, thread_name_prefix="davserver-tree")
         self._hash = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="davserver-hash")
         self._turnstile = Turnstile(hash_threads)
+        self._ended = threading.Event()
+        self._repeating: list[threading.Thread] = []
 
     @property
     def inline(self) -> bool:
@@ -260,8 +262,24 @@ class Runner:
         processors."""
         return await _await(self._hash, function, on_cancel)
 
+    def repeat(self, function: Callable[[Callable[[], bool]], None], *, every_s: float) -> None:
+        """Runs `function` again and again until `close`, in a thread of its own, at once the first
+        time; it is given what tells it to stop."""
+
+        def run() -> None:
+            function(self._ended.is_set)
+            while not self._ended.wait(every_s):
+                function(self._ended.is_set)
+
+        thread = threading.Thread(target=run, name="davserver-repeat", daemon=True)
+        self._repeating.append(thread)
+        thread.start()
+
     def close(self) -> None:
         """Ends the threads, after what they are at."""
+        self._ended.set()
+        for thread in self._repeating:
+            thread.join()
         for pool in (self._short, self._tree, self._hash):
             pool.shutdown()
         self._turnstile.close()

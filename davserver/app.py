@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from davserver.asgi import Receive, Scope, Send
 from davserver.auth.base import Authenticator, Authorizer
 from davserver.config import Settings, require_apart
 from davserver.context import Header, RequestContext, Response, Services
+from davserver.counting import RECOUNT_EVERY_S, recount
 from davserver.errors import (
     BadRequest,
     DavError,
@@ -31,7 +33,7 @@ from davserver.errors import (
 )
 from davserver.jsonlog import Access
 from davserver.metrics.board import Meter
-from davserver.opening import open_parts
+from davserver.opening import open_parts, quotas_of
 from davserver.origin import raw_path
 from davserver.pipeline import Pipeline, has_body
 from davserver.protocol.headers import PARSED, DavHeaders
@@ -84,7 +86,7 @@ def create_app(
     def open_services(settings: Settings) -> Services:
         opened, disk = open_parts(settings, store, storage)
         asked = authenticator or build_sign_in(settings, clock=clock)
-        return Services(
+        services = Services(
             settings=settings,
             storage=disk,
             state=opened,
@@ -98,7 +100,11 @@ def create_app(
             runner=Runner(
                 inline=disk.inline and opened.inline, hash_threads=hash_threads(settings.workers)
             ),
+            quotas=quotas_of(settings),
         )
+        if services.quotas:
+            services.runner.repeat(partial(recount, services), every_s=RECOUNT_EVERY_S)
+        return services
 
     return DavApp(open_services, chosen, registry, meter)
 

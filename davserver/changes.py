@@ -23,11 +23,13 @@ from davserver.recovery import (
     put_attributes,
     put_time,
     recover_step,
+    remove_tree,
     remove_trees,
     settle_locks,
 )
 from davserver.state.base import Change, GateView, Step, StepKind
-from davserver.storage.base import Capability, Kind, Stat, Storage
+from davserver.storage.base import Capability, Stat, Storage
+from davserver.usage import Aside, disturb, enter_removed, given_way, growing, moving, set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -128,24 +130,49 @@ def publish(
     source: tuple[DavPath, Key, Stat],
     target: tuple[DavPath, Key, Stat | None],
     *,
+    size: int | None = None,
     keeps_lock: bool = False,
     modified_ns: int | None = None,
-) -> DavPath | None:
+) -> Aside | None:
     """Makes what stands at `source` (a resource, or a tree staged under a hidden name) `target`.
 
     Its dead properties go along, those of the old target go, and so do the locks at or below
     `source` and below `target`; those at the target itself stay with `keeps_lock`. The old
-    target stays until the new one stands. Returns the hidden path to which an old tree was set
-    aside, for the caller to remove after the gate, or None. Raises StorageError, with everything
-    as it was.
+    target stays until the new one stands. Returns an old tree that was set aside, for `discard`
+    after the gate, or None. Raises StorageError, with everything as it was.
 
     Args:
+        size: bytes of all files that were staged, which count for quotas from now on.
         modified_ns: the time that it gets once it stands there, if the system lets it; until then
             nothing at `source` has changed.
     """
+    _, key, stat = source
+    _, goal_key, old = target
+    is_same = key == goal_key
+    replaced = None if is_same else given_way(old, stat)
+    if old is not None and replaced is None and services.quotas:
+        disturb(services, view, goal_key)
+    if size is None:
+        entered = moving(services, view, goal_key, stat, replaced)
+    else:
+        entered = growing(services, view, goal_key, size, replaced)
+    with entered:
+        aside = _publish(services, view, source, target, keeps_lock, modified_ns)
+    return None if is_same else set_aside(services, view, goal_key, aside, old)
+
+
+def _publish(
+    services: Services,
+    view: GateView,
+    source: tuple[DavPath, Key, Stat],
+    target: tuple[DavPath, Key, Stat | None],
+    keeps_lock: bool,
+    modified_ns: int | None,
+) -> DavPath | None:
+    """Returns the hidden path to which an old tree was set aside."""
     path, key, stat = source
     goal, goal_key, old = target
-    replaces_file = old is not None and old.kind is Kind.FILE and stat.kind is Kind.FILE
+    replaces_file = given_way(old, stat) is not None
     aside = None
     if key == goal_key:
         aside = services.storage.hidden(goal)
@@ -179,7 +206,14 @@ def publish(
             settle_locks(services, view, goal_key, stat.kind, keeps_lock=keeps_lock)
         view.settle(change)
         view.commit()
-    return None if key == goal_key else aside
+    return aside
+
+
+def discard(services: Services, aside: Aside | None) -> None:
+    """Removes an old tree that was set aside, after the gate."""
+    if aside is not None:
+        members = remove_tree(services.storage, aside.path)
+        enter_removed(services, aside, aside.size + members)
 
 
 def _put_in_place(

@@ -86,6 +86,7 @@ class Settings(BaseModel):
     lock_timeout_s: WholeSeconds = Field(3600, json_schema_extra=_in("dav"))
     lock_timeout_max_s: WholeSeconds = Field(86_400, json_schema_extra=_in("dav"))
     gate_wait_s: Seconds = Field(10.0, json_schema_extra=_in("dav"))
+    quota_recount_s: WholeSeconds = Field(86_400, json_schema_extra=_in("dav"))
     junk: JunkPolicy = Field("store", json_schema_extra=_in("dav"))
 
     xml_body_limit: Count = Field(1_048_576, json_schema_extra=_in("limits"))

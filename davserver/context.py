@@ -22,6 +22,7 @@ from davserver.protocol.ifheader import IfHeader
 from davserver.protocol.junk import JunkPolicy, is_listed
 from davserver.protocol.path import DavPath, Key
 from davserver.protocol.preconditions import HttpConditions
+from davserver.quotas import Quotas
 from davserver.state.base import GateView, State
 from davserver.storage.base import Entry, Kind, Reader, Stat, Storage
 
@@ -39,6 +40,7 @@ class Services:
         clock: seconds since the epoch.
         new_token: a fresh lock token URI.
         runner: where synchronous work runs.
+        quotas: which limits on size hold where.
     """
 
     settings: Settings
@@ -52,6 +54,7 @@ class Services:
     clock: Callable[[], float]
     new_token: Callable[[], str]
     runner: Runner
+    quotas: Quotas
 
 
 @dataclass(slots=True)

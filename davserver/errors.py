@@ -256,6 +256,10 @@ class TooManyLocks(StateFull):
     """A limit on locks is reached, of a principal or on a resource."""
 
 
+class NotCounted(StateError):
+    """How much of a quota is used is not known yet."""
+
+
 class StateFailure(StateError):
     """The state cannot be read or written."""
 
@@ -281,6 +285,7 @@ _TABLE: dict[type[StorageError | StateError], tuple[type[DavError], bytes | None
     TooManyOpenFiles: (ServiceUnavailable, None),
     StorageFailure: (InternalError, None),
     GateBusy: (ServiceUnavailable, None),
+    NotCounted: (ServiceUnavailable, None),
     # No disk is full, and to wait does not help: one has to unlock something.
     TooManyLocks: (Forbidden, None),
     StateFull: (InsufficientStorage, b"sufficient-disk-space"),

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from davserver.claiming import claim_root
 from davserver.config import Settings
 from davserver.configtables import Share
+from davserver.counting import count_all, until
 from davserver.errors import StateFailure, StorageFailure
 from davserver.protocol.path import DavPath
+from davserver.quotas import Quotas
 from davserver.state.base import State
 from davserver.state.limits import StateLimits
 from davserver.state.sqlite import OtherFolder, Served, SqliteState
 from davserver.storage.base import Storage
 from davserver.storage.filesystem import FilesystemStorage
 from davserver.storage.mounts import Mounts
+
+_COUNT_S = 0.3
 
 
 class Root(NamedTuple):
@@ -46,8 +51,25 @@ def open_parts(
             claim_root(opened, root.storage)
             if isinstance(opened, SqliteState):
                 claim(opened, root)
+        disk = as_one(roots)
+        _count_briefly(settings, opened, disk)
         undo.pop_all()
-    return opened, as_one(roots)
+    return opened, disk
+
+
+def quotas_of(settings: Settings) -> Quotas:
+    """Returns the limits that the settings name."""
+    limits = {user.name: user.quota for user in settings.user if user.quota is not None}
+    return Quotas(settings.share, limits.get if limits else None)
+
+
+def _count_briefly(settings: Settings, state: State, storage: Storage) -> None:
+    """What has a quota and is quick to count is known before the first request."""
+    scopes = [scope.key for scope in quotas_of(settings).shares]
+    # What is half done is to be put right first: the background does.
+    if scopes and not state.has_changes():
+        look = until(time.monotonic() + _COUNT_S)
+        count_all(storage, state, scopes, look, now=time.time(), before=0)
 
 
 def open_state(settings: Settings) -> SqliteState:

@@ -16,6 +16,7 @@ from davserver.errors import ResourceNotFound, StateError, StorageError
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, GateView, Step, StepKind
 from davserver.storage.base import Kind, Stat, Storage
+from davserver.usage import doubt, size_of
 
 logger = logging.getLogger(__name__)
 Identity = tuple[int, int, int | None]
@@ -68,14 +69,17 @@ def settle_locks(
             view.add_lock(replace(lock, href=href))
 
 
-def remove_tree(storage: Storage, path: DavPath) -> None:
-    """Removes a hidden tree as far as it can, outside the gate: nobody else can name it."""
+def remove_tree(storage: Storage, path: DavPath) -> int:
+    """Removes a hidden tree as far as it can, outside the gate: nobody else can name it. Returns
+    the bytes of the members that are gone."""
+    gone = 0
     stack = [path]
     stuck: set[DavPath] = set()
     while stack:
         here = stack[-1]
         if not _is_removed(storage, here):
-            children = _remove_members(storage, here, stuck)
+            children, size = _remove_members(storage, here, stuck)
+            gone += size
             if children:
                 stack.extend(children)
                 continue
@@ -85,6 +89,7 @@ def remove_tree(storage: Storage, path: DavPath) -> None:
         stack.pop()
     if path in stuck:
         storage.abandon(path)
+    return gone
 
 
 def _is_removed(storage: Storage, path: DavPath) -> bool:
@@ -97,19 +102,24 @@ def _is_removed(storage: Storage, path: DavPath) -> bool:
     return True
 
 
-def _remove_members(storage: Storage, path: DavPath, stuck: Set[DavPath]) -> list[DavPath]:
-    """Removes files; returns collections, at most so many that the list stays short."""
+def _remove_members(
+    storage: Storage, path: DavPath, stuck: Set[DavPath]
+) -> tuple[list[DavPath], int]:
+    """Removes files; returns collections, at most so many that the list stays short, and the
+    bytes of the files."""
     children: list[DavPath] = []
+    gone = 0
     with contextlib.suppress(StorageError), storage.scan_all(path) as members:
         for entry in members:
             child = path.child(entry.name)
             if entry.stat.kind is not Kind.COLLECTION:
-                _is_removed(storage, child)
+                if _is_removed(storage, child):
+                    gone += size_of(entry.stat)
             elif child not in stuck:
                 children.append(child)
                 if len(children) >= 1000:
                     break
-    return children
+    return children, gone
 
 
 def recover(services: Services, *, wait_s: float) -> None:
@@ -153,10 +163,20 @@ def _recover_all(services: Services, view: GateView) -> list[DavPath | None]:
             # It stays in the journal; the rest of the tree is served meanwhile.
             logger.error("change %s cannot be recovered: %s", change.id, error)
             continue
+        doubt(services, view, _keys(services.storage, change))
         # With the rows: done twice, what was moved would be lost.
         view.settle(change)
         view.commit()
     return left_over
+
+
+def _keys(storage: Storage, change: Change) -> list[Key]:
+    found = []
+    for step in change.steps:
+        for path in (step.source, step.target):
+            with contextlib.suppress(StorageError):
+                found += [] if path is None else [storage.canonical(path)]
+    return found
 
 
 def remove_trees(storage: Storage, paths: Iterable[DavPath | None]) -> None:

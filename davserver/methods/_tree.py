@@ -30,6 +30,7 @@ from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import GateView
 from davserver.storage.base import Entry, Kind, Storage
+from davserver.usage import own_size, shrinking
 
 BATCH = 64
 _KEPT = 1 << 18
@@ -219,7 +220,10 @@ class TreeDelete:
                 raise locked_error(self._rc, locks)
             if frame.target is not None:
                 require_copied(self._storage, path, frame.target.child(entry.name))
-            self._storage.delete(path)
+            # The listing may be older than what stands there now.
+            size = own_size(self._storage, path) if self._rc.services.quotas else 0
+            with shrinking(self._rc.services, view, key, size):
+                self._storage.delete(path)
         except ResourceNotFound:
             pass
         except (DavError, StorageError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from davserver.context import RequestContext
+from davserver.context import RequestContext, Target
 from davserver.errors import (
     EscapesRoot,
     NoSpace,
@@ -18,19 +18,61 @@ from davserver.errors import (
 from davserver.methods._tree import BATCH, Failures, Frame, as_dav, child_key, refuse_cancelled
 from davserver.protocol.path import DavPath, Key
 from davserver.storage.base import Entry, Kind, LinkedEntry, Stat
+from davserver.usage import given_way, require_room, room, size_of
 
 _FATAL = (NoSpace, QuotaExceeded, ParentMissing, ParentChanged)
 """What ends a copy: no room, or the place of the copy itself was moved or deleted."""
 
 
-class TreeCopy:
-    """Copies a tree to a hidden name, where nobody sees it until it is published whole."""
+def stage_copy(
+    rc: RequestContext,
+    target: Target,
+    staged: DavPath,
+    failures: Failures,
+    *,
+    mtime_ns: int | None = None,
+    keep_times: bool = False,
+) -> int:
+    """Copies the Request-URI, with all members, to a hidden name. Returns the bytes of the copy.
 
-    def __init__(self, rc: RequestContext, failures: Failures, *, keep_times: bool) -> None:
+    Args:
+        mtime_ns: for a file.
+        keep_times: for the members of a collection.
+
+    Raises as TreeCopy.run does, for a file as Storage.copy does; QuotaExceeded as soon as it is
+    seen that it cannot fit.
+    """
+    services = rc.services
+    key = target.destination_key
+    assert key is not None
+    replaced = given_way(target.destination_stat, target.stat)
+    require_room(services, services.state, key, size_of(target.stat), replaced)
+    if not target.is_collection:
+        return services.storage.copy(target.path, staged, mtime_ns=mtime_ns).size
+    copy = TreeCopy(rc, failures, keep_times=keep_times, left=room(services, services.state, key))
+    copy.run(target.path, target.key, staged)
+    return copy.size
+
+
+class TreeCopy:
+    """Copies a tree to a hidden name, where nobody sees it until it is published whole.
+
+    Args:
+        left: bytes that it may come to; None: any number.
+
+    Attributes:
+        size: bytes of the copies so far.
+    """
+
+    def __init__(
+        self, rc: RequestContext, failures: Failures, *, keep_times: bool, left: int | None
+    ) -> None:
         self._rc = rc
         self._failures = failures
         self._storage = rc.services.storage
         self._keep_times = keep_times
+        self._left = left
+        self.size = 0
 
     def run(self, source: DavPath, key: Key, target: DavPath) -> None:
         """Raises the StorageError of the collection itself, NoSpace or QuotaExceeded of any
@@ -103,8 +145,10 @@ class TreeCopy:
         assert frame.target is not None
         path = frame.path.child(name)
         mtime_ns = stat.mtime_ns if self._keep_times else None
+        if self._left is not None and self.size + stat.size > self._left:
+            raise QuotaExceeded(f"the copy is larger than the {max(0, self._left)} bytes left")
         try:
-            self._storage.copy(path, frame.target.child(name), mtime_ns=mtime_ns)
+            copy = self._storage.copy(path, frame.target.child(name), mtime_ns=mtime_ns)
         except _FATAL:
             raise
         except ResourceNotFound:
@@ -113,7 +157,8 @@ class TreeCopy:
             self._failures.add(path, as_dav(error), collection=False)
             return
         self._rc.progress.members += 1
-        self._rc.progress.bytes += stat.size
+        self._rc.progress.bytes += copy.size
+        self.size += copy.size
 
     def _descend(self, stack: list[Frame], name: str) -> None:
         parent = stack[-1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from davserver.auth.base import Privilege
-from davserver.changes import make_durable, publish
+from davserver.changes import discard, make_durable, publish
 from davserver.context import RequestContext, Response, Target
 from davserver.digests import carry_digests
 from davserver.errors import (
@@ -18,13 +20,14 @@ from davserver.errors import (
 from davserver.methods._checks import relocate
 from davserver.methods._times import creation_change, read_times, set_modified
 from davserver.methods._tree import Failures
-from davserver.methods._treecopy import TreeCopy
+from davserver.methods._treecopy import stage_copy
 from davserver.methods.base import LockRule, Method
 from davserver.protocol.headers import Depth
 from davserver.protocol.path import DavPath, Key
 from davserver.recovery import identity, remove_tree
 from davserver.state.base import GateView
 from davserver.storage.base import Kind, Stat
+from davserver.usage import Aside, size_of
 
 _ATTEMPTS = 4
 _IN_GATE_LIMIT = 1 << 20
@@ -38,6 +41,15 @@ class _SourceChanged(Exception):
     def __init__(self, target: Target) -> None:
         super().__init__(target)
         self.target = target
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """What was staged: `size` bytes of what `begun` was then."""
+
+    begun: Target
+    path: DavPath
+    size: int
 
 
 def handle_copy(rc: RequestContext, target: Target) -> Response:
@@ -68,18 +80,18 @@ def _copy(rc: RequestContext, target: Target, *, is_last: bool) -> Response:
     failures = Failures(rc)
     with storage.following(staged):
         try:
-            _stage(rc, target, staged, failures)
+            size = _stage(rc, target, staged, failures)
             if failures.count and target.destination_stat is not None:
                 remove_tree(storage, staged)
                 return failures.response()
             has_failed = bool(failures.count)
-            replaced, aside = _publish(rc, target, staged, is_last=is_last, is_part=has_failed)
+            copy = _Copy(target, staged, size)
+            replaced, aside = _publish(rc, copy, is_last=is_last, is_part=has_failed)
         except BaseException:
             failures.close()
             remove_tree(storage, staged)
             raise
-        if aside is not None:
-            remove_tree(storage, aside)
+        discard(rc.services, aside)
     make_durable(storage, target.destination.parent)
     return failures.response() if failures.count else created(rc, target, replaced=replaced)
 
@@ -93,21 +105,20 @@ def created(rc: RequestContext, target: Target, *, replaced: bool) -> Response:
     return Response(201, ((b"location", href), *rc.times.accepted()))
 
 
-def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failures) -> None:
-    storage = rc.services.storage
-    if not target.is_collection:
-        storage.copy(target.path, staged, mtime_ns=rc.times.modified_ns)
-    elif rc.depth is Depth.ZERO:
-        storage.make_collection(staged)
-    else:
-        TreeCopy(rc, failures, keep_times=False).run(target.path, target.key, staged)
+def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failures) -> int:
+    """Returns the bytes of what was copied."""
+    if target.is_collection and rc.depth is Depth.ZERO:
+        rc.services.storage.make_collection(staged)
+        return 0
+    return stage_copy(rc, target, staged, failures, mtime_ns=rc.times.modified_ns)
 
 
 def _publish(
-    rc: RequestContext, begun: Target, staged: DavPath, *, is_last: bool, is_part: bool
-) -> tuple[bool, DavPath | None]:
+    rc: RequestContext, copy: _Copy, *, is_last: bool, is_part: bool
+) -> tuple[bool, Aside | None]:
     """Returns whether something was replaced, and where its old tree waits to be removed."""
     storage = rc.services.storage
+    begun, staged = copy.begun, copy.path
     key = storage.canonical(staged)
     with rc.hold([key]) as view:
         target = relocate(rc, COPY, view)
@@ -126,7 +137,9 @@ def _publish(
         # The lock on a Destination that is mapped stays (its token was submitted); what was in
         # the collection that is replaced is gone, and so are the locks there.
         keeps_lock = old is not None
-        aside = publish(rc.services, view, source, (goal, goal_key, old), keeps_lock=keeps_lock)
+        size = size_of(source[2]) or copy.size
+        ends = source, (goal, goal_key, old)
+        aside = publish(rc.services, view, *ends, size=size, keeps_lock=keeps_lock)
         carry_digests(view, goal_key, view.properties(target.key), (begun.stat, source[2]))
     return old is not None, aside
 

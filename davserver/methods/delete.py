@@ -17,6 +17,7 @@ from davserver.methods._tree import Failures, TreeDelete
 from davserver.methods.base import MAPPED, LockRule, Method
 from davserver.protocol.headers import Depth
 from davserver.storage.base import Kind
+from davserver.usage import shrinking, size_of
 
 _ATTEMPTS = 4
 
@@ -57,7 +58,11 @@ def _delete_one(rc: RequestContext, target: Target) -> Response:
         fresh = relocate(rc, DELETE, view)
         # What a link leads to stays, with its properties and locks.
         doomed = [] if fresh.is_link else [(fresh.path, fresh.key)]
-        with removing(rc.services, view, doomed) as gone:
+        size = size_of(fresh.stat) if doomed else 0
+        with (
+            removing(rc.services, view, doomed) as gone,
+            shrinking(rc.services, view, fresh.key, size),
+        ):
             rc.services.storage.delete(fresh.path)
             gone += [key for _, key in doomed]
     return Response(204)

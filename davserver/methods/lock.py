@@ -19,6 +19,7 @@ from davserver.protocol.quirks import refresh_token_without_list
 from davserver.protocol.xmlread import LockInfo, parse_lockinfo
 from davserver.state.base import GateView
 from davserver.storage.base import Writer
+from davserver.usage import growing, require_room
 
 XML = (b"content-type", b'application/xml; charset="utf-8"')
 NO_STORE = (b"cache-control", b"no-store")
@@ -60,6 +61,7 @@ def _lock_unmapped(rc: RequestContext, target: Target, info: LockInfo) -> Respon
     """Section 7.3: a successful LOCK of an unmapped URL creates an empty resource, locked."""
     if target.path.slash:
         raise BadRequest("a URL with a trailing slash names a collection: MKCOL it first")
+    require_room(rc.services, rc.services.state, target.key, 0)
     writer = rc.services.storage.create(target.path)
     try:
         writer.seal()
@@ -72,7 +74,10 @@ def _lock_unmapped(rc: RequestContext, target: Target, info: LockInfo) -> Respon
             lock = _new_lock(rc, fresh, info)
             _refuse_conflict(rc, view, fresh, lock)
             view.add_lock(lock)
-            with creating(rc.services, view, fresh.path, fresh.key):
+            with (
+                growing(rc.services, view, fresh.key, 0),
+                creating(rc.services, view, fresh.path, fresh.key),
+            ):
                 writer.commit(replace=False)
         _settle(rc, writer, fresh, lock)
     finally:

@@ -9,6 +9,7 @@ from davserver.errors import MethodNotAllowed, ResourceExists
 from davserver.methods._checks import relocate
 from davserver.methods.base import UNMAPPED, LockRule, Method
 from davserver.storage.base import Kind
+from davserver.usage import growing
 
 
 def handle_mkcol(rc: RequestContext, target: Target) -> Response:
@@ -16,10 +17,11 @@ def handle_mkcol(rc: RequestContext, target: Target) -> Response:
     parent = target.key.parent
     with rc.hold([target.key], [parent] if parent else []) as view:
         fresh = relocate(rc, MKCOL, view)
-        view.clear(fresh.key)
-        view.commit()
         try:
-            rc.services.storage.make_collection(fresh.path)
+            with growing(rc.services, view, fresh.key, 0):
+                view.clear(fresh.key)
+                view.commit()
+                rc.services.storage.make_collection(fresh.path)
         except ResourceExists as error:
             allow = rc.services.allow(Kind.COLLECTION, rc.can_write)
             raise MethodNotAllowed(str(error), headers=((b"allow", allow),)) from error

@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from davserver.auth.base import Privilege
-from davserver.changes import make_durable, publish, removing
+from davserver.changes import discard, make_durable, publish, removing
 from davserver.context import RequestContext, Response, Target
 from davserver.digests import carry_digests
 from davserver.errors import BadRequest, CrossDevice, Forbidden, StorageError
 from davserver.methods._checks import relocate
 from davserver.methods._times import confirm_modified, created_at, creation_change, read_times
 from davserver.methods._tree import Failures, TreeDelete, require_copied
-from davserver.methods._treecopy import TreeCopy
+from davserver.methods._treecopy import stage_copy
 from davserver.methods.base import LockRule, Method
 from davserver.properties.base import created_ns
 from davserver.protocol.clienttimes import NO_TIMES
@@ -21,6 +21,7 @@ from davserver.protocol.path import DavPath, Key
 from davserver.recovery import MODIFIED, put_time, remove_tree
 from davserver.state.base import GateView
 from davserver.storage.base import Kind, Stat
+from davserver.usage import Aside, require_same_scopes, shrinking, size_of
 
 
 def handle_move(rc: RequestContext, target: Target) -> Response:
@@ -34,30 +35,28 @@ def handle_move(rc: RequestContext, target: Target) -> Response:
             fresh, aside = _rename(rc, target, leaving)
         except CrossDevice:
             return _move_across(rc, target)
-        if aside is not None:
-            remove_tree(rc.services.storage, aside)
+        discard(rc.services, aside)
     _sync(rc, fresh)
     return _created(rc, fresh)
 
 
-def _rename(
-    rc: RequestContext, target: Target, leaving: ExitStack
-) -> tuple[Target, DavPath | None]:
+def _rename(rc: RequestContext, target: Target, leaving: ExitStack) -> tuple[Target, Aside | None]:
     assert target.destination_key is not None
     with rc.hold([target.key, target.destination_key]) as view:
         fresh = relocate(rc, MOVE, view)
         assert fresh.stat is not None
         if fresh.is_link:
             return _rename_link(rc, fresh), None
+        require_same_scopes(rc.services, target.key, target.destination_key)
         modified_ns = _new_time(rc, fresh, fresh.stat)
         with created_at(view, fresh.key, rc.times.created_ns):
             source = fresh.path, fresh.key, fresh.stat
             aside = _publish(rc, view, fresh, source, modified_ns=modified_ns)
         if aside is not None:
             try:
-                leaving.enter_context(rc.services.storage.following(aside))
+                leaving.enter_context(rc.services.storage.following(aside.path))
             except StorageError:
-                rc.services.storage.abandon(aside)  # it is done all the same
+                rc.services.storage.abandon(aside.path)  # it is done all the same
         return fresh, aside
 
 
@@ -77,8 +76,9 @@ def _publish(
     target: Target,
     source: tuple[DavPath, Key, Stat],
     *,
+    size: int | None = None,
     modified_ns: int | None = None,
-) -> DavPath | None:
+) -> Aside | None:
     goal, goal_key = target.destination, target.destination_key
     assert goal is not None
     assert goal_key is not None
@@ -86,7 +86,7 @@ def _publish(
     # Section 9.9.3: "the server MUST perform a DELETE with Depth: infinity on the destination":
     # its locks go with it.
     goal_and_old = goal, goal_key, _old(target, source[1])
-    aside = publish(rc.services, view, source, goal_and_old, modified_ns=modified_ns)
+    aside = publish(rc.services, view, source, goal_and_old, size=size, modified_ns=modified_ns)
     stat = confirm_modified(rc, goal)
     if stat is not None:
         carry_digests(view, goal_key, known, (target.stat, stat))
@@ -126,32 +126,30 @@ def _move_across(rc: RequestContext, target: Target) -> Response:
     failures = Failures(rc)
     with storage.following(staged):
         try:
-            _stage(rc, target, staged, failures)
+            size = _stage(rc, target, staged, failures)
             if failures.count:
                 remove_tree(storage, staged)
                 return failures.response()
-            fresh, aside = _publish_copy(rc, staged)
+            fresh, aside = _publish_copy(rc, staged, size)
         except BaseException:
             failures.close()
             remove_tree(storage, staged)
             raise
-        if aside is not None:
-            remove_tree(storage, aside)
+        discard(rc.services, aside)
     if fresh.is_collection:
         TreeDelete(rc, failures).run(fresh.path, fresh.key, fresh.destination)
     _sync(rc, fresh)
     return failures.response() if failures.count else _created(rc, fresh)
 
 
-def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failures) -> None:
-    if target.is_collection:
-        TreeCopy(rc, failures, keep_times=True).run(target.path, target.key, staged)
-        return
+def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failures) -> int:
+    """Returns the bytes of what was copied."""
     assert target.stat is not None
-    rc.services.storage.copy(target.path, staged, mtime_ns=target.stat.mtime_ns)
+    mtime_ns = target.stat.mtime_ns
+    return stage_copy(rc, target, staged, failures, mtime_ns=mtime_ns, keep_times=True)
 
 
-def _publish_copy(rc: RequestContext, staged: DavPath) -> tuple[Target, DavPath | None]:
+def _publish_copy(rc: RequestContext, staged: DavPath, size: int) -> tuple[Target, Aside | None]:
     """A file's source goes in the same gate, so that it cannot be written in between."""
     storage = rc.services.storage
     key = storage.canonical(staged)
@@ -163,9 +161,12 @@ def _publish_copy(rc: RequestContext, staged: DavPath) -> tuple[Target, DavPath 
             view.copy_properties(fresh.key, key, tree=True)
         _keep_creation_time(rc, view, fresh, key)
         stat = _stamp(rc, fresh, staged)
-        aside = _publish(rc, view, fresh, (staged, key, stat))
+        aside = _publish(rc, view, fresh, (staged, key, stat), size=size_of(stat) or size)
         if not fresh.is_collection:
-            with removing(rc.services, view, [(fresh.path, fresh.key)]) as gone:
+            with (
+                removing(rc.services, view, [(fresh.path, fresh.key)]) as gone,
+                shrinking(rc.services, view, fresh.key, size_of(fresh.stat)),
+            ):
                 storage.delete(fresh.path)
                 gone.append(fresh.key)
     return fresh, aside

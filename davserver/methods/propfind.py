@@ -28,6 +28,7 @@ from davserver.protocol.quirks import (
     leaves_out_missing_properties,
 )
 from davserver.storage.base import Entry, Kind, LinkedEntry, Quota, Stat
+from davserver.usage import quota_at
 
 logger = logging.getLogger(__name__)
 XML = (b"content-type", b'application/xml; charset="utf-8"')
@@ -237,7 +238,7 @@ class _Walk:
         if Needs.LOCKS in needs:
             resource.locks = self._state.covering(key, now=resource.now)
         if Needs.QUOTA in needs and stat.kind is Kind.COLLECTION:
-            resource.quota = self._storage.quota(path)
+            resource.quota = quota_at(self._rc.services, path, key)
         self._count += 1
         self.writer.add(self._plan.render_response(resource))
 
@@ -290,14 +291,17 @@ class _Walk:
             if has_locks:
                 resource.locks = self._state.covering(level.key.child(raw), now=resource.now)
             if has_quota:
-                resource.quota = self._quota(level.path, name) if is_collection else None
+                resource.quota = self._quota(level, name) if is_collection else None
             parts.append(render(resource))
         self.writer.add(b"".join(parts))
         self._count += len(entries)
 
-    def _quota(self, parent: DavPath, name: str) -> Quota | None:
+    def _quota(self, level: _Level, name: str) -> Quota | None:
+        path = level.path.child(name)
         try:
-            return self._storage.quota(parent.child(name))
+            services = self._rc.services
+            key = self._storage.canonical(path) if services.quotas else level.key
+            return quota_at(services, path, key)
         except StorageError:
             # It vanished meanwhile, or cannot be asked: its listing does not fail for that.
             return None

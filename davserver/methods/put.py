@@ -35,6 +35,7 @@ from davserver.protocol.headers import parse_content_length
 from davserver.protocol.locks import Lock
 from davserver.state.base import GateView
 from davserver.storage.base import Kind, Stat, Writer
+from davserver.usage import growing, require_room
 
 INLINE_LIMIT = 1 << 20
 """Bytes: a body up to this is gathered and written in one call."""
@@ -79,6 +80,7 @@ async def handle_put(rc: RequestContext, target: Target) -> Response:
     limit = rc.services.settings.put_limit
     if limit is not None and length is not None and length > limit:
         raise ContentTooLarge(f"the body has {length} bytes, {limit} are allowed")
+    require_room(rc.services, rc.services.state, target.key, length or 0, target.stat)
     if length is not None and length > INLINE_LIMIT:
         _refuse_what_cannot_fit(rc, target, length)
     return await _Upload(rc, target, length, limit).run()
@@ -132,6 +134,7 @@ class _Upload:
                     gathered = INLINE_LIMIT
                 if len(buffer) < gathered or received == self._length:
                     continue
+                self._require_room(received)
                 writer = await self._flush(writer, bytes(buffer))
                 buffer.clear()
             check_length(self._length, received)
@@ -140,6 +143,12 @@ class _Upload:
             if writer is not None:
                 writer.discard()
             raise
+
+    def _require_room(self, received: int) -> None:
+        """A body whose length nobody told of ends where it does not fit any more."""
+        services, target = self._rc.services, self._target
+        if self._length is None:
+            require_room(services, services.state, target.key, received, target.stat)
 
     async def _flush(self, writer: Writer | None, data: bytes) -> Writer:
         def write() -> Writer:
@@ -226,20 +235,25 @@ class _Upload:
         except ResourceExists:
             # Somebody beside this server created it in between: look again.
             fresh = relocate(self._rc, PUT, view)
-        with created_at(view, fresh.key, self._creation_time(view, fresh)):
+        with (
+            growing(self._rc.services, view, fresh.key, writer.size, fresh.stat),
+            created_at(view, fresh.key, self._creation_time(view, fresh)),
+        ):
             view.commit()
             return writer.commit(replace=True), True
 
     def _create_new(self, view: GateView, writer: Writer, target: Target) -> Stat:
-        # A new resource inherits nothing of what stood here once.
-        view.clear(target.key)
-        created_ns = self._rc.times.created_ns
-        if created_ns is None:
-            view.commit()
-            return writer.commit(replace=False)
-        view.patch(target.key, [creation_change(created_ns)])
-        with creating(self._rc.services, view, target.path, target.key):
-            return writer.commit(replace=False)
+        services = self._rc.services
+        with growing(services, view, target.key, writer.size):
+            # A new resource inherits nothing of what stood here once.
+            view.clear(target.key)
+            created_ns = self._rc.times.created_ns
+            if created_ns is None:
+                view.commit()
+                return writer.commit(replace=False)
+            view.patch(target.key, [creation_change(created_ns)])
+            with creating(services, view, target.path, target.key):
+                return writer.commit(replace=False)
 
     def _held_still(self) -> Sequence[Lock]:
         """Returns the locks that the client had when its upload began, unless the resource has

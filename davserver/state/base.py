@@ -13,7 +13,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
@@ -67,6 +67,64 @@ class Change:
     steps: tuple[Step, ...]
 
 
+class Usage(NamedTuple):
+    """What is known of a tree that has a quota.
+
+    Attributes:
+        used: bytes in its files, as counted once and changed since.
+        is_known: False until it has been counted: then `used` is what was changed alone.
+    """
+
+    used: int
+    is_known: bool
+
+
+class Tally(NamedTuple):
+    """How the numbers stood when a count began."""
+
+    added: int
+    removed: int
+    moves: int
+    dead: frozenset[str]
+
+
+class Numbers(Protocol):
+    """The numbers of one tree with a quota, the same for all workers. All but `read` and `counts`
+    is for who is in the gate; none of it is undone with a transaction. Raises StateError."""
+
+    def read(self) -> Usage: ...
+    @property
+    def counts(self) -> int:
+        """How many counts have ended: what was entered before the last is perhaps in it."""
+
+    def change(self, *, added: int = 0, removed: int = 0, moves: int = 0) -> None:
+        """Enters bytes that are about to come, bytes that have gone, and trees that were moved
+        within, whose bytes a count may have missed or seen twice."""
+
+    def doubt(self) -> None:
+        """Has it counted again, soon."""
+
+    def begin(self, *, before: float) -> Tally | None:
+        """Begins a count. None: there is no need, or a living worker is at it.
+
+        Args:
+            before: a count that is older (seconds since the epoch) is too old.
+        """
+
+    def end(self, tally: Tally, total: int, *, now: float, anyhow: bool = False) -> bool:
+        """Takes what a walk has found; False when trees were moved meanwhile and it is worth
+        nothing.
+
+        Args:
+            total: bytes of all files in the tree, those under hidden names apart.
+            now: when the walk began, in seconds since the epoch.
+            anyhow: takes it all the same, for want of anything better.
+        """
+
+    def give_up(self) -> None:
+        """Lets somebody else count."""
+
+
 class StateReader(Protocol):
     """What can be asked with and without the gate."""
 
@@ -78,6 +136,9 @@ class StateReader(Protocol):
         """Locks rooted strictly below `key`."""
 
     def lock(self, token: str, *, now: float) -> Lock | None: ...
+    def numbers(self, scope: Key) -> Numbers:
+        """The numbers of the tree at a key."""
+
     def properties(self, key: Key) -> Mapping[QName, bytes]:
         """Dead properties of one resource: name to canonical element."""
 

@@ -14,11 +14,12 @@ from dataclasses import replace
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
-from davserver.state.base import Change, GateView
+from davserver.state.base import Change, GateView, Numbers
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits, patched
 from davserver.state.lockindex import KeyTree, LockIndex
 from davserver.state.rows import PRIVATE, refuse_overlap
+from davserver.state.usage import new_numbers
 
 _EXPIRED_AT_ONCE = 500
 
@@ -36,6 +37,10 @@ class _Store:
         self._properties: dict[Key, dict[QName, bytes]] = {}
         self._tree = KeyTree()
         self._undo: list[Callable[[], object]] = []
+        self._numbers: dict[Key, Numbers] = {}
+
+    def numbers(self, scope: Key) -> Numbers:
+        return self._numbers.setdefault(scope, new_numbers())
 
     def read(self, key: Key) -> dict[QName, bytes]:
         return dict(self._properties.get(key, ()))
@@ -120,6 +125,10 @@ class _Reading:
         with self._store.mutex:
             self._store.now = now
             return self._store.index.get(token, now)
+
+    def numbers(self, scope: Key) -> Numbers:
+        with self._store.mutex:
+            return self._store.numbers(scope)
 
     def properties(self, key: Key) -> Mapping[QName, bytes]:
         with self._store.mutex:

@@ -21,7 +21,7 @@ from davserver.errors import GateBusy, StateFailure
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import QName
 from davserver.protocol.path import Key
-from davserver.state.base import GateView
+from davserver.state.base import GateView, Numbers
 from davserver.state.commitcount import CommitCount
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits
@@ -39,6 +39,7 @@ from davserver.state.sqlfile import (
     sync_folder,
 )
 from davserver.state.sqlview import SqlView
+from davserver.state.usage import UsageFolder
 
 _OPEN_WAIT_S = 5.0
 
@@ -80,6 +81,7 @@ class _Session:
                 undo.callback(self.gate.close)
                 self.commits = CommitCount(folder / "commits")
                 undo.callback(self.commits.close)
+                self.usage = UsageFolder(folder / "usage", self.owner.id, self.owner.is_alive)
                 self.owner.forget_dead()
             except OSError as exc:
                 raise StateFailure(f"the state folder cannot be used: {exc}") from exc
@@ -176,6 +178,7 @@ class _Session:
             self._reader.close()
             self.writer.close()
             self.commits.close()
+        self.usage.close(is_parting=self.pid == os.getpid())
         self.gate.close()
         if self.pid == os.getpid():
             self.owner.close()
@@ -200,7 +203,8 @@ class _Hold:
         except BaseException:
             session.gate.release()
             raise
-        self._view = SqlView(session.writer, session.mirror, self._state.limits, self._state.clock)
+        limits, clock, numbers = self._state.limits, self._state.clock, session.usage.of
+        self._view = SqlView(session.writer, session.mirror, limits, clock, numbers)
         return self._view
 
     def __exit__(
@@ -336,6 +340,9 @@ class SqliteState:
 
     def lock(self, token: str, *, now: float) -> Lock | None:
         return self.session().mirror.lock(token, now=now)
+
+    def numbers(self, scope: Key) -> Numbers:
+        return self.session().usage.of(scope)
 
     def properties(self, key: Key) -> Mapping[QName, bytes]:
         return self.session().mirror.properties(key)

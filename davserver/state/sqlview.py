@@ -15,7 +15,7 @@ from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
 from davserver.state import rows
-from davserver.state.base import Change
+from davserver.state.base import Change, Numbers
 from davserver.state.journal import dump_steps, load_steps
 from davserver.state.limits import StateLimits, patched
 from davserver.state.mirror import INTENT, LOCK, Mirror, lock_row
@@ -35,8 +35,14 @@ class SqlView:
     """A GateView; of use to one thread, until `finish`."""
 
     def __init__(
-        self, db: Writer, mirror: Mirror, limits: StateLimits, clock: Callable[[], float]
+        self,
+        db: Writer,
+        mirror: Mirror,
+        limits: StateLimits,
+        clock: Callable[[], float],
+        numbers: Callable[[Key], Numbers],
     ) -> None:
+        self.numbers = numbers
         self._db = db
         self._mirror = mirror
         self._limits = limits

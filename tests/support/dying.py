@@ -18,6 +18,7 @@ from davserver.storage.filesystem import FilesystemStorage
 _DISK = {"rename", "exchange", "delete", "make_collection", "copy", "set_attributes"}
 _ROWS = {"clear", "commit", "copy_properties", "move_rows", "patch", "record", "remove_locks"}
 _ROWS |= {"settle"}
+_NUMBERS = {"change", "doubt", "begin", "end"}
 
 
 class Death(BaseException):
@@ -31,13 +32,22 @@ class DyingWorker:
         steps: what it did so far.
     """
 
-    def __init__(self, root: Path, folder: Path, *, dies_at: int, fallbacks: Sequence[str]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        folder: Path,
+        *,
+        dies_at: int,
+        fallbacks: Sequence[str] = (),
+        root_id: str = "",
+    ) -> None:
         self.steps: list[str] = []
         self._dies_at = dies_at
         self._state = SqliteState(folder, durability="none")
         disk = FilesystemStorage(
             root,
             owner=self._state.owner,
+            root_id=root_id,
             is_alive=self._state.is_alive,
             durability="none",
             fallbacks=frozenset(fallbacks),
@@ -76,7 +86,8 @@ class _Mortal:
                 self._worker.step(name)
             elif self._worker.is_dead and name != "close":
                 raise Death(name)
-            return found(*args, **options)
+            made = found(*args, **options)
+            return _Mortal(self._worker, made, _NUMBERS) if name == "numbers" else made
 
         return call
 
@@ -89,3 +100,9 @@ class _MortalState(_Mortal):
         with self._inner.hold(exclusive, shared, wait_s=wait_s) as view:
             yield _Mortal(self._worker, view, _ROWS)
             self._worker.step("leave the gate")
+
+    def close(self) -> None:
+        """The dead say no goodbye."""
+        if self._worker.is_dead:
+            self._inner.session().usage.close(is_parting=False)
+        self._inner.close()
