@@ -47,17 +47,24 @@ Client = Callable[[str], str]
 
 
 @contextmanager
-def mounted(client: Client, server: Server, folder: Path, owner: str) -> Iterator[Path]:
-    """Mounts the share on `folder/owner`; the end waits until every upload is done."""
+def mounted(
+    client: Client, url: str, folder: Path, owner: str, *, secret: str = ""
+) -> Iterator[Path]:
+    """Mounts the share on `folder/owner`; the end waits until every upload is done.
+
+    Args:
+        secret: the line that davfs2's secrets file has for `url`.
+    """
     path = folder / owner
     path.mkdir(parents=True)
     secrets = folder / f"{owner}.secrets"
     secrets.touch(0o600)
+    secrets.write_text(secret)
     conf = folder / f"{owner}.conf"
     conf.write_text(CONFIGURATION.format(cache=CACHE, secrets=secrets, owner=owner))
     conf.chmod(0o600)
     result = subprocess.run(
-        [client("mount.davfs"), server.url, path, "-o", f"conf={conf},uid=0,gid=0,rw"],
+        [client("mount.davfs"), url, path, "-o", f"conf={conf},uid=0,gid=0,rw"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -75,14 +82,14 @@ def mounted(client: Client, server: Server, folder: Path, owner: str) -> Iterato
 
 @pytest.fixture(scope="module")
 def here(client: Client, server: Server) -> Iterator[Path]:
-    with mounted(client, server, server.folder, "here") as path:
+    with mounted(client, server.url, server.folder, "here") as path:
         yield path
 
 
 @pytest.fixture(scope="module")
 def there(client: Client, server: Server) -> Iterator[Path]:
     """A second mount, with a cache and a lock owner of its own."""
-    with mounted(client, server, server.folder, "there") as path:
+    with mounted(client, server.url, server.folder, "there") as path:
         yield path
 
 
@@ -357,7 +364,7 @@ def test_sqlite_database_is_copied_in_and_written_in_place(
 def test_umount_uploads_what_is_left_and_leaves_nothing_locked(
     client: Client, server: Server, tmp_path: Path
 ) -> None:
-    with mounted(client, server, tmp_path, "third") as path:
+    with mounted(client, server.url, tmp_path, "third") as path:
         (path / "late.txt").write_bytes(b"text")
 
     assert (server.root / "late.txt").read_bytes() == b"text"

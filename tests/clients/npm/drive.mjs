@@ -13,7 +13,7 @@ const [folder, url] = process.argv.slice(2);
 const entry = path.join(folder, "node_modules", "webdav", "dist", "node", "index.js");
 const { createClient } = await import(pathToFileURL(entry));
 
-const connect = () => createClient(url);
+const connect = (options) => createClient(url, options);
 const refused = async (promise) => {
     try {
         await promise;
