@@ -98,6 +98,7 @@ class Mirror:
         self._count: int | None = None
         self._seq = 0
         self._properties: dict[Key, Mapping[QName, bytes]] = {}
+        self._is_bare: bool | None = None
 
     @property
     def is_fresh(self) -> bool:
@@ -109,6 +110,7 @@ class Mirror:
         self._reader = reader
         self._version = None
         self._properties.clear()
+        self._is_bare = None
         self.refresh()
 
     def refresh(self) -> None:
@@ -119,6 +121,7 @@ class Mirror:
         # Before the question, so that what is committed after it is asked about again.
         self._count = count
         self._properties.clear()
+        self._is_bare = None
         version = self._reader.data_version()
         if version == self._version:
             return
@@ -207,6 +210,15 @@ class Mirror:
             if len(self._properties) >= _REMEMBERED:
                 self._properties.clear()
             self._properties[key] = found
+
+    def has_no_properties(self) -> bool:
+        """True when no resource at all has any."""
+        with self.mutex:
+            self.refresh()
+            if self._is_bare is None:
+                found = self._reader.query("SELECT EXISTS(SELECT 1 FROM properties)")
+                self._is_bare = not found[0][0]
+            return self._is_bare
 
     def member_properties(
         self, parent: Key, names: Sequence[bytes]

@@ -75,7 +75,8 @@ class SqlView:
         return self._mirror.lock(token, now=now, fresh=False)
 
     def properties(self, key: Key) -> Mapping[QName, bytes]:
-        return rows.read(self, key)
+        # Nobody else commits meanwhile: until this one writes, the mirror knows as much.
+        return rows.read(self, key) if self._begun else self._mirror.properties(key)
 
     def member_properties(
         self, parent: Key, names: Sequence[bytes]
@@ -83,6 +84,8 @@ class SqlView:
         return rows.read_members(self, parent, names)
 
     def has_rows(self, key: Key) -> bool:
+        if not self._begun and self._mirror.has_no_properties():
+            return False
         return rows.has_rows(self, key)
 
     def keys_with_rows(self, key: Key) -> Sequence[Key]:
@@ -131,7 +134,7 @@ class SqlView:
             return
         if tree:
             rows.refuse_overlap(source, target)
-        if not (rows.has_rows(self, source) or rows.has_rows(self, target)):
+        if not (self.has_rows(source) or self.has_rows(target)):
             return
         self._begin()
         if tree:
@@ -144,14 +147,14 @@ class SqlView:
     def move_rows(self, source: Key, target: Key) -> None:
         if source != target:
             rows.refuse_overlap(source, target)
-            if rows.has_rows(self, source) or rows.has_rows(self, target):
+            if self.has_rows(source) or self.has_rows(target):
                 self._begin()
                 rows.delete_tree(self, target)
                 rows.move_tree(self, source, target)
         self.remove_locks(source)
 
     def clear(self, key: Key, *, locks: bool = True) -> None:
-        if rows.has_rows(self, key):
+        if self.has_rows(key):
             self._begin()
             rows.delete_tree(self, key)
         if locks:
