@@ -38,6 +38,7 @@ BEGIN, END = "<!-- clients -->\n", "<!-- /clients -->\n"
 ABSENT: Mapping[str, Mapping[str, str]] = {
     "aiowebdav2 (Python)": {"mount": "a library"},
     "curl": {"mount": "one request at a time"},
+    "DAVx5": {"lock times": "takes no locks and sets no times"},
     "Finder": {"times": "sets none"},
     "gvfs (GNOME Files)": {"lock": "takes no locks"},
     "Infuse (iOS)": {"write rename delete lock times": "only plays"},

@@ -31,6 +31,13 @@ def test_the_readme_has_the_table_that_the_marks_promise() -> None:
     assert read_table(README.read_text()) == promised_table()
 
 
+def test_a_cell_without_a_test_has_a_reason() -> None:
+    table = read_table(README.read_text())
+    cells = [cell.strip() for line in table.splitlines() for cell in line.split("|")[1:-1]]
+
+    assert cells.count("") == 0, "a test fills it, or ABSENT says why there is none"
+
+
 def test_nothing_is_said_to_be_absent_that_is_shown() -> None:
     shown = read_table(README.read_text())
 
