@@ -33,15 +33,16 @@ from davserver.errors import (
 )
 from davserver.jsonlog import Access
 from davserver.metrics.board import Meter
-from davserver.opening import open_parts, quotas_of
+from davserver.opening import open_parts
 from davserver.origin import raw_path
 from davserver.pipeline import Pipeline, has_body
 from davserver.protocol.headers import PARSED, DavHeaders
 from davserver.protocol.multistatus import error_body
 from davserver.protocol.path import DavPath
+from davserver.quotas import Quotas
 from davserver.registry import Registry, build_registry
 from davserver.sending import send_response
-from davserver.signing import build_authorizer, build_sign_in
+from davserver.signing import build_authorizer, build_home_limit, build_sign_in
 from davserver.state.base import State
 from davserver.storage.base import Storage
 
@@ -100,7 +101,7 @@ def create_app(
             runner=Runner(
                 inline=disk.inline and opened.inline, hash_threads=hash_threads(settings.workers)
             ),
-            quotas=quotas_of(settings),
+            quotas=Quotas(settings.share, build_home_limit(settings, asked)),
         )
         if services.quotas:
             services.runner.repeat(partial(recount, services), every_s=RECOUNT_EVERY_S)

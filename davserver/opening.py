@@ -57,15 +57,9 @@ def open_parts(
     return opened, disk
 
 
-def quotas_of(settings: Settings) -> Quotas:
-    """Returns the limits that the settings name."""
-    limits = {user.name: user.quota for user in settings.user if user.quota is not None}
-    return Quotas(settings.share, limits.get if limits else None)
-
-
 def _count_briefly(settings: Settings, state: State, storage: Storage) -> None:
     """What has a quota and is quick to count is known before the first request."""
-    scopes = [scope.key for scope in quotas_of(settings).shares]
+    scopes = [scope.key for scope in Quotas(settings.share).shares]
     # What is half done is to be put right first: the background does.
     if scopes and not state.has_changes():
         look = until(time.monotonic() + _COUNT_S)
@@ -127,7 +121,8 @@ def as_one(roots: Sequence[Root]) -> Storage:
     """Returns the storage of the one root without a name, or one over all shares."""
     if len(roots) == 1 and not roots[0].share.name:
         return roots[0].storage
-    return Mounts({root.share.name: root.storage for root in roots})
+    homes = frozenset(root.share.name for root in roots if root.share.homes)
+    return Mounts({root.share.name: root.storage for root in roots}, homes=homes)
 
 
 def claim(state: SqliteState, root: Root, *, adopt: bool = False) -> None:

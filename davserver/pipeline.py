@@ -28,6 +28,7 @@ from davserver.errors import (
     StateError,
     UnsupportedMediaType,
 )
+from davserver.homes import Homes
 from davserver.methods._checks import check, check_kind, locate
 from davserver.methods._rights import authorize
 from davserver.methods.base import BodyPolicy, Method
@@ -84,6 +85,8 @@ class Pipeline:
         )
         self._prefix = split_path(services.settings.prefix)
         self._cors = Cors.from_origins(services.settings.cors_origins)
+        shares = services.settings.share
+        self._homes = Homes(frozenset(share.name for share in shares if share.homes))
         self._methods = ", ".join(sorted(registry.methods)).encode()
 
     def cors_fields(self, rc: RequestContext) -> Fields:
@@ -109,6 +112,9 @@ class Pipeline:
         authorize(rc, method)
         if rc.services.state.has_changes():
             await self._recover(rc.services)
+        missing = self._homes.missing(rc)
+        if missing:
+            await rc.services.runner.hop(partial(self._homes.make, rc, missing))
         return await with_digests(rc, _with_location(rc, await self._dispatch(rc, method)))
 
     def _preflight(self, rc: RequestContext, allowed: Fields) -> Response:

@@ -77,3 +77,18 @@ def build_authorizer(settings: Settings, authenticator: Authenticator) -> Author
     return RuleAuthorizer(
         settings.served, settings.rule, anonymous=anonymous, read_only=settings.read_only
     )
+
+
+def build_home_limit(
+    settings: Settings, authenticator: Authenticator
+) -> Callable[[str], int | None]:
+    """Returns what tells the quota of a user's home, by the user's name."""
+    listed = {user.name: user.quota for user in settings.user}
+
+    def limit(name: str) -> int | None:
+        if not isinstance(authenticator, SignIn):
+            return listed.get(name)
+        account = authenticator.accounts.roster.accounts.get(name)
+        return None if account is None else account.quota
+
+    return limit

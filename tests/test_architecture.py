@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("signing", "usage"),
     ("recovery",),
     ("changes", "checks", "digests", "counting"),
+    ("homes",),
     ("web",),
     ("methods",),
     ("extensions",),

@@ -46,9 +46,13 @@ class Mounts:
 
     Args:
         shares: by name, which is each one's root id: a segment in NFC. Closed with this one.
+        homes: names of those whose members are homes, and stay where they are.
     """
 
-    def __init__(self, shares: Mapping[str, Storage]) -> None:
+    def __init__(
+        self, shares: Mapping[str, Storage], *, homes: frozenset[str] = frozenset()
+    ) -> None:
+        self._homes = homes
         self.shares: Mapping[str, Storage] = MappingProxyType(dict(shares))
         """In the order in which they are listed."""
         each = self.shares.values()
@@ -152,7 +156,10 @@ class Mounts:
 
     def is_fixed(self, key: Key) -> bool:
         share = self.shares.get(key.root)
-        return not key.path if share is None else share.is_fixed(key)
+        if share is None:
+            return not key.path
+        is_home = key.root in self._homes and b"/" not in key.path
+        return is_home or share.is_fixed(key)
 
     def stat(self, path: DavPath) -> Stat:
         if path.is_root:
