@@ -28,8 +28,8 @@ _BACK = datetime.timedelta(days=1)
 _NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\Z")
 _COMMON_NAME_LIMIT = 64
 """Characters (RFC 5280, ub-common-name)."""
-_ADDRESSES_V4 = Path("/proc/net/fib_trie")
-_ADDRESSES_V6 = Path("/proc/net/if_inet6")
+_ADDRESSES_V4 = Path("/proc/self/net/fib_trie")
+_ADDRESSES_V6 = Path("/proc/self/net/if_inet6")
 
 
 def ensure(files: Files, settings: Settings, *, now: datetime.datetime) -> bool:

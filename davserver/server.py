@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib.util
+import os
+import re
 import resource
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from davserver.address import split_address
 from davserver.config import Settings
@@ -106,6 +108,7 @@ def run(
     set_up_logging(settings)
     watch = Watch(settings, read)
     before = signal.signal(signal.SIGHUP, lambda number, frame: watch.ask())
+    _tell_manager(os.environ)
     try:
         if settings.workers > 1:
             return Supervisor(settings, sockets, watch, metering).run()
@@ -116,6 +119,18 @@ def run(
         return Worker(settings, look, metering=metering).serve_on(sockets)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def _tell_manager(environment: Mapping[str, str]) -> None:
+    """Tells systemd, where it started us, that the sockets listen and a SIGHUP is understood
+    (sd_notify(3))."""
+    address = environment.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        # An "@" stands for the abstract namespace. Nobody may listen any more: so be it.
+        with contextlib.suppress(OSError):
+            manager.sendto(b"READY=1", re.sub("^@", "\0", address))
 
 
 def _raise_file_limit() -> None:

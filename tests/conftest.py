@@ -173,6 +173,8 @@ PACKAGES = {
     "kioclient5": "kio kde-cli-tools",
     "gvfsd": "gvfs-backends gvfs-fuse",
     "nginx": "nginx",
+    "strace": "strace",
+    "systemd-analyze": "systemd",
     "apache2": "apache2-bin",
     "caddy": "caddy",
 }
