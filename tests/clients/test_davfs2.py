@@ -48,12 +48,13 @@ Client = Callable[[str], str]
 
 @contextmanager
 def mounted(
-    client: Client, url: str, folder: Path, owner: str, *, secret: str = ""
+    client: Client, url: str, folder: Path, owner: str, *, secret: str = "", settings: str = ""
 ) -> Iterator[Path]:
     """Mounts the share on `folder/owner`; the end waits until every upload is done.
 
     Args:
         secret: the line that davfs2's secrets file has for `url`.
+        settings: further lines of its configuration.
     """
     path = folder / owner
     path.mkdir(parents=True)
@@ -61,7 +62,7 @@ def mounted(
     secrets.touch(0o600)
     secrets.write_text(secret)
     conf = folder / f"{owner}.conf"
-    conf.write_text(CONFIGURATION.format(cache=CACHE, secrets=secrets, owner=owner))
+    conf.write_text(CONFIGURATION.format(cache=CACHE, secrets=secrets, owner=owner) + settings)
     conf.chmod(0o600)
     result = subprocess.run(
         [client("mount.davfs"), url, path, "-o", f"conf={conf},uid=0,gid=0,rw"],
