@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from davserver.asgi import Receive, Scope, Send
 from davserver.auth.base import Authenticator, Authorizer
 from davserver.config import Settings, require_apart
 from davserver.context import Header, RequestContext, Response, Services
-from davserver.counting import RECOUNT_EVERY_S, recount
+from davserver.counting import keep_counted
 from davserver.errors import (
     BadRequest,
     DavError,
@@ -87,7 +86,7 @@ def create_app(
     def open_services(settings: Settings) -> Services:
         opened, disk = open_parts(settings, store, storage)
         asked = authenticator or build_sign_in(settings, clock=clock)
-        services = Services(
+        return Services(
             settings=settings,
             storage=disk,
             state=opened,
@@ -103,9 +102,6 @@ def create_app(
             ),
             quotas=Quotas(settings.share, build_home_limit(settings, asked)),
         )
-        if services.quotas:
-            services.runner.repeat(partial(recount, services), every_s=RECOUNT_EVERY_S)
-        return services
 
     return DavApp(open_services, chosen, registry, meter)
 
@@ -129,6 +125,7 @@ class _Opened:
     pipeline: Pipeline
     requests: int = 0
     is_given_up: bool = False
+    is_serving: bool = False
 
 
 class DavApp:
@@ -158,6 +155,14 @@ class DavApp:
             services = self._open(self._settings)
             self._opened = _Opened(services, Pipeline(services, self._registry))
         return self._opened
+
+    def _serving(self) -> _Opened:
+        """As _current, and what goes on beside the requests has begun."""
+        opened = self._current()
+        if not opened.is_serving:
+            opened.is_serving = True
+            keep_counted(opened.services)
+        return opened
 
     def reload(self, settings: Settings) -> None:
         """Puts settings in force for the requests to come; those that run keep what they have.
@@ -212,7 +217,7 @@ class DavApp:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 try:
-                    _ = self.services
+                    self._serving()
                 except (StateError, StorageError) as error:
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
@@ -223,7 +228,7 @@ class DavApp:
                 return
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        opened = self._current()
+        opened = self._serving()
         opened.requests += 1
         try:
             await self._answer(opened, scope, receive, send)

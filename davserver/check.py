@@ -1,9 +1,9 @@
 """`davserver check`: what is wrong with a state folder and the hidden names in its tree.
 
 Looks for a damaged database, changes that a dead worker left half done, hidden names of dead
-workers, rows and locks without a resource, expired locks; repairs them when asked to. Safe beside
-a running server: what belongs to a living worker is left alone, and every repair is made inside
-the gate, where it is looked at again.
+workers, rows and locks without a resource, expired locks; repairs them when asked to, and counts
+again what has a quota. Safe beside a running server: what belongs to a living worker is left
+alone, and every repair is made inside the gate, where it is looked at again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from davserver.app import create_app
 from davserver.claiming import claim_root
 from davserver.config import Settings
 from davserver.context import Services
+from davserver.counting import count_all, present
 from davserver.errors import EscapesRoot, StorageError
 from davserver.opening import Root, as_one, claim, open_roots, open_state
 from davserver.protocol.path import DavPath, Key
@@ -82,6 +83,8 @@ def check(settings: Settings, *, repair: bool = False, adopt: bool = False) -> I
             yield from _leftovers(work)
             yield from _locks(work)
             yield from _rows(work)
+            if repair:
+                _count(work)
         finally:
             state.close()  # first (claiming.py); twice is harmless
             storage.close()
@@ -152,6 +155,14 @@ def _rows(work: _Check) -> Iterator[Finding]:
                 view.clear(key)
         if what:
             yield Finding(f"{what} of {_shown_key(work, key)}, where nothing is", work.repair)
+
+
+def _count(work: _Check) -> None:
+    """What has a quota is counted again, beside whoever changes it."""
+    services = work.services
+    scopes = present(services.storage, services.quotas)
+    now = services.clock()
+    count_all(services.storage, work.state, scopes, lambda: None, now=now, before=now + 1)
 
 
 def _what_is_stored(view: StateReader, key: Key, now: float) -> str:

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 
 from davserver.context import Services
 from davserver.errors import (
@@ -190,16 +191,29 @@ def present(storage: Storage, quotas: Quotas) -> Iterator[Key]:
                 yield from (one.key for one in quotas.scopes(key) if one.key == key)
 
 
+def keep_counted(services: Services) -> None:
+    """Counts what is due in the background, for as long as the services are open. Raises
+    nothing."""
+    if services.quotas:
+        services.runner.repeat(partial(recount, services), every_s=RECOUNT_EVERY_S)
+        return
+    try:
+        services.state.keep_numbers(())
+    except StateError as error:
+        logger.warning("numbers of old quotas are kept: %s", error)
+
+
 def recount(services: Services, is_stopping: Callable[[], bool]) -> None:
     """Counts what is due, unhurriedly. Raises nothing."""
     state, now = services.state, services.clock()
+    scopes = list(present(services.storage, services.quotas))
     try:
         if state.has_changes():
             # What is half done may be under a hidden name now, and back in its place then.
             recover(services, wait_s=services.settings.gate_wait_s)
+        state.keep_numbers(scopes)
     except StateError as error:
         logger.warning("nothing can be counted now: %s", error)
         return
-    scopes = present(services.storage, services.quotas)
     before = now - services.settings.quota_recount_s
     count_all(services.storage, state, scopes, unhurried(is_stopping), now=now, before=before)

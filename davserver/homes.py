@@ -69,7 +69,8 @@ def make_home(services: Services, share: str, name: str) -> None:
     key = _home_key(services, share, name)
     if not storage.is_writable(path):
         return
-    if storage.locate(path).stat is None:
+    is_new = storage.locate(path).stat is None
+    if is_new:
         with services.state.hold([key], wait_s=services.settings.gate_wait_s) as view:
             # What stood here once was somebody else's.
             view.clear(key)
@@ -80,8 +81,9 @@ def make_home(services: Services, share: str, name: str) -> None:
                 return  # another worker was first
         make_durable(storage, path.parent)
     scopes = [scope.key for scope in services.quotas.scopes(key) if scope.key == key]
-    look = until(time.monotonic() + _COUNT_S)
-    count_all(storage, services.state, scopes, look, now=services.clock(), before=0)
+    now, look = services.clock(), until(time.monotonic() + _COUNT_S)
+    # What is known of one that was here before is not of this one.
+    count_all(storage, services.state, scopes, look, now=now, before=now + 1 if is_new else 0)
 
 
 def _home_key(services: Services, share: str, name: str) -> Key:

@@ -14,7 +14,8 @@ import pytest
 
 from davserver.app import create_app
 from davserver.check import Finding, check
-from davserver.cli import FOUND, WRONG
+from davserver.cli import FOUND
+from davserver.clibase import WRONG
 from davserver.config import Settings
 from davserver.errors import StateError, StateFailure
 from davserver.opening import open_roots

@@ -8,12 +8,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from davserver.check import check
 from davserver.config import Settings
 from davserver.configtables import Share
 from davserver.counting import (
@@ -256,7 +258,7 @@ def test_until_it_is_counted_nothing_grows_and_all_can_go(
 ) -> None:
     """To take something now could exceed the quota."""
     monkeypatch.setattr("davserver.opening._COUNT_S", -1)
-    monkeypatch.setattr("davserver.app.recount", lambda services, is_stopping: None)
+    monkeypatch.setattr("davserver.app.keep_counted", lambda services: None)
     folder = tmp_path / "shares/a"
     folder.mkdir(parents=True)
     for number in range(300):
@@ -287,7 +289,7 @@ def await_usage(dav: AppDav, expected: Usage) -> None:
 def test_changes_beside_the_server_are_found(
     make_dav: MakeDav, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("davserver.app.RECOUNT_EVERY_S", 0.01)
+    monkeypatch.setattr("davserver.counting.RECOUNT_EVERY_S", 0.01)
     dav = make_shares(make_dav, tmp_path, shares={"a": {"quota": 1000}}, quota_recount_s=60)
     dav.put("/a/f", b"x" * 100)
     assert dav.root is not None
@@ -301,7 +303,7 @@ def test_changes_beside_the_server_are_found(
 def test_the_background_ends_with_the_application(
     make_dav: MakeDav, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("davserver.app.RECOUNT_EVERY_S", 0.01)
+    monkeypatch.setattr("davserver.counting.RECOUNT_EVERY_S", 0.01)
     dav = make_shares(make_dav, tmp_path, shares={"a": {"quota": 1000}})
     assert dav.get("/a/").status == 200
     during = [thread.name for thread in threading.enumerate()]
@@ -318,6 +320,51 @@ def test_without_a_quota_nothing_is_counted(make_dav: MakeDav, tmp_path: Path) -
     assert not dav.app.services.quotas
     assert "davserver-repeat" not in [thread.name for thread in threading.enumerate()]
     assert not (tmp_path / "state/usage").exists()
+
+
+def test_what_came_while_there_was_no_quota_is_found(make_dav: MakeDav, tmp_path: Path) -> None:
+    limited = {"a": {"quota": 1000}}
+    with closing(make_shares(make_dav, tmp_path, shares=limited)) as dav:
+        dav.put("/a/f", b"x" * 100)
+    with closing(make_shares(make_dav, tmp_path, "a")) as dav:
+        dav.put("/a/g", b"x" * 800)
+    dav = make_shares(make_dav, tmp_path, shares=limited)
+
+    assert dav.put("/a/h", b"x" * 101).status == 507
+    assert dav.put("/a/h", b"x" * 100).status == 201
+
+
+def test_settings_that_are_put_in_force_bring_shares_and_quotas(
+    make_dav: MakeDav, tmp_path: Path
+) -> None:
+    dav = make_shares(make_dav, tmp_path, "a")
+    dav.put("/a/f", b"x" * 800)
+    token = dav.lock("/a/f").token
+    (tmp_path / "shares/b").mkdir()
+    share = dav.app.services.settings.share[0].model_copy(update={"quota": 1000})
+    other = Share(name="b", path=tmp_path / "shares/b", quota=10)
+    dav.app.reload(dav.app.services.settings.model_copy(update={"share": (share, other)}))
+
+    assert dav.members("/") == ["/a/", "/b/"]
+    assert dav.put("/a/g", b"x" * 201).status == 507
+    assert dav.put("/b/g", b"x" * 11).status == 507
+    assert dav.put("/a/f", b"y").status == 423
+    assert dav.unlock("/a/f", token).status == 204
+
+
+def test_check_counts_again_what_has_a_quota(make_dav: MakeDav, tmp_path: Path) -> None:
+    """Beside the server, which goes on with what came out."""
+    dav = make_shares(make_dav, tmp_path, shares={"a": {"quota": 1000}})
+    dav.put("/a/f", b"x" * 100)
+    assert dav.root is not None
+    (dav.root / "a/g").write_bytes(b"x" * 500)
+    before = len(threading.enumerate())
+    findings = list(check(dav.app.services.settings, repair=True))
+
+    assert findings == []
+    assert len(threading.enumerate()) == before, "it leaves nothing running"
+    assert dav.app.services.state.numbers(Key("a", b"")).read() == Usage(600, True)
+    assert dav.put("/a/h", b"x" * 401).status == 507
 
 
 def test_a_count_in_the_background_begins_with_what_is_half_done(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits, patched
 from davserver.state.lockindex import KeyTree, LockIndex
 from davserver.state.rows import PRIVATE, refuse_overlap
-from davserver.state.usage import new_numbers
+from davserver.state.usage import SharedNumbers, new_numbers
 
 _EXPIRED_AT_ONCE = 500
 
@@ -37,10 +37,14 @@ class _Store:
         self._properties: dict[Key, dict[QName, bytes]] = {}
         self._tree = KeyTree()
         self._undo: list[Callable[[], object]] = []
-        self._numbers: dict[Key, Numbers] = {}
+        self._numbers: dict[Key, SharedNumbers] = {}
 
-    def numbers(self, scope: Key) -> Numbers:
+    def numbers(self, scope: Key) -> SharedNumbers:
         return self._numbers.setdefault(scope, new_numbers())
+
+    def keep_numbers(self, scopes: Collection[Key]) -> None:
+        for scope in self._numbers.keys() - set(scopes):
+            self._numbers[scope].forget()
 
     def read(self, key: Key) -> dict[QName, bytes]:
         return dict(self._properties.get(key, ()))
@@ -291,6 +295,10 @@ class MemoryState(_Reading):
             # Whoever makes a change settles it before it leaves.
             self._has_left = bool(self._store.changes)
             self._gate.release()
+
+    def keep_numbers(self, scopes: Collection[Key]) -> None:
+        with self._store.mutex:
+            self._store.keep_numbers(scopes)
 
     def has_changes(self) -> bool:
         return self._has_left

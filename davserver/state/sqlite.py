@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -343,6 +343,12 @@ class SqliteState:
 
     def numbers(self, scope: Key) -> Numbers:
         return self.session().usage.of(scope)
+
+    def keep_numbers(self, scopes: Collection[Key]) -> None:
+        usage = self.session().usage
+        if usage.has_others(scopes):
+            with self.hold((), wait_s=_OPEN_WAIT_S):
+                usage.forget_others(scopes)
 
     def properties(self, key: Key) -> Mapping[QName, bytes]:
         return self.session().mirror.properties(key)

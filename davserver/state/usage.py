@@ -14,7 +14,7 @@ import errno
 import hashlib
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -97,6 +97,10 @@ class SharedNumbers:
         cells[_ADDED] += added
         cells[_REMOVED] += removed
         cells[_USED] = min(max(0, cells[_USED] + added - removed), _MOST)
+
+    def forget(self) -> None:
+        """It is not known any more."""
+        self._cells[_COUNTED_AT] = 0
 
     def doubt(self) -> None:
         if self._cells[_COUNTED_AT]:
@@ -219,9 +223,33 @@ class UsageFolder:
             found = self._open.setdefault(scope, found)
         return found.numbers
 
+    def has_others(self, scopes: Collection[Key]) -> bool:
+        """True when there are numbers of other trees. Raises StateFailure."""
+        return bool(self._others(scopes))
+
+    def forget_others(self, scopes: Collection[Key]) -> None:
+        """Makes the numbers of all other trees unknown, for whoever has them open, too; in the
+        gate. Raises StateFailure."""
+        with _translating():
+            for name in self._others(scopes):
+                with contextlib.suppress(FileNotFoundError):
+                    fd = os.open(self._folder / name / _FILE, os.O_RDWR | os.O_CLOEXEC)
+                    try:
+                        os.pwrite(fd, bytes(8), 8 * _COUNTED_AT)
+                    finally:
+                        os.close(fd)
+
+    def _others(self, scopes: Collection[Key]) -> set[str]:
+        try:
+            found = set(os.listdir(self._folder))
+        except FileNotFoundError:
+            return set()
+        except OSError as exc:
+            raise StateFailure(f"the state folder cannot be used: {exc}") from exc
+        return found.difference(map(_name, scopes))
+
     def _map(self, scope: Key) -> _Open:
-        text = scope.root.encode("utf-8", "surrogateescape") + b"\0" + scope.path
-        folder = self._folder / hashlib.blake2b(text, digest_size=8).hexdigest()
+        folder = self._folder / _name(scope)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -252,6 +280,11 @@ class UsageFolder:
 def new_numbers() -> SharedNumbers:
     """Returns the numbers of a scope that only this process knows."""
     return SharedNumbers([0] * _CELLS, _NoMarks(), 1)
+
+
+def _name(scope: Key) -> str:
+    text = scope.root.encode("utf-8", "surrogateescape") + b"\0" + scope.path
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 @contextmanager

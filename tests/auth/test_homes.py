@@ -308,6 +308,19 @@ def test_what_was_in_a_home_before_counts(make_homes: MakeHomes) -> None:
     assert alice.put("/home/alice/g", b"x" * 100).status == 201
 
 
+def test_a_home_that_was_removed_takes_its_number_along(
+    make_homes: MakeHomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("davserver.homes._LOOK_S", 0)
+    dav, alice, _ = make_homes()
+    alice.put("/home/alice/f", b"x" * 1000)
+    assert dav.root is not None
+    (dav.root / "home/alice/f").unlink()
+    (dav.root / "home/alice").rmdir()
+
+    assert alice.put("/home/alice/f", b"x" * 1000).status == 201
+
+
 @pytest.mark.parametrize("kind", ["file", "tree"])
 def test_what_goes_from_one_home_to_another_changes_both_numbers(
     make_homes: MakeHomes, kind: str

@@ -46,6 +46,13 @@ ACTS: dict[str, Callable[[AppDav], object]] = {
 }
 
 
+class Everybody:
+    """The share stands at the root here, where no right is for it."""
+
+    def permits(self, principal: object, privilege: object, path: object) -> bool:
+        return True
+
+
 def parts_of(worker: DyingWorker) -> dict[str, Any]:
     return {"storage": worker.storage, "state": worker.state}
 
@@ -57,7 +64,7 @@ def open_dav(base: Path, parts: dict[str, Any] | None = None) -> AppDav:
     return make_app_dav(
         base,
         "filesystem",
-        overrides=parts,
+        overrides={"authorizer": Everybody()} | parts,
         root=None,
         share=(share,),
         durability="none",
@@ -97,7 +104,7 @@ def test_a_death_at_any_step_leaves_no_number_that_is_too_small(
     tmp_path: Path, act: Callable[[AppDav], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The background would be at it before we have looked.
-    monkeypatch.setattr("davserver.app.recount", lambda services, is_stopping: None)
+    monkeypatch.setattr("davserver.app.keep_counted", lambda services: None)
     for number in range(1, 80):
         base = tmp_path / str(number)
         fill(base)
@@ -132,7 +139,7 @@ def test_a_death_at_any_step_leaves_no_number_that_is_too_small(
 def test_what_fails_gives_back_what_it_took_or_is_counted_again(
     tmp_path: Path, act: Callable[[AppDav], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("davserver.app.recount", lambda services, is_stopping: None)
+    monkeypatch.setattr("davserver.app.keep_counted", lambda services: None)
     for number in range(1, 120):
         base = tmp_path / str(number)
         fill(base)

@@ -122,6 +122,18 @@ def test_counts_are_numbered(state: State) -> None:
         assert numbers.counts == before + 1
 
 
+def test_what_has_no_quota_any_more_is_not_known_when_it_has_one_again(state: State) -> None:
+    """Nobody has entered what was changed meanwhile."""
+    other = Key("b", b"")
+    with state.hold((), wait_s=1) as view:
+        for scope in (SCOPE, other):
+            count(view.numbers(scope), 10)
+    state.keep_numbers([SCOPE])
+
+    assert state.numbers(SCOPE).read() == Usage(10, True)
+    assert not state.numbers(other).read().is_known
+
+
 # --- what a walk makes of the number that was kept ----------------------------------------------
 
 SIZES = some.integers(min_value=0, max_value=100)
@@ -292,6 +304,19 @@ def test_without_a_boot_id_every_death_is_as_a_power_cut(
     die(worker, first, 1)
 
     assert not worker(2).of(SCOPE).read().is_known
+
+
+def test_what_one_worker_makes_unknown_is_so_for_all(worker: Worker) -> None:
+    first, second = worker(1), worker(2)
+    numbers = second.of(SCOPE)
+    count(numbers, 10)
+    was_there = first.has_others([])
+    first.forget_others([])
+
+    assert was_there
+    assert not numbers.read().is_known
+    count(numbers, 20)
+    assert first.of(SCOPE).read() == Usage(20, True)
 
 
 def test_a_fork_says_no_goodbye_for_its_parent(tmp_path: Path) -> None:
