@@ -9,6 +9,7 @@ from davserver.protocol import quirks
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.ifheader import IfHeader, parse_if
 from davserver.protocol.names import PropertyChange, QName
+from davserver.protocol.path import DavPath
 
 
 def read(value: bytes) -> IfHeader:
@@ -189,3 +190,16 @@ def test_supportedlock_of_members_is_left_out_of_a_listing_by_windows(
     headers = DavHeaders([] if agent is None else [(b"user-agent", agent)])
 
     assert quirks.is_supportedlock_of_members_left_out(headers, body) is left_out
+
+
+@pytest.mark.parametrize(
+    ("path", "writable", "result"),
+    [
+        pytest.param((), [False, True], True, id="above a share that can be written"),
+        pytest.param((), [False, False], False, id="above shares that cannot"),
+        pytest.param((), [], False, id="no shares: it says what is true of itself"),
+        pytest.param(("a",), [True], False, id="a share says what is true of itself"),
+    ],
+)
+def test_class_2_above_shares(path: tuple[str, ...], writable: list[bool], result: bool) -> None:
+    assert result == quirks.is_class_2_for_shares(DavPath(path), writable)

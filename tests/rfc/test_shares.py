@@ -210,6 +210,15 @@ def test_symlinks_are_as_each_share_says(make_dav: MakeDav, tmp_path: Path) -> N
     assert dav.get("/strict/link").status == 403
 
 
+def test_junk_is_as_each_share_says(make_dav: MakeDav, tmp_path: Path) -> None:
+    shares = {"refuses": {"junk": "refuse"}, "hides": {"junk": "hide"}, "plain": {}}
+    dav = make_shares(make_dav, tmp_path, shares=shares)
+
+    assert [dav.put(f"/{name}/.DS_Store", b"x").status for name in shares] == [403, 201, 201]
+    assert dav.copy("/plain/.DS_Store", "/refuses/.DS_Store").status == 403
+    assert [dav.members(f"/{name}/") for name in shares] == [[], [], ["/plain/.DS_Store"]]
+
+
 # --- from one into another ----------------------------------------------------------------------
 
 
