@@ -84,8 +84,9 @@ def create_app(
     registry = build_registry()
 
     def open_services(settings: Settings) -> Services:
-        opened, disk = open_parts(settings, store, storage)
+        # First, for it can fail and opens nothing yet.
         asked = authenticator or build_sign_in(settings, clock=clock)
+        opened, disk = open_parts(settings, store, storage)
         return Services(
             settings=settings,
             storage=disk,

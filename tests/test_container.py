@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -9,11 +10,13 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from davserver.cli import main, serve
-from davserver.config import Settings
+from davserver.config import Settings, load_settings
 from davserver.container import IdentityError, take_identity
 
 TOP = Path(__file__).parent.parent
@@ -70,11 +73,61 @@ def test_the_command_is_one_that_the_command_line_takes() -> None:
 
 def test_every_variable_of_the_image_and_of_compose_is_one_we_read() -> None:
     compose = (TOP / "config" / "compose.yaml").read_text("utf-8")
-    named = set(re.findall(r"\bDAVSERVER_([A-Z_]+)", compose + instruction("ENV")))
+    caddy = (TOP / "config" / "compose.caddy.yaml").read_text("utf-8")
+    named = set(re.findall(r"\bDAVSERVER_([A-Z_]+)", compose + caddy + instruction("ENV")))
 
     assert {name.lower() for name in named} - set(Settings.model_fields) == {"container"}
     assert '"127.0.0.1:8080:8080"' in compose
     assert 'DAVSERVER_ANONYMOUS: "write"' in compose
+
+
+def composed(name: str) -> dict[str, Any]:
+    """Returns a Compose file of config/."""
+    found: dict[str, Any] = yaml.safe_load((TOP / "config" / name).read_text("utf-8"))
+    return found
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.caddy.yaml"])
+def test_compose_runs_the_image_read_only_and_with_what_it_needs(name: str) -> None:
+    service = composed(name)["services"]["davserver"]
+
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert [volume.rpartition(":")[2] for volume in service["volumes"]] == ["/data", "/state"]
+    assert service["stop_grace_period"] == "45s"
+
+
+def test_compose_with_caddy_lets_nobody_else_to_the_server_and_trusts_caddy() -> None:
+    found = composed("compose.caddy.yaml")
+    server, caddy = found["services"]["davserver"], found["services"]["caddy"]
+    network = ipaddress.ip_network(found["networks"]["front"]["ipam"]["config"][0]["subnet"])
+    addresses = [one["networks"]["front"]["ipv4_address"] for one in (server, caddy)]
+    settings = load_settings(
+        environment={k: v for k, v in server["environment"].items() if k.startswith("DAVSERVER_")},
+        flags={"root": "/data"},
+    )
+    caddyfile = (TOP / "config" / "Caddyfile").read_text("utf-8")
+
+    assert "ports" not in server
+    assert all(ipaddress.ip_address(address) in network for address in addresses)
+    assert settings.trusted_proxies == (addresses[1],)
+    assert settings.anonymous is None
+    assert f"/{settings.prefix.strip('/')}/*" in caddyfile
+    assert set(re.findall(r"\{\$(\w+):", caddyfile)) == set(caddy["environment"])
+    assert caddy["environment"]["DAVSERVER"] == f"davserver:{settings.port}"
+    assert "./Caddyfile:/etc/caddy/Caddyfile:ro" in caddy["volumes"]
+
+
+def test_what_traefik_is_told_is_well_formed_and_names_what_it_defines() -> None:
+    """Traefik itself is not in Debian, and was not run."""
+    told = composed("traefik.yaml")["http"]
+    (router,) = told["routers"].values()
+
+    assert router["service"] in told["services"]
+    assert set(router["middlewares"]) <= set(told["middlewares"])
+    balancer = told["services"][router["service"]]["loadBalancer"]
+    assert balancer["passHostHeader"] is True
+    assert balancer["servers"] == [{"url": "http://127.0.0.1:8080"}]
 
 
 def test_the_health_check_tells_a_server_that_is_not_there() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -362,3 +364,27 @@ def test_connections_stay_open(server: Server) -> None:
 
     assert read
     assert (reply.status, same) == (200, True)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_bad_users_file_is_told_once_and_who_could_sign_in_still_can(
+    tmp_path: Path, file: Path, workers: int
+) -> None:
+    users = tmp_path / "users.toml"
+    command = [sys.executable, "-m", "davserver", "user", "add", "alice", "--users", str(users)]
+    subprocess.run(command, input="secret-1\n", text=True, timeout=30, check=True)
+    content = users.read_text()
+    file.write_text(BEGIN + f"[auth]\nusers = '{users}'\n")
+    with Server(tmp_path, arguments=["--config", str(file)], workers=workers) as server:
+        signed_in = {"Authorization": "Basic YWxpY2U6c2VjcmV0LTE="}
+        with server.connect(headers=signed_in) as http:
+            before = http.put("/f", b"x").status
+            users.write_text("[alice\n")
+            server.hang_up()
+            told = await_true(lambda: f"they were: {users}" in server.log_text())
+            after = http.put("/f", b"y").status
+        users.write_text(content)
+        log = server.log_text()
+
+    assert (before, told, after) == (201, True, 204)
+    assert log.count("the settings stay as they were") == 1

@@ -56,9 +56,14 @@ def http(proxy: Proxy) -> Iterator[Connection]:
 def test_litmus_passes_whole_and_without_warning(
     proxy: Proxy, client: Callable[[str], str], tmp_path: Path
 ) -> None:
+    check_litmus([client("litmus"), "-k", proxy.url], tmp_path)
+
+
+def check_litmus(command: list[str], folder: Path) -> None:
+    """Runs litmus in a folder; it must be complete, without a failure or a warning."""
     done = subprocess.run(
-        [client("litmus"), "-k", proxy.url],
-        cwd=tmp_path,
+        command,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=80,
@@ -70,7 +75,7 @@ def test_litmus_passes_whole_and_without_warning(
     expected = {name: (count, count, 0) for name, count in (SUITES | {"http": 3}).items()}
     skipped = re.findall(r"(\w+)\.+ SKIPPED", output)
 
-    assert found == expected, report_of(output, tmp_path)
+    assert found == expected, report_of(output, folder)
     assert not re.search("WARNING|warnings were issued", output)
     assert skipped == ["expect100"]
     assert done.returncode == 0

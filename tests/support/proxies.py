@@ -107,8 +107,8 @@ KINDS = {
         _caddy_frame,
         lambda folder: ["run", "--adapter", "caddyfile", "--config", f"{folder}/main.conf"],
         lambda folder, port: {
-            "files.example.org {\n": (
-                f"https://127.0.0.1:{port} {{\n\ttls {folder}/cert.pem {folder}/key.pem\n"
+            "{$DOMAIN:files.example.org} {\n": (
+                f"{{$DOMAIN:files.example.org}} {{\n\ttls {folder}/cert.pem {folder}/key.pem\n"
             )
         },
     ),
@@ -160,7 +160,12 @@ class Proxy:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
-                env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": str(self.folder),
+                    "DOMAIN": f"https://127.0.0.1:{self.port}",
+                    "DAVSERVER": f"127.0.0.1:{self.server.port}",
+                },
                 **owner,  # type: ignore[call-overload]
             )
         try:
@@ -188,16 +193,17 @@ class Proxy:
     def _site(self) -> str:
         """Returns the file of config/ with this machine's ports and paths."""
         text = (CONFIG / self._kind.file).read_text("utf-8")
-        changes = {
-            _UPSTREAM: f"127.0.0.1:{self.server.port}",
-            **self._kind.replaced(self.folder, self.port),
-        }
+        changes = self._kind.replaced(self.folder, self.port)
         if _CERTIFICATE in text:
-            changes |= {_CERTIFICATE: str(self.certificate), _KEY: f"{self.folder}/key.pem"}
+            changes |= {
+                _UPSTREAM: f"127.0.0.1:{self.server.port}",
+                _CERTIFICATE: str(self.certificate),
+                _KEY: f"{self.folder}/key.pem",
+            }
         for old, new in changes.items():
             assert old in text, f"{self._kind.file} has no {old!r} any more"
             text = text.replace(old, new)
-        return text.replace("files.example.org", "127.0.0.1")
+        return text.replace(" files.example.org;", " 127.0.0.1;")
 
     def _await_health(self) -> None:
         assert self._process is not None
