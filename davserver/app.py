@@ -256,6 +256,9 @@ class DavApp:
             try:
                 response = await opened.pipeline.answer(rc)
             except DavError as error:
+                if self._meter is not None and error.delay_s:
+                    # What is held back are guesses (auth/throttle.py).
+                    self._meter.sign_in_failed()
                 response = self._error_response(rc, error)
             except NameTooLong as error:
                 # RFC 4918 section 12.2: 414 is for the Request-URI alone, not for a Destination.
@@ -284,8 +287,6 @@ class DavApp:
                 self._write_log(rc, status, sent, seconds)
             if self._meter is not None:
                 self._meter.request(rc.method, status, sent, seconds)
-                if status == 401 and rc.headers.get(b"authorization") is not None:
-                    self._meter.sign_in_failed()
 
     def _write_log(self, rc: RequestContext, status: int, sent: int, seconds: float) -> None:
         assert self._log is not None

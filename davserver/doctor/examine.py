@@ -8,7 +8,7 @@ from ssl import SSLContext
 from davserver.doctor.address import Address
 from davserver.doctor.checks.conditions import check_conditions, check_etags
 from davserver.doctor.checks.downloads import check_compression, check_length, check_ranges
-from davserver.doctor.checks.listings import check_properties, check_slash, check_tree
+from davserver.doctor.checks.listings import check_base, check_properties, check_slash, check_tree
 from davserver.doctor.checks.locking import check_locks
 from davserver.doctor.checks.moving import check_folders, check_overwrite, check_transfers
 from davserver.doctor.checks.names import check_double_slash, check_encoded_slash, check_names
@@ -38,6 +38,7 @@ Check = Callable[[Visit], Iterator[Finding]]
 _READING: tuple[tuple[str, Check], ...] = (
     ("in front", check_front),
     ("OPTIONS", check_options),
+    ("PROPFIND", check_base),
     ("clock", check_clock),
 )
 _WRITING: tuple[tuple[str, Check], ...] = (

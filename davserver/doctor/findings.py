@@ -35,6 +35,7 @@ class Cause(enum.Enum):
     HEADER = "a header field is lost on the way"
     LOGIN_PAGE = "a page asks for sign-in; clients of WebDAV show no pages"
     METHOD = "a method is blocked"
+    NO_SLASH = "the path without its slash does not get to the server"
     OPTIONS = "OPTIONS is answered on the way"
     PREFIX = "hrefs do not begin with the path that clients use"
     REDIRECT_SECURE = "plain http is redirected to https; clients do not follow"

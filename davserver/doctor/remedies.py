@@ -105,6 +105,13 @@ REMEDIES: dict[Cause, dict[str, str]] = {
         TRAEFIK: "remove Method(...) from the rule of the router",
         DAVSERVER: "read_only, and what the user may do at {path}",
     },
+    Cause.NO_SLASH: {
+        NGINX: "location = {bare} {{ proxy_pass http://127.0.0.1:8080; }}   beside"
+        " `location {path}`",
+        APACHE: "ProxyPass {bare} http://127.0.0.1:8080{bare}   (in place of ProxyPass {path})",
+        CADDY: "handle {bare}* in place of handle {path}*",
+        TRAEFIK: "PathPrefix(`{bare}`) in place of PathPrefix(`{path}`)",
+    },
     Cause.OPTIONS: {
         NGINX: "remove `if ($request_method = OPTIONS) {{ return 204; }}`",
         APACHE: "remove the RewriteRule for OPTIONS",

@@ -7,7 +7,7 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from davserver.doctor.address import Address, quoted
 from davserver.doctor.messages import Answer, BrokenAnswer, Request
@@ -104,17 +104,7 @@ class Visit:
     def probe(self, request: Request, *, wait_s: float) -> Answer | None:
         """As Wire.probe, signed in."""
         signed = self._signed(request.method, request.target, request.headers)
-        return self.wire.probe(
-            Request(
-                request.method,
-                request.target,
-                signed,
-                body=request.body,
-                expects=request.expects,
-                announced=request.announced,
-            ),
-            wait_s=wait_s,
-        )
+        return self.wire.probe(replace(request, headers=signed), wait_s=wait_s)
 
     def _signed(self, method: str, path: str, headers: Headers) -> list[tuple[str, str]]:
         value = self.sign_in.authorization(method, path) if self.sign_in is not None else None

@@ -23,6 +23,7 @@ CONTINUE_S = 3.0
 _HEAD_LIMIT = 262_144
 _BODY_LIMIT = 64 << 20
 _PIECE = 65_536
+_PAUSE_S = 0.2
 
 
 class Unreachable(Exception):
@@ -82,12 +83,17 @@ class Wire:
         """Begins a request that is never completed; returns the final answer that comes all the
         same, None when there is none in time, or the word to go on. Raises Unreachable.
 
-        The connection is a new one, and ends.
+        The connection is a new one, and ends. `request.pieces` are sent slowly: proxies in Go
+        pass an answer on only while something of the body still comes.
         """
         self.close()
         try:
             self._connect()
             self._send(write_head(request, self._address.authority) + (request.body or b""))
+            for piece in request.pieces() if request.pieces is not None else ():
+                if self._is_answered(_PAUSE_S):
+                    break
+                self._send(piece)
             while self._is_answered(wait_s):
                 if not self._buffer.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
                     return self._read_answer(request.method, None, wait_s)

@@ -104,7 +104,7 @@ def _requests(reading: Reading) -> Iterator[Metric]:
     )
     yield CounterMetricFamily(
         "davserver_sign_in_failures",
-        "Requests with credentials that were refused.",
+        "Wrong passwords, and sign-ins refused after too many of them.",
         reading.sign_in_failures,
     )
 

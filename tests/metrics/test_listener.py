@@ -19,6 +19,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from tests.support.credentials import basic_field, quick_hash
 from tests.support.crowd import at_once
 from tests.support.http import Connection
 from tests.support.processes import await_true, serving
@@ -140,6 +141,22 @@ def test_an_upload_that_breaks_off_is_counted(metered: Metered) -> None:
         http.send_raw(b"x" * 2_000_000)
 
     metered.await_value("uploads_broken_total", before + 1)
+
+
+def test_a_wrong_password_is_counted_and_a_request_without_one_is_not(tmp_path: Path) -> None:
+    config = tmp_path / "davserver.toml"
+    config.touch(mode=0o600)
+    config.write_text(
+        'anonymous = "none"\n[metrics]\nmetrics_listen = "127.0.0.1:0"\n'
+        f'[[user]]\nname = "ann"\npassword = "{quick_hash("secret")}"\n'
+    )
+    with Metered(tmp_path, arguments=["--config", str(config)]) as server:
+        with server.connect() as http:
+            assert http.get("/").status == 401
+            assert http.get("/", {"Authorization": basic_field("ann")}).status == 200
+            assert http.get("/", {"Authorization": basic_field("ann", "guess")}).status == 401
+        server.await_value("sign_in_failures_total", 1)
+        server.await_value("requests_total", 2, method="GET", status="4xx")
 
 
 def test_state_and_processes_have_a_size(metered: Metered) -> None:

@@ -74,8 +74,12 @@ class Faults:
 
     Attributes:
         drops: request fields that do not get through.
+        adds: request fields that are put in.
         hides: fields of answers that do not get through.
+        hides_from_put: likewise, of answers to PUT.
+        replaces_head: a field of answers that gets another value.
         blocks: methods that are answered with 405.
+        blocks_paths: paths that are answered with 405.
         cuts: methods whose connection is closed without an answer.
         fails: methods that are answered with 504.
         limit: bytes of a request body before 413.
@@ -85,14 +89,21 @@ class Faults:
         strips: a path that is taken away from the front.
         replaces: what becomes of bytes in answers.
         href: what hrefs get in front.
+        tag: what becomes of ETags of what is compressed; `{}-gzip"` cuts the last quote off first.
         days: days that Date is behind.
         login: everything is redirected to a page.
+        redirects_secure: the port of https that everything is redirected to.
+        redirects_to: the URL that everything is redirected to.
         name: the Server field of answers.
     """
 
     drops: tuple[str, ...] = ()
+    adds: tuple[tuple[str, str], ...] = ()
     hides: tuple[str, ...] = ()
+    hides_from_put: tuple[str, ...] = ()
+    replaces_head: tuple[str, str] | None = None
     blocks: tuple[str, ...] = ()
+    blocks_paths: tuple[str, ...] = ()
     cuts: tuple[str, ...] = ()
     fails: tuple[str, ...] = ()
     limit: int | None = None
@@ -105,9 +116,11 @@ class Faults:
     decodes: bool = False
     merges_encoded: bool = False
     redirects_slash: bool = False
-    redirects_secure: bool = False
+    redirects_secure: str | None = None
+    redirects_to: str | None = None
     answers_options: bool = False
     compresses: bool = False
+    tag: str = "W/{}"
     caches: bool = False
     strips: str = ""
     replaces: tuple[bytes, bytes] | None = None
@@ -119,9 +132,9 @@ class Faults:
     @property
     def rewrites(self) -> bool:
         """Answers are read as a whole before they are passed on."""
-        return bool(
-            self.compresses or self.caches or self.replaces or self.hides or self.href or self.days
-        )
+        fields = self.hides or self.hides_from_put or self.replaces_head or self.days
+        bodies = self.compresses or self.caches or self.replaces or self.href
+        return bool(fields or bodies)
 
 
 @dataclass
@@ -195,8 +208,8 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._cache: dict[str, bytes] = {}
         self.port = 0
-        self.requests: list[str] = []
-        """Request lines, as they came."""
+        self.heads: list[str] = []
+        """Heads of requests as they came, in lower case."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -253,13 +266,14 @@ class Proxy:
     async def _close(self, writer: asyncio.StreamWriter) -> None:
         # Nothing waits to be sent any more; what does is for a side that has gone.
         writer.transport.abort()
-        with contextlib.suppress(OSError):
+        # Its future is cancelled with a task that waited for it.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             await writer.wait_closed()
         self._writers.discard(writer)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = Message.parse(await reader.readuntil(_HEAD_END))
-        self.requests.append(request.first)
+        self.heads.append(request.bytes().decode("latin-1").lower())
         answer = self._own_answer(request)
         if answer is not None:
             writer.write(answer)
@@ -294,12 +308,14 @@ class Proxy:
             return b""
         if faults.login:
             return self._page(302, "Found", location="/login?next=x")
-        if faults.redirects_secure:
-            host = request.get("host")
+        if faults.redirects_secure is not None:
+            host = f"127.0.0.1:{faults.redirects_secure}"
             return self._page(301, "Moved", location=f"https://{host}{request.target}")
+        if faults.redirects_to is not None:
+            return self._page(307, "Temporary Redirect", location=faults.redirects_to)
         if faults.redirects_slash and _NO_SLASH.search(request.target):
             return self._page(301, "Moved Permanently", location=request.target + "/")
-        if method in faults.blocks:
+        if method in faults.blocks or request.target in faults.blocks_paths:
             return self._page(405, "Not Allowed")
         if method in faults.fails:
             return self._page(504, "Gateway Time-out")
@@ -359,6 +375,8 @@ class Proxy:
         request.drop(*faults.drops)
         request.put("connection", "close")
         request.put("x-forwarded-proto", "https" if self._tls else "http")
+        for name, value in faults.adds:
+            request.put(name, value)
         if faults.host is not None:
             request.put("host", faults.host)
         destination = request.get("destination")
@@ -370,7 +388,8 @@ class Proxy:
             request.target = re.sub("%25", "%", request.target)
         if faults.merges_encoded:
             request.target = re.sub("%2[Ff]", "/", request.target)
-        if faults.compresses and "gzip" in (request.get("accept-encoding") or ""):
+        compressed = faults.compresses and "gzip" in (request.get("accept-encoding") or "")
+        if compressed and faults.tag.startswith("W/"):
             request.drop("range")
         if faults.is_empty and request.get("transfer-encoding"):
             request.drop("transfer-encoding", "expect")
@@ -400,6 +419,10 @@ class Proxy:
         if answer.get("transfer-encoding"):
             body = _dechunk(body)
         answer.drop("transfer-encoding", *faults.hides)
+        if request.method == "PUT":
+            answer.drop(*faults.hides_from_put)
+        if faults.replaces_head is not None and answer.get(faults.replaces_head[0]):
+            answer.put(*faults.replaces_head)
         if faults.days:
             answer.put("date", formatdate(time.time() - 86_400 * faults.days, usegmt=True))
         if faults.replaces is not None:
@@ -409,11 +432,23 @@ class Proxy:
         if request.method != "HEAD":
             answer.put("content-length", str(len(body)))
         if faults.compresses:
-            body = _compress(request, answer, body)
+            body = self._compress(request, answer, body)
         whole = answer.bytes() + body
         if faults.caches and request.method == "GET" and answer.status == 200:
             whole = self._cache.setdefault(request.target, whole)
         return whole
+
+    def _compress(self, request: Message, answer: Message, body: bytes) -> bytes:
+        """As nginx does, with a weak ETag and no length; or as Apache does."""
+        if "gzip" not in (request.get("accept-encoding") or "") or answer.status != 200:
+            return body
+        tag = answer.get("etag")
+        if tag is not None:
+            kept = tag[:-1] if self._faults.tag.endswith('"') else tag
+            answer.put("etag", self._faults.tag.format(kept))
+        answer.drop("content-length", "accept-ranges")
+        answer.put("content-encoding", "gzip")
+        return gzip.compress(body)
 
 
 async def _finish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -424,18 +459,6 @@ async def _finish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     async with asyncio.timeout(_LINGER_S):
         while await reader.read(1 << 20):
             pass
-
-
-def _compress(request: Message, answer: Message, body: bytes) -> bytes:
-    """As nginx does: a weak ETag, no length."""
-    if "gzip" not in (request.get("accept-encoding") or "") or answer.status != 200:
-        return body
-    tag = answer.get("etag")
-    if tag is not None:
-        answer.put("etag", f"W/{tag}")
-    answer.drop("content-length", "accept-ranges")
-    answer.put("content-encoding", "gzip")
-    return gzip.compress(body)
 
 
 async def _gather(reader: asyncio.StreamReader, request: Message) -> bytes:

@@ -24,6 +24,18 @@ def propfind(visit: Visit, path: str, depth: str, body: bytes = _ASK) -> Answer:
     return visit.ask("PROPFIND", path, [("Depth", depth), _XML], body=body)
 
 
+def check_base(visit: Visit) -> Iterator[Finding]:
+    """The URL itself: whatever else is wrong, its href must be its path."""
+    check, path = "PROPFIND", visit.address.path
+    answer = propfind(visit, path, "0")
+    if answer.status != 207:
+        yield unexpected(visit, check, check, answer)
+        return
+    finding = _judge_tree(visit, check, answer, [path])
+    if finding.cause is not Cause.HEADER:  # a finding of check_tree
+        yield finding
+
+
 def check_tree(visit: Visit) -> Iterator[Finding]:
     """Lists a folder with a file, and a folder with a file in it."""
     own, inner = visit.path("tree") + "/", visit.path("tree", "inner") + "/"
@@ -58,19 +70,20 @@ def _judge_tree(visit: Visit, check: str, answer: Answer, expected: list[str]) -
     found = {entry.path for entry in entries}
     if found == wanted:
         foreign = _foreign(visit, entries)
-        return foreign if foreign is not None else ok(check, f"{len(entries)} hrefs, all right")
+        shown = "the href is right" if len(wanted) == 1 else f"{len(wanted)} hrefs, all right"
+        return foreign if foreign is not None else ok(check, shown)
     if wanted < found:
         text = f"{len(found)} resources in place of {len(wanted)}: Depth is lost"
         return broken(check, text, Cause.HEADER, header="Depth")
     if len(found) == len(wanted):
-        return _misplaced(visit, check, entries)
+        return _misplaced(visit, check, expected[0], entries)
     return broken(check, f"{len(found)} resources in place of {len(wanted)}", Cause.SERVER)
 
 
-def _misplaced(visit: Visit, check: str, entries: list[Entry]) -> Finding:
+def _misplaced(visit: Visit, check: str, path: str, entries: list[Entry]) -> Finding:
     shown = entries[0].href[:80]
     prefix = visit.address.path.rstrip("/")
-    text = f"the href of {visit.path('tree')}/ is {shown}"
+    text = f"the href of {path} is {shown}"
     return broken(check, text, Cause.PREFIX, prefix=prefix)
 
 
@@ -90,14 +103,18 @@ def _foreign(visit: Visit, entries: list[Entry]) -> Finding | None:
 
 def check_slash(visit: Visit) -> Iterator[Finding]:
     """Clients leave the slash of a folder out, and follow no redirect."""
-    paths = [visit.folder.rstrip("/")]
-    if visit.address.path != "/":
-        paths.insert(0, visit.address.path.rstrip("/"))
-    for path in paths:
-        answer = propfind(visit, path, "0")
+    with_slash = propfind(visit, visit.address.path, "0")
+    if visit.address.path != "/" and with_slash.status == 207:
+        bare = visit.address.path.rstrip("/")
+        answer = propfind(visit, bare, "0")
         if answer.status != 207:
-            yield unexpected(visit, "no slash", "PROPFIND", answer)
+            text = f"PROPFIND of {bare}: {said(answer)}"
+            yield broken("no slash", text, Cause.NO_SLASH, bare=bare)
             return
+    answer = propfind(visit, visit.folder.rstrip("/"), "0")
+    if answer.status != 207:
+        yield unexpected(visit, "no slash", "PROPFIND", answer)
+        return
     bare = visit.path("bare")
     answer = visit.ask("MKCOL", bare)
     if answer.status != 201:

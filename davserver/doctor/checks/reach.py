@@ -39,6 +39,9 @@ def check_sign_in(
         yield unexpected(visit, "sign-in", "PROPFIND", answer)
         _follow(visit, answer, trust_for)
     visit.sign_in = sign_in
+    if answer.status == 403 and visit.address.is_secure and b"https" in answer.body:
+        # davserver gives no chance to send a password over what it takes for plain http.
+        yield broken("sign-in", f"PROPFIND: {said(answer)}", Cause.SCHEME_UNKNOWN)
     if answer.status == 401:
         yield from _sign_in(visit, answer)
         answer = _knock(visit)
@@ -61,14 +64,16 @@ def _follow(
 ) -> None:
     target = urljoin(visit.address.url, answer.get("location") or "")
     try:
-        address = parse_address(target.partition("?")[0])
+        address = parse_address(target)
     except UnusableUrl:
-        raise CannotExamine(f"{visit.address.url} redirects to {target!r}") from None
+        raise CannotExamine(f"{visit.address.url} redirects to {target}") from None
     if address.host != visit.address.host:
         # A password that was typed for one server is not given to another.
         raise CannotExamine(f"{visit.address.url} redirects to another server: {address.url}")
     if visit.address.is_secure and not address.is_secure:
         raise CannotExamine(f"{visit.address.url} redirects to {address.url}, without TLS")
+    if address.path != visit.address.path:
+        raise CannotExamine(f"{visit.address.url} redirects to {target}")
     visit.turn_to(address, trust_for(address))
 
 
@@ -195,4 +200,5 @@ def make_folder(visit: Visit) -> Iterator[Finding]:
         text = f"MKCOL: {said(answer)}: what needs writing was not looked at"
         yield broken("MKCOL", text, Cause.RIGHTS)
         return
-    yield unexpected(visit, "MKCOL", "MKCOL", answer)
+    prefix = visit.address.path.rstrip("/")
+    yield unexpected(visit, "MKCOL", "MKCOL", answer, cause=Cause.PREFIX, prefix=prefix)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import repeat
 
 from davserver.doctor.findings import Cause, Finding, broken, note, ok, warning
 from davserver.doctor.judging import said, unexpected
 from davserver.doctor.messages import Request
+from davserver.doctor.proxies import APACHE
 from davserver.doctor.visit import Visit
 
 _MIB = 1 << 20
 _CHUNKED = 300_000
-_GATHERED = 4 * _MIB
-"""More than any proxy's buffers hold."""
+_GATHERED = 768 << 10
+"""Less than the least limit of a proxy (nginx: 1 MiB), and not sent as a whole."""
 _ANNOUNCED = (10 << 30, 1 << 30, 100 << 20)
 """Sizes that are announced, and not sent."""
 _PATIENCE_S = 4.0
@@ -136,10 +138,16 @@ def check_gathered(visit: Visit) -> Iterator[Finding]:
     whole = visit.ask("PUT", path, headers, body=b"never stored")
     if whole.status != 412:
         return  # a finding of the conditions
-    body = b"x" * 65_536
-    request = Request("PUT", path, headers, body=body, announced=_GATHERED)
+    request = Request(
+        "PUT", path, headers, pieces=lambda: repeat(b"x" * 32_768, 10), announced=_GATHERED
+    )
     answer = visit.probe(request, wait_s=_PATIENCE_S)
-    if answer is None:
+    if answer is not None and answer.status != 412:
+        return  # a limit, or what else refuses it before the server does
+    if answer is None and APACHE in visit.proxies:
+        # It passes the body on as it comes, and looks for the answer only then.
+        yield note("buffering", "Apache passes no answer on before an upload is whole")
+    elif answer is None:
         yield warning(
             "buffering",
             "no answer before an upload is whole: a proxy gathers it first",
