@@ -15,7 +15,7 @@ from typing import Any
 from davserver.accesslog import AccessLog
 from davserver.aio import ClientDisconnect, Runner, hash_threads
 from davserver.asgi import Receive, Scope, Send
-from davserver.auth.base import Authenticator, Authorizer
+from davserver.auth.base import Authenticator, Authorizer, PathAuthorizer
 from davserver.config import Settings, require_apart
 from davserver.context import Header, RequestContext, Response, Services
 from davserver.counting import keep_counted
@@ -87,12 +87,13 @@ def create_app(
         # First, for it can fail and opens nothing yet.
         asked = authenticator or build_sign_in(settings, clock=clock)
         opened, disk = open_parts(settings, store, storage)
+        rights = authorizer or build_authorizer(settings, asked, disk)
         return Services(
             settings=settings,
             storage=disk,
             state=opened,
             authenticator=asked,
-            authorizer=authorizer or build_authorizer(settings, asked),
+            authorizer=rights,
             live=registry.live,
             allow=registry.allow,
             dav=registry.dav,
@@ -102,6 +103,7 @@ def create_app(
                 inline=disk.inline and opened.inline, hash_threads=hash_threads(settings.workers)
             ),
             quotas=Quotas(settings.share, build_home_limit(settings, asked)),
+            path_rights=by_path(rights),
         )
 
     return DavApp(open_services, chosen, registry, meter)
@@ -112,6 +114,11 @@ def open_log(settings: Settings) -> AccessLog | None:
     if not settings.access_log:
         return None
     return AccessLog(sys.stdout.buffer, form=settings.log_format)
+
+
+def by_path(rights: Authorizer) -> PathAuthorizer | None:
+    """Returns the authorizer where what one may do differs from path to path."""
+    return rights if isinstance(rights, PathAuthorizer) and not rights.is_uniform else None
 
 
 def _new_token() -> str:

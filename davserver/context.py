@@ -13,8 +13,16 @@ from typing import Any, BinaryIO
 
 from davserver.aio import Runner
 from davserver.asgi import Receive, Scope
-from davserver.auth.base import ANONYMOUS, Authenticator, Authorizer, Principal, Privilege
+from davserver.auth.base import (
+    ANONYMOUS,
+    Authenticator,
+    Authorizer,
+    PathAuthorizer,
+    Principal,
+    Privilege,
+)
 from davserver.config import Settings
+from davserver.errors import StorageError
 from davserver.properties.base import LivePropertyRegistry
 from davserver.protocol.clienttimes import NO_TIMES, ClientTimes
 from davserver.protocol.headers import DavHeaders, Depth
@@ -24,7 +32,7 @@ from davserver.protocol.path import DavPath, Key
 from davserver.protocol.preconditions import HttpConditions
 from davserver.quotas import Quotas
 from davserver.state.base import GateView, State
-from davserver.storage.base import Entry, Kind, Reader, Stat, Storage
+from davserver.storage.base import Entry, Kind, LinkedEntry, Reader, Stat, Storage
 
 _CHARSET = re.compile(rb";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 
@@ -41,6 +49,7 @@ class Services:
         new_token: a fresh lock token URI.
         runner: where synchronous work runs.
         quotas: which limits on size hold where.
+        path_rights: the authorizer, where what one may do differs from path to path.
     """
 
     settings: Settings
@@ -55,6 +64,7 @@ class Services:
     new_token: Callable[[], str]
     runner: Runner
     quotas: Quotas
+    path_rights: PathAuthorizer | None = None
 
 
 @dataclass(slots=True)
@@ -124,12 +134,52 @@ class RequestContext:
         is_writable = self.services.storage.is_writable
         return is_writable(path) and permits(self.principal, Privilege.WRITE, path)
 
+    def may(self, privilege: Privilege, path: DavPath, key: Key) -> bool:
+        """True when the asker has the right to this by both names: `path`, and that of `key`."""
+        if not self.services.authorizer.permits(self.principal, privilege, path):
+            return False
+        rights = self.services.path_rights
+        if rights is None:
+            return True
+        return rights.permits_real(self.principal, privilege, self.services.storage.path_of(key))
+
+    def varies_below(self, path: DavPath, key: Key) -> bool:
+        """True when what the asker may do may be another for something below a collection."""
+        rights = self.services.path_rights
+        if rights is None:
+            return False
+        real = self.services.storage.path_of(key)
+        return rights.varies_below(path) or rights.varies_below(real)
+
     def listing(self, path: DavPath, key: Key) -> AbstractContextManager[Iterator[Entry]]:
-        """Opens a listing of the collection at `key`, without what its share hides. Raises as
-        Storage.scan does."""
+        """Opens a listing of the collection at `key`, without what its share hides, and without
+        what the asker may not read. Raises as Storage.scan does."""
         listing = self.services.storage.scan(path)
         policy = self.services.settings.junk_of(key.root)
-        return listing if policy == "store" else _without_junk(listing, policy)
+        if policy != "store":
+            listing = _without_junk(listing, policy)
+        return listing if self.services.path_rights is None else self._readable(listing, path, key)
+
+    @contextmanager
+    def _readable(
+        self, listing: AbstractContextManager[Iterator[Entry]], path: DavPath, key: Key
+    ) -> Iterator[Iterator[Entry]]:
+        varies = self.varies_below(path, key)
+        with listing as members:
+            yield (entry for entry in members if self._may_list(path, key, entry, varies=varies))
+
+    def _may_list(self, parent: DavPath, key: Key, entry: Entry, *, varies: bool) -> bool:
+        storage = self.services.storage
+        path = parent.child(entry.name)
+        if type(entry) is LinkedEntry:
+            try:
+                return self.may(Privilege.READ, path, storage.canonical(path))
+            except StorageError:
+                return False  # it leads nowhere any more
+        if not varies:
+            return True
+        name = entry.name.encode("utf-8", "surrogateescape")
+        return self.may(Privilege.READ, path, storage.child_key(key, name))
 
     def hold(
         self, exclusive: Sequence[Key], shared: Sequence[Key] = ()

@@ -30,7 +30,7 @@ from davserver.errors import (
 )
 from davserver.homes import Homes
 from davserver.methods._checks import check, check_kind, locate
-from davserver.methods._rights import authorize
+from davserver.methods._rights import authorize, check_rights
 from davserver.methods.base import BodyPolicy, Method
 from davserver.methods.get import not_modified
 from davserver.origin import authorities, raw_path, split_path
@@ -206,7 +206,7 @@ class Pipeline:
 
     async def _dispatch(self, rc: RequestContext, method: Method) -> Response:
         if method.body is not BodyPolicy.STREAM and has_body(rc):
-            await self._run(rc, method, lambda: check_kind(rc, method, locate(rc)))
+            await self._run(rc, method, lambda: _check_before_body(rc, method))
             with rc.services.runner.bodies.lease() as take:
                 await self._read_xml(rc, method, take)
                 await _parse(rc, method)
@@ -268,6 +268,12 @@ async def _parse(rc: RequestContext, method: Method) -> None:
     rc.document = parse() if is_small else await rc.services.runner.hop(parse)
 
 
+def _check_before_body(rc: RequestContext, method: Method) -> None:
+    target = locate(rc)
+    check_rights(rc, method, target)
+    check_kind(rc, method, target)
+
+
 def _execute(rc: RequestContext, method: Method) -> Response:
     assert method.handle is not None
     found = _prepare(rc, method)
@@ -277,6 +283,7 @@ def _execute(rc: RequestContext, method: Method) -> Response:
 def _prepare(rc: RequestContext, method: Method) -> Target | Response:
     target = locate(rc)
     rc.is_collection = None if target.stat is None else target.is_collection
+    check_rights(rc, method, target)
     check_kind(rc, method, target)
     if check(rc, method, target, rc.services.state) is Outcome.NOT_MODIFIED:
         return not_modified(rc, target)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from davserver.auth.accounts import Accounts, Source
-from davserver.auth.base import Authenticator, Authorizer
+from davserver.auth.base import Authenticator
 from davserver.auth.basic import Remembered
 from davserver.auth.digest import Digest
 from davserver.auth.htpasswd import read_htpasswd
@@ -21,6 +21,8 @@ from davserver.auth.throttle import Throttle
 from davserver.auth.usersfile import read_users
 from davserver.config import Settings
 from davserver.configtables import Access
+from davserver.protocol.path import DavPath
+from davserver.storage.base import Storage
 
 
 def users_path(settings: Settings) -> Path:
@@ -64,9 +66,12 @@ def build_sign_in(settings: Settings, *, clock: Callable[[], float]) -> SignIn:
     )
 
 
-def build_authorizer(settings: Settings, authenticator: Authenticator) -> Authorizer:
+def build_authorizer(
+    settings: Settings, authenticator: Authenticator, storage: Storage
+) -> RuleAuthorizer:
     """Returns the Authorizer of the settings. What `anonymous` leaves open follows the accounts:
     nothing is for everybody once somebody has one."""
+    top = storage.canonical(DavPath(()))
 
     def anonymous() -> Access:
         if settings.anonymous is not None:
@@ -74,8 +79,18 @@ def build_authorizer(settings: Settings, authenticator: Authenticator) -> Author
         is_open = isinstance(authenticator, SignIn) and authenticator.accounts.roster.is_open
         return "write" if is_open and settings.is_loopback else "none"
 
+    def spell(path: DavPath) -> DavPath:
+        key = top
+        for name in path.segments:
+            key = storage.child_key(key, name.encode("utf-8", "surrogateescape"))
+        return storage.path_of(key)
+
     return RuleAuthorizer(
-        settings.served, settings.rule, anonymous=anonymous, read_only=settings.read_only
+        settings.served,
+        settings.rule,
+        anonymous=anonymous,
+        read_only=settings.read_only,
+        spell=spell,
     )
 
 

@@ -91,18 +91,22 @@ class PathAuthorizer(Authorizer, Protocol):
     must be allowed.
     """
 
+    @property
+    def is_uniform(self) -> bool:
+        """True when they do not differ after all: then only `permits` and `is_open` are asked."""
+
     def permits_real(self, principal: Principal, privilege: Privilege, path: DavPath) -> bool:
         """As `permits`, for a canonical path (`Storage.path_of`)."""
 
     def varies_below(self, path: DavPath) -> bool:
-        """True when the answer for something below `path` may be another than for `path`. Costs
-        next to nothing."""
+        """True when the answer for something below `path`, of either kind, may be another than for
+        `path`. Costs next to nothing."""
 
     def denied_below(
         self, principal: Principal, privilege: Privilege, path: DavPath
     ) -> Sequence[DavPath]:
-        """Paths below `path` that the principal may not do this to, as far as rules name them,
-        while it may to `path`."""
+        """Paths below `path`, of either kind, that the principal may not do this to, as far as
+        rules name them."""
 
     def is_open(self, privilege: Privilege, path: DavPath) -> bool:
         """True when some signed-in principal may: then the anonymous one is asked to sign in."""

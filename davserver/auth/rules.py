@@ -85,6 +85,10 @@ class RuleAuthorizer:
                 found += [(), (share.name,)] if share.name else [()]
         return found
 
+    @property
+    def is_uniform(self) -> bool:
+        return self._uniform is not None
+
     def permits(self, principal: Principal, privilege: Privilege, path: DavPath) -> bool:
         if self._uniform is not None:
             level = _WRITE if principal.name else self._anonymous_level(self._uniform)
@@ -102,16 +106,15 @@ class RuleAuthorizer:
     def denied_below(
         self, principal: Principal, privilege: Privilege, path: DavPath
     ) -> Sequence[DavPath]:
-        if not self._lines:
-            return ()
         segments = _normalized(path.segments)
-        below = {
-            line.segments
-            for line in self._lines
-            if len(line.segments) > len(segments) and line.segments[: len(segments)] == segments
-        }
-        found = [DavPath(each) for each in sorted(below)]
-        return [each for each in found if not self.permits(principal, privilege, each)]
+        found: set[_Segments] = set()
+        for lines, permits in (
+            (self._lines, self.permits),
+            (self._real_lines, self.permits_real),
+        ):
+            below = (line.segments for line in lines if _is_below(line.segments, segments))
+            found.update(one for one in below if not permits(principal, privilege, DavPath(one)))
+        return [DavPath(one) for one in sorted(found)]
 
     def is_open(self, privilege: Privilege, path: DavPath) -> bool:
         segments = _normalized(path.segments)
@@ -171,6 +174,10 @@ class RuleAuthorizer:
         if self._single is not None:
             return self._single
         return self._shares.get(segments[0]) if segments else None
+
+
+def _is_below(segments: _Segments, top: _Segments) -> bool:
+    return len(segments) > len(top) and segments[: len(top)] == top
 
 
 def _line(rule: Rule, spell: Spell | None = None) -> _Line:

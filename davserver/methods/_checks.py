@@ -21,6 +21,7 @@ from davserver.errors import (
     NotFound,
     PreconditionFailed,
 )
+from davserver.methods._rights import check_rights, link_key
 from davserver.methods.base import LockRule, Method
 from davserver.protocol.headers import Depth
 from davserver.protocol.ifheader import IfList, evaluate_if
@@ -165,6 +166,8 @@ def check_if(
             found = rc.services.storage.locate(path)
         except EscapesRoot:
             return ResourceState(exists=False)
+        if not rc.may(Privilege.READ, path, found.key):
+            return ResourceState(exists=False)
         return state_of(rc, found.key, found.stat, reader, held)
 
     if evaluate_if(header, lookup):
@@ -203,7 +206,7 @@ def check_locks(rc: RequestContext, method: Method, target: Target, reader: Stat
             found += _unsubmitted_beneath(rc, target.key, reader)
     creates = target.stat is None and rule & LockRule.CREATES
     if rule & LockRule.PARENT or creates:
-        key = _link_key(rc, target.path) if target.is_link else target.key
+        key = link_key(rc, target.path) if target.is_link else target.key
         found += _on_parent(rc, key, reader)
     if target.destination is not None and rule & LockRule.DESTINATION:
         found += _on_destination(rc, target, reader)
@@ -247,14 +250,6 @@ def _leads_to(rc: RequestContext, path: DavPath, key: Key) -> bool:
     except EscapesRoot:
         return False
     return found.stat is not None and found.key == key
-
-
-def _link_key(rc: RequestContext, path: DavPath) -> Key:
-    """The key that a link would have if it were followed by nobody: it is the membership of its
-    own parent that changes with it, not that of what it leads to."""
-    assert path.parent is not None
-    name = path.name.encode("utf-8", "surrogateescape")
-    return rc.services.storage.canonical(path.parent).child(name)
 
 
 def _on_parent(rc: RequestContext, key: Key, reader: StateReader) -> list[Lock]:
@@ -317,6 +312,7 @@ def relocate(
     rc.now = rc.services.clock()
     recover_inside(rc.services, view, (rc.path, rc.destination))
     target = locate(rc)
+    check_rights(rc, method, target)
     check_kind(rc, method, target)
     check(rc, method, target, view, held)
     return target

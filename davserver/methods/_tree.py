@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO
 
+from davserver.auth.base import Privilege
 from davserver.changes import has_traces, removing
 from davserver.context import RequestContext, Response, SpoolBody
 from davserver.errors import (
     CollectionNotEmpty,
     Conflict,
     DavError,
+    Forbidden,
     ResourceNotFound,
     ServiceUnavailable,
     StorageError,
@@ -88,6 +90,7 @@ class Frame:
     identity: tuple[int, int] | None = None
     failed: bool = False
     locked: bool = False
+    is_partial: bool = False
     attempts: int = 0
 
     def open(self, storage: Storage, *, everything: bool, level: int) -> None:
@@ -203,11 +206,31 @@ class TreeDelete:
             if locks := self._locks_on(view, frame.key):
                 self._refuse(stack, locks)
                 return
+            batch = self._permitted(frame, batch)
             files = [entry for entry in batch if entry.stat.kind is not Kind.COLLECTION]
             frame.pending += [e.name for e in batch if e.stat.kind is Kind.COLLECTION]
             with removing(self._rc.services, view, self._doomed(frame, view, files)) as gone:
                 for entry in files:
                     self._delete_file(frame, entry, view, gone)
+
+    def _permitted(self, frame: Frame, batch: Sequence[Entry]) -> Sequence[Entry]:
+        """Returns the members that the asker may remove, and tells of the others."""
+        if not self._rc.varies_below(frame.path, frame.key):
+            return batch
+        permitted = []
+        for entry in batch:
+            path = frame.path.child(entry.name)
+            key = child_key(self._storage, frame.key, entry.name)
+            if self._rc.may(Privilege.WRITE, path, key):
+                permitted.append(entry)
+            elif self._rc.may(Privilege.READ, path, key):
+                is_collection = entry.stat.kind is Kind.COLLECTION
+                self._fail(frame, path, Forbidden("no right"), collection=is_collection)
+            elif not frame.is_partial:
+                # What may not be read is not named.
+                frame.failed = frame.is_partial = True
+                self._failures.add(frame.path, Forbidden("no right to a member"), collection=True)
+        return permitted
 
     def _doomed(self, frame: Frame, view: GateView, files: Sequence[Entry]) -> _Doomed:
         names = [e.name for e in files] if has_traces(self._rc.services, view, frame.key) else []

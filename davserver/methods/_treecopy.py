@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
 from davserver.context import RequestContext, Target
 from davserver.errors import (
     EscapesRoot,
+    Forbidden,
     NoSpace,
     ParentChanged,
     ParentMissing,
@@ -15,6 +17,7 @@ from davserver.errors import (
     StorageError,
     UnsupportedKind,
 )
+from davserver.methods._members import CopyRights
 from davserver.methods._tree import BATCH, Failures, Frame, as_dav, child_key, refuse_cancelled
 from davserver.protocol.path import DavPath, Key
 from davserver.storage.base import Entry, Kind, LinkedEntry, Stat
@@ -49,7 +52,9 @@ def stage_copy(
     require_room(services, services.state, key, size_of(target.stat), replaced)
     if not target.is_collection:
         return services.storage.copy(target.path, staged, mtime_ns=mtime_ns).size
-    copy = TreeCopy(rc, failures, keep_times=keep_times, left=room(services, services.state, key))
+    left = room(services, services.state, key)
+    rights = CopyRights(rc, target)
+    copy = TreeCopy(rc, failures, rights, keep_times=keep_times, left=left)
     copy.run(target.path, target.key, staged)
     return copy.size
 
@@ -58,6 +63,7 @@ class TreeCopy:
     """Copies a tree to a hidden name, where nobody sees it until it is published whole.
 
     Args:
+        rights: what they do not permit is left out.
         left: bytes that it may come to; None: any number.
 
     Attributes:
@@ -65,10 +71,17 @@ class TreeCopy:
     """
 
     def __init__(
-        self, rc: RequestContext, failures: Failures, *, keep_times: bool, left: int | None
+        self,
+        rc: RequestContext,
+        failures: Failures,
+        rights: CopyRights,
+        *,
+        keep_times: bool,
+        left: int | None,
     ) -> None:
         self._rc = rc
         self._failures = failures
+        self._rights = rights
         self._storage = rc.services.storage
         self._keep_times = keep_times
         self._left = left
@@ -103,17 +116,18 @@ class TreeCopy:
             return
         assert frame.members is not None
         try:
-            batch = list(islice(frame.members, BATCH))
+            batch: Sequence[Entry] = list(islice(frame.members, BATCH))
+            permitted = self._permitted(frame, batch)
         except StorageError as error:
             if len(stack) == 1:
                 raise
             self._failures.add(frame.path, as_dav(error), collection=True)
-            batch = []
+            batch = permitted = ()
         if not batch:
             frame.close()
             stack.pop()
             return
-        for entry in batch:
+        for entry in permitted:
             path = frame.path.child(entry.name)
             try:
                 stat = self._follow(path, entry)
@@ -127,6 +141,14 @@ class TreeCopy:
             # A link to a collection above would be copied into itself without end.
             elif all(above.identity != (stat.device, stat.inode) for above in stack):
                 frame.pending.append(entry.name)
+
+    def _permitted(self, frame: Frame, batch: Sequence[Entry]) -> Sequence[Entry]:
+        permitted = self._rights.permitted(frame.path, batch)
+        if len(permitted) < len(batch) and not frame.is_partial:
+            frame.is_partial = True
+            error = Forbidden("members that may not be read here, or written there, are left out")
+            self._failures.add(frame.path, error, collection=True)
+        return permitted
 
     def _follow(self, path: DavPath, entry: Entry) -> Stat | None:
         """Returns what a link leads to: None where that is no member. Raises UnsupportedKind for

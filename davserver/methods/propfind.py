@@ -102,7 +102,10 @@ def _headers(rc: RequestContext) -> list[Header]:
 class _Level:
     """A collection that is being listed. `members` is None once the listing has ended."""
 
-    __slots__ = ("_listing", "can_write", "href", "identity", "key", "members", "path", "pending")
+    __slots__ = (
+        *("_listing", "can_write", "href", "identity", "key", "members", "path", "pending"),
+        "varies",
+    )
 
     def __init__(
         self,
@@ -119,6 +122,7 @@ class _Level:
         self.href = href
         self.identity = (stat.device, stat.inode)
         self.can_write = can_write
+        self.varies = False
         self._listing = listing
         self.members: Iterator[Entry] | None = listing.__enter__()
         self.pending: deque[Entry] = deque()
@@ -171,6 +175,7 @@ class _Walk:
         can_write = self._rc.may_write(path)
         listing = self._rc.listing(path, key)
         level = _Level(path, key, href, stat, listing, can_write=can_write)
+        level.varies = self._rc.varies_below(path, key)
         self._stack.append(level)
         return level
 
@@ -279,13 +284,15 @@ class _Walk:
         resource = self._resource(level.href, "", entries[0].stat, can_write=level.can_write)
         resource.hides_supportedlock = self._is_lean
         render, base, parts = self._plan.render_response, level.href, []
-        has_locks, has_quota = Needs.LOCKS in needs, Needs.QUOTA in needs
+        has_locks, has_quota, varies = Needs.LOCKS in needs, Needs.QUOTA in needs, level.varies
         for raw, (name, stat) in zip(names, entries, strict=True):
             is_collection = stat.kind is Kind.COLLECTION
             href = base + quote_segment(name)
             resource.href = href + b"/" if is_collection else href
             resource.name = name
             resource.stat = stat
+            if varies:
+                resource.can_write = self._rc.may_write(level.path.child(name))
             if dead:
                 resource.dead = dead.get(raw, _NO_ROWS)
             if has_locks:
