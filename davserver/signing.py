@@ -12,7 +12,7 @@ from davserver.auth.digest import Digest
 from davserver.auth.htpasswd import read_htpasswd
 from davserver.auth.nonces import BUCKETS as NONCE_BUCKETS
 from davserver.auth.nonces import Nonces
-from davserver.auth.rules import RuleAuthorizer
+from davserver.auth.rules import RuleAuthorizer, Spell
 from davserver.auth.secret import SharedKey
 from davserver.auth.signin import SignIn
 from davserver.auth.table import SharedTable
@@ -71,7 +71,6 @@ def build_authorizer(
 ) -> RuleAuthorizer:
     """Returns the Authorizer of the settings. What `anonymous` leaves open follows the accounts:
     nothing is for everybody once somebody has one."""
-    top = storage.canonical(DavPath(()))
 
     def anonymous() -> Access:
         if settings.anonymous is not None:
@@ -79,19 +78,26 @@ def build_authorizer(
         is_open = isinstance(authenticator, SignIn) and authenticator.accounts.roster.is_open
         return "write" if is_open and settings.is_loopback else "none"
 
+    return RuleAuthorizer(
+        settings.served,
+        settings.rule,
+        anonymous=anonymous,
+        read_only=settings.read_only,
+        spell=_speller(storage) if settings.rule or settings.share else None,
+    )
+
+
+def _speller(storage: Storage) -> Spell:
+    """Returns how the storage spells a path that nobody has looked up."""
+    top = storage.canonical(DavPath(()))
+
     def spell(path: DavPath) -> DavPath:
         key = top
         for name in path.segments:
             key = storage.child_key(key, name.encode("utf-8", "surrogateescape"))
         return storage.path_of(key)
 
-    return RuleAuthorizer(
-        settings.served,
-        settings.rule,
-        anonymous=anonymous,
-        read_only=settings.read_only,
-        spell=spell,
-    )
+    return spell
 
 
 def build_home_limit(
