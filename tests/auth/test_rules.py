@@ -215,7 +215,7 @@ def test_what_is_denied_below() -> None:
     assert denied(BOB, "/a") == []
     assert denied(ALICE, "/a") == ["/a/deep"]
     assert denied(ALICE, "/c") == []
-    assert authorizer().denied_below(ALICE, WRITE, path("/")) == ()
+    assert authorizer().denied_below(ALICE, WRITE, path("/")) == []
 
 
 # -- whether to sign in helps ----------------------------------------------------------------
