@@ -33,7 +33,8 @@ REMEDIES: dict[Cause, dict[str, str]] = {
     },
     Cause.BODY_LIMIT: {
         NGINX: "client_max_body_size 0;",
-        APACHE: "LimitRequestBody 0",
+        APACHE: "with mod_security: SecRequestBodyLimit, SecRequestBodyNoFilesLimit;"
+        " else LimitRequestBody 0",
         CADDY: "remove `request_body {{ max_size ... }}`",
         TRAEFIK: "maxRequestBodyBytes: 0   (buffering middleware; better: remove it)",
         CLOUDFLARE: "DNS only (grey cloud): its plans take 100 to 500 MB",
