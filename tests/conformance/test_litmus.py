@@ -52,6 +52,40 @@ def test_litmus_suite_passes_without_warning(
     assert result.returncode == 0, report
 
 
+@pytest.mark.parametrize(
+    "server",
+    [{"scheme": "https", "workers": 4, "arguments": ["--tls", "self-signed"]}],
+    ids=["4 workers"],
+    indirect=True,
+)
+def test_litmus_passes_over_tls(
+    server: Server, client: Callable[[str], str], tmp_path: Path
+) -> None:
+    check_litmus([client("litmus"), "-k", server.url], tmp_path)
+
+
+def check_litmus(command: list[str], folder: Path) -> None:
+    """Runs litmus over TLS in a folder; it must be complete, without a failure or a warning."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=170,
+        check=False,
+    )
+    output = done.stdout.decode(errors="replace").replace("\r", "\n")
+    found = {m[1]: tuple(map(int, m.groups()[1:])) for m in _SUMMARY.finditer(output)}
+    # Over TLS litmus leaves its test of 100 Continue out.
+    expected = {name: (count, count, 0) for name, count in (SUITES | {"http": 3}).items()}
+    skipped = re.findall(r"(\w+)\.+ SKIPPED", output)
+
+    assert found == expected, report_of(output, folder)
+    assert not re.search("WARNING|warnings were issued", output)
+    assert skipped == ["expect100"]
+    assert done.returncode == 0
+
+
 def report_of(output: str, folder: Path) -> str:
     """Returns what did not simply pass, with the requests that litmus traced for it."""
     lines = [line for line in output.splitlines() if line.strip() and not line.endswith("pass")]

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.test_litmus import SUITES, report_of
+from tests.conformance.test_litmus import check_litmus
 from tests.support.http import Connection, split
 from tests.support.processes import await_true, below, serving
 from tests.support.proxies import KINDS, Proxy
@@ -24,7 +22,6 @@ from tests.support.server import Server
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(90)]
 
 MIB = 1 << 20
-_SUMMARY = re.compile(r"<- summary for `(\w+)': of (\d+) tests run: (\d+) passed, (\d+) failed")
 
 
 @pytest.fixture(scope="module")
@@ -57,28 +54,6 @@ def test_litmus_passes_whole_and_without_warning(
     proxy: Proxy, client: Callable[[str], str], tmp_path: Path
 ) -> None:
     check_litmus([client("litmus"), "-k", proxy.url], tmp_path)
-
-
-def check_litmus(command: list[str], folder: Path) -> None:
-    """Runs litmus in a folder; it must be complete, without a failure or a warning."""
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=80,
-        check=False,
-    )
-    output = done.stdout.decode(errors="replace").replace("\r", "\n")
-    found = {m[1]: tuple(map(int, m.groups()[1:])) for m in _SUMMARY.finditer(output)}
-    # Over TLS litmus leaves its test of 100 Continue out.
-    expected = {name: (count, count, 0) for name, count in (SUITES | {"http": 3}).items()}
-    skipped = re.findall(r"(\w+)\.+ SKIPPED", output)
-
-    assert found == expected, report_of(output, folder)
-    assert not re.search("WARNING|warnings were issued", output)
-    assert skipped == ["expect100"]
-    assert done.returncode == 0
 
 
 # --- what names the server in header fields -------------------------------------------------------

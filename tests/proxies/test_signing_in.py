@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxies.test_proxies import check_litmus
+from tests.conformance.test_litmus import check_litmus
 from tests.support.processes import await_true
 from tests.support.proxies import KINDS, Proxy
 from tests.support.server import Server
