@@ -15,6 +15,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import BinaryIO
 
 from davserver.jsonlog import Access, access_entry
@@ -94,9 +95,9 @@ class AccessLog:
 def _text_entry(access: Access, second: bytes) -> bytes:
     line = b"%bZ %b %b %b %b %d %d %.1fms" % (
         second,
-        _escape(access.peer.encode("utf-8", "surrogateescape")),
-        _escape(access.principal.encode("utf-8", "surrogateescape")),
-        _escape(access.method.encode("utf-8", "surrogateescape")),
+        _word(access.peer),
+        _word(access.principal),
+        _word(access.method),
         _escape(access.href),
         access.status,
         access.size,
@@ -118,6 +119,12 @@ def _pieces(lines: list[bytes]) -> list[bytes]:
         size += len(line)
     pieces.append(b"".join(lines[begin:]))
     return pieces
+
+
+@lru_cache(1024)
+def _word(text: str) -> bytes:
+    """A few addresses, names and methods come again and again."""
+    return _escape(text.encode("utf-8", "surrogateescape"))
 
 
 def _escape(value: bytes) -> bytes:

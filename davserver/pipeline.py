@@ -22,6 +22,7 @@ from davserver.digests import with_digests
 from davserver.errors import (
     BadGateway,
     BadRequest,
+    DavError,
     GateBusy,
     NotFound,
     NotImplementedMethod,
@@ -136,7 +137,8 @@ class Pipeline:
     def _resolve_path(self, rc: RequestContext) -> Callable[[], Awaitable[Response]] | None:
         """Sets path and prefix. Returns the answer to a URL that is no resource of ours."""
         raw = raw_path(rc.scope)
-        prefix = split_path(rc.scope.get("root_path", "")) + self._prefix
+        root_path = rc.scope.get("root_path")
+        prefix = split_path(root_path) + self._prefix if root_path else self._prefix
         rc.prefix = prefix
         rc.base = DavPath(prefix).href(collection=False) if prefix else b""
         if raw == b"*":
@@ -206,10 +208,7 @@ class Pipeline:
 
     async def _dispatch(self, rc: RequestContext, method: Method) -> Response:
         if method.body is not BodyPolicy.STREAM and has_body(rc):
-            await self._run(rc, method, lambda: _check_before_body(rc, method))
-            with rc.services.runner.bodies.lease() as take:
-                await self._read_xml(rc, method, take)
-                await _parse(rc, method)
+            await self._read_document(rc, method)
         else:
             await _parse(rc, method)
         if method.stream is None:
@@ -218,6 +217,25 @@ class Pipeline:
         if isinstance(found, Response):
             return found
         return await method.stream(rc, found)
+
+    async def _read_document(self, rc: RequestContext, method: Method) -> None:
+        """The rights and the kind of the resource come before what is wrong with the body: looked
+        up only where there is something wrong, or before the client is told to send it."""
+
+        async def check() -> None:
+            await self._run(rc, method, lambda: _check_before_body(rc, method))
+
+        waits = rc.headers.get(b"expect") is not None
+        if waits:
+            await check()
+        try:
+            with rc.services.runner.bodies.lease() as take:
+                await self._read_xml(rc, method, take)
+                await _parse(rc, method)
+        except DavError:
+            if not waits:
+                await check()
+            raise
 
     async def _read_xml(
         self, rc: RequestContext, method: Method, take: Callable[[int], bool]

@@ -72,11 +72,14 @@ def build_authorizer(
     """Returns the Authorizer of the settings. What `anonymous` leaves open follows the accounts:
     nothing is for everybody once somebody has one."""
 
+    said = settings.anonymous
+    accounts = authenticator.accounts if isinstance(authenticator, SignIn) else None
+    unsaid: Access = "write" if settings.is_loopback else "none"
+
     def anonymous() -> Access:
-        if settings.anonymous is not None:
-            return settings.anonymous
-        is_open = isinstance(authenticator, SignIn) and authenticator.accounts.roster.is_open
-        return "write" if is_open and settings.is_loopback else "none"
+        if said is not None:
+            return said
+        return unsaid if accounts is not None and accounts.roster.is_open else "none"
 
     return RuleAuthorizer(
         settings.served,

@@ -16,6 +16,8 @@ class Privilege(enum.Enum):
     READ = "read"
     WRITE = "write"
 
+    __hash__ = object.__hash__  # Enum's own is a call into Python, at each look into a table
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:

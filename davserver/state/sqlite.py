@@ -129,6 +129,7 @@ class _Session:
 
     @property
     def is_damaged(self) -> bool:
+        """True when a statement has met damage."""
         return self.writer.is_damaged or self._reader.is_damaged
 
     def suspect(self) -> None:
@@ -263,6 +264,9 @@ class SqliteState:
             if session.is_damaged:
                 session.heal()
             return session
+        return self._open_session()
+
+    def _open_session(self) -> _Session:
         with self._opening:
             session = self._session
             if session is not None and session.pid != os.getpid():

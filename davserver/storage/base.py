@@ -25,6 +25,8 @@ class Kind(enum.Enum):
     """FIFO, socket, device, a link that leads nowhere or out of the root: never opened. A
     listing shows the former alone."""
 
+    __hash__ = object.__hash__  # Enum's own is a call into Python, at each look into a set
+
 
 class Capability(enum.Enum):
     """What a backend can do beyond the required calls."""
