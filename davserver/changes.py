@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 
 from davserver.context import Services
+from davserver.copies import SIZE
 from davserver.errors import NotACollection, ResourceNotFound, StateError, StateFull, StorageError
 from davserver.protocol.path import DavPath, Key
 from davserver.recovery import (
@@ -22,20 +23,30 @@ from davserver.recovery import (
     identity,
     put_attributes,
     put_time,
-    recover_step,
     remove_tree,
     remove_trees,
     settle_locks,
+    take_up,
 )
 from davserver.state.base import Change, GateView, Step, StepKind
 from davserver.storage.base import Capability, Stat, Storage
-from davserver.usage import Aside, disturb, enter_removed, given_way, growing, moving, set_aside
+from davserver.usage import (
+    Aside,
+    disturb,
+    enter_removed,
+    given_way,
+    growing,
+    moving,
+    set_aside,
+    shrinking,
+)
 
 logger = logging.getLogger(__name__)
 
 
-def _change(services: Services, step: Step, root: str) -> Change:
-    return Change(os.urandom(16).hex(), root, services.state.owner, (step,))
+def _change(services: Services, step: Step, root: str, rest: Change | None = None) -> Change:
+    owner, steps = (services.state.owner, ()) if rest is None else (rest.owner, rest.steps)
+    return Change(os.urandom(16).hex(), root, owner, (step, *steps))
 
 
 def has_traces(services: Services, view: GateView, key: Key) -> bool:
@@ -133,6 +144,7 @@ def publish(
     size: int | None = None,
     keeps_lock: bool = False,
     modified_ns: int | None = None,
+    leaving: Change | None = None,
 ) -> Aside | None:
     """Makes what stands at `source` (a resource, or a tree staged under a hidden name) `target`.
 
@@ -145,6 +157,9 @@ def publish(
         size: bytes of all files that were staged, which count for quotas from now on.
         modified_ns: the time that it gets once it stands there, if the system lets it; until then
             nothing at `source` has changed.
+        leaving: what goes once its copy, which `source` is, stands at the target: a file at once,
+            so that a file that cannot go leaves everything as it was; of a collection the change
+            stays in the journal for the caller to carry out and settle.
     """
     _, key, stat = source
     _, goal_key, old = target
@@ -156,8 +171,13 @@ def publish(
         entered = moving(services, view, goal_key, stat, replaced)
     else:
         entered = growing(services, view, goal_key, size, replaced)
+    values = {KEEPS_LOCK: int(keeps_lock)}
+    if modified_ns is not None:
+        values[MODIFIED] = modified_ns
     with entered:
-        aside = _publish(services, view, source, target, keeps_lock, modified_ns)
+        aside = _publish(services, view, source, target, (values, leaving))
+    if aside is not None and replaced is not None:
+        return Aside(aside)  # entered as gone already
     return None if is_same else set_aside(services, view, goal_key, aside, old)
 
 
@@ -166,32 +186,33 @@ def _publish(
     view: GateView,
     source: tuple[DavPath, Key, Stat],
     target: tuple[DavPath, Key, Stat | None],
-    keeps_lock: bool,
-    modified_ns: int | None,
+    how: tuple[Mapping[str, int], Change | None],
 ) -> DavPath | None:
-    """Returns the hidden path to which an old tree was set aside."""
+    """Returns the hidden path to which an old target was set aside."""
     path, key, stat = source
     goal, goal_key, old = target
-    replaces_file = given_way(old, stat) is not None
+    values, leaving = how
+    # An old file that may have to come back is set aside, too.
+    replaces_file = leaving is None and given_way(old, stat) is not None
     aside = None
     if key == goal_key:
         aside = services.storage.hidden(goal)
     elif old is not None and not replaces_file:
         aside = _aside(services.storage, path, goal)
+    leaves = None if leaving is None else services.storage.canonical(_source(leaving))
     change = None
     # Where a system cannot rename unless something is in the way, a file is linked and unlinked.
     is_one_step = path.is_reserved or Capability.EXCHANGE in services.storage.capabilities
-    traces = (has_traces(services, view, name) for name in (key, goal_key))
-    if aside is not None or not is_one_step or modified_ns is not None or any(traces):
-        values = {KEEPS_LOCK: int(keeps_lock)}
-        if modified_ns is not None:
-            values[MODIFIED] = modified_ns
+    is_one_step &= aside is None and leaving is None and MODIFIED not in values
+    if not is_one_step or any(has_traces(services, view, name) for name in (key, goal_key)):
         step = Step(StepKind.PUBLISH, path, goal, aside, identity(stat), values)
-        change = _change(services, step, key.root)
+        change = _change(services, step, key.root, leaving)
         view.record(change)
         view.commit()
     try:
         _put_in_place(services.storage, path, goal, aside, replaces_file=replaces_file)
+        if leaving is not None and leaves is not None:
+            _leave_file(services, view, (leaving, leaves), (path, goal, aside))
     except BaseException:
         if change is not None:
             _take_back(services, view, change)
@@ -203,10 +224,52 @@ def _publish(
     with _left_to_recovery(view):
         if key != goal_key:
             view.move_rows(key, goal_key)
-            settle_locks(services, view, goal_key, stat.kind, keeps_lock=keeps_lock)
+            settle_locks(services, view, goal_key, stat.kind, keeps_lock=bool(values[KEEPS_LOCK]))
         view.settle(change)
+        if leaving is not None and leaves is not None:
+            _go_on(view, leaving, leaves)
         view.commit()
     return aside
+
+
+def _source(leaving: Change) -> DavPath:
+    source = leaving.steps[0].source
+    assert source is not None
+    return source
+
+
+def _leave_file(
+    services: Services,
+    view: GateView,
+    leaving: tuple[Change, Key],
+    ends: tuple[DavPath, DavPath, DavPath | None],
+) -> None:
+    """Removes a file whose copy has just been put in place; takes the copy back when it cannot."""
+    change, key = leaving
+    step = change.steps[0]
+    if step.identity is None:
+        return
+    storage = services.storage
+    try:
+        with shrinking(services, view, key, step.values[SIZE]):
+            storage.delete(_source(change))
+    except BaseException:
+        path, goal, aside = ends
+        if aside == path:
+            storage.exchange(path, goal)
+        else:
+            storage.rename(goal, path)
+            if aside is not None:
+                storage.rename(aside, goal)
+        raise
+
+
+def _go_on(view: GateView, leaving: Change, key: Key) -> None:
+    """With the rows of what has been put in place: what is left to be done."""
+    if leaving.steps[0].identity is None:
+        view.record(leaving)
+    else:
+        view.clear(key)
 
 
 def discard(services: Services, aside: Aside | None) -> None:
@@ -238,7 +301,7 @@ def _take_back(services: Services, view: GateView, change: Change) -> None:
     """After a step that failed. What cannot be put right now stays in the journal, for whoever
     meets it once this worker is gone."""
     try:
-        left_over = [recover_step(services, view, step) for step in change.steps]
+        left_over, _ = take_up(services, view, change)
     except StorageError as error:
         logger.error("change %s stays half done: %s", change.id, error)
         return

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 
 from davserver.context import Services
 from davserver.errors import ResourceNotFound, StateError, StorageError
+from davserver.leaving import leave_file, leave_tree
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, GateView, Step, StepKind
 from davserver.storage.base import Kind, Stat, Storage
@@ -29,7 +31,7 @@ _NS = 1_000_000_000
 
 def identity(stat: Stat) -> Identity:
     """What tells a resource from another one that comes to stand at the same path."""
-    return stat.device, stat.inode, stat.birth_ns
+    return stat.identity
 
 
 def put_attributes(storage: Storage, path: DavPath, values: Mapping[str, int]) -> None:
@@ -124,18 +126,22 @@ def _remove_members(
 
 def recover(services: Services, *, wait_s: float) -> None:
     """Finishes or undoes every change that is left half done. Enters the gate itself."""
-    with services.state.hold([Key("", b"")], wait_s=wait_s) as view:
-        left_over = _recover_all(services, view)
-    remove_trees(services.storage, left_over)
+    with contextlib.ExitStack() as owners:
+        with services.state.hold([Key("", b"")], wait_s=wait_s) as view:
+            left_over, leaving = _recover_all(services, view, owners)
+        remove_trees(services.storage, left_over)
+        for change in leaving:
+            leave_tree(services, change, wait_s=wait_s)
 
 
 def recover_inside(services: Services, view: GateView, paths: Iterable[DavPath | None]) -> None:
     """As recover, for who has just entered the gate and is going to change what is at `paths`:
-    nobody builds on what is half done. Raises StateError when it must stay so there."""
+    nobody builds on what is half done. What takes long, and harms nobody, waits for `recover`.
+    Raises StateError when it must stay so there."""
     if not view.changes():
         return
     try:
-        remove_trees(services.storage, _recover_all(services, view))
+        remove_trees(services.storage, _recover_all(services, view)[0])
     except StateError as error:
         view.rollback()
         if any(_concerns(change, path) for change in view.changes() for path in paths if path):
@@ -148,26 +154,69 @@ def _concerns(change: Change, path: DavPath) -> bool:
     return any(end.covers(path) or path.covers(end) for end in ends)
 
 
-def _recover_all(services: Services, view: GateView) -> list[DavPath | None]:
+def _recover_all(
+    services: Services, view: GateView, owners: contextlib.ExitStack | None = None
+) -> tuple[list[DavPath | None], list[Change]]:
     """Changes of dead workers, and those that this one could not settle: whoever is at work on
-    one is in the gate. Returns hidden trees to remove."""
+    one is in the gate, or has another owner for it. Returns hidden trees to remove, and changes to
+    carry out after the gate: with `owners` they are ours, else they stay the dead worker's."""
     state = services.state
     left_over: list[DavPath | None] = []
+    leaving: list[Change] = []
     for change in view.changes():
         if change.owner != state.owner and state.is_alive(change.owner):
             continue
+        if owners is None and _is_tree_to_leave(change.steps[0]):
+            continue
         logger.warning("recovering change %s of worker %s", change.id, change.owner)
         try:
-            left_over += [recover_step(services, view, step) for step in change.steps]
+            trees, rest = take_up(services, view, change)
         except StorageError as error:
             # It stays in the journal; the rest of the tree is served meanwhile.
             logger.error("change %s cannot be recovered: %s", change.id, error)
             continue
+        left_over += trees
         doubt(services, view, _keys(services.storage, change))
         # With the rows: done twice, what was moved would be lost.
         view.settle(change)
+        if rest is not None:
+            owner = change.owner
+            if owners is not None:
+                owner = owners.enter_context(state.another_owner())
+            leaving.append(Change(os.urandom(16).hex(), change.root, owner, (rest,)))
+            view.record(leaving[-1])
         view.commit()
-    return left_over
+    return left_over, leaving
+
+
+def take_up(
+    services: Services, view: GateView, change: Change
+) -> tuple[list[DavPath | None], Step | None]:
+    """Finishes or undoes a change. Returns hidden trees that are nobody's any more once it is
+    settled, and the step that is left to be done outside the gate. Raises StorageError."""
+    left_over: list[DavPath | None] = []
+    goes = _is_in_place(services.storage, change.steps[0])
+    rest = None
+    for step in change.steps:
+        if _is_tree_to_leave(step):
+            rest = step if goes else None
+        elif step.kind is not StepKind.LEAVE:
+            left_over.append(recover_step(services, view, step))
+        elif goes:
+            leave_file(services, view, step)
+    return left_over, rest
+
+
+def _is_tree_to_leave(step: Step) -> bool:
+    return step.kind is StepKind.LEAVE and step.identity is None
+
+
+def _is_in_place(storage: Storage, step: Step) -> bool:
+    """False for a PUBLISH that did not come to be: then nothing is to be left."""
+    if step.kind is not StepKind.PUBLISH or step.target is None:
+        return True
+    here = storage.locate(step.target).stat
+    return here is not None and identity(here) == step.identity
 
 
 def _keys(storage: Storage, change: Change) -> list[Key]:

@@ -27,6 +27,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("context",),
     ("origin",),
     ("signing", "usage"),
+    ("copies",),
+    ("leaving",),
     ("recovery",),
     ("changes", "checks", "digests", "counting"),
     ("homes",),

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from davserver.auth.base import Privilege
 from davserver.changes import has_traces, removing
 from davserver.context import RequestContext, Response, SpoolBody
+from davserver.copies import require_copied
 from davserver.errors import (
     CollectionNotEmpty,
     Conflict,
@@ -115,16 +116,18 @@ class TreeDelete:
     takes meanwhile protects what it covers.
     """
 
-    def __init__(self, rc: RequestContext, failures: Failures) -> None:
+    def __init__(self, rc: RequestContext, failures: Failures, *, nonce: int = 0) -> None:
         self._rc = rc
         self._failures = failures
         self._storage = rc.services.storage
+        self._nonce = nonce
 
     def run(self, path: DavPath, key: Key, copied: DavPath | None = None) -> bool:
         """Returns True when all is gone. What failed is in the failures; an error of the
         collection itself, when nothing in it failed, is raised (a plain status); so is a
         StateError: a gate that cannot be had stops the walk. With `copied`, the copy that stands
-        elsewhere already, what is not in it as it is here fails with 409."""
+        elsewhere already, made with our `nonce`, what is not in it as it is here fails with
+        409."""
         stack = [Frame(path, key, copied)]
         try:
             stack[0].open(self._storage, everything=True, level=0)
@@ -242,7 +245,7 @@ class TreeDelete:
             if locks := self._locks_on(view, key):
                 raise locked_error(self._rc, locks)
             if frame.target is not None:
-                require_copied(self._storage, path, frame.target.child(entry.name))
+                self._require_copied(view, path, frame.target.child(entry.name))
             # The listing may be older than what stands there now.
             size = own_size(self._storage, path) if self._rc.services.quotas else 0
             with shrinking(self._rc.services, view, key, size):
@@ -255,6 +258,9 @@ class TreeDelete:
         gone.append(key)
         self._rc.progress.members += 1
 
+    def _require_copied(self, view: GateView, path: DavPath, copy: DavPath) -> None:
+        require_copied(self._rc.services, view, path, copy, self._nonce)
+
     def _delete_collection(self, stack: list[Frame], frame: Frame) -> None:
         parent = frame.key.parent
         try:
@@ -262,6 +268,8 @@ class TreeDelete:
                 above = self._locks_on(view, parent) if parent else []
                 locks = above + self._locks_on(view, frame.key)
                 if not locks:
+                    if frame.target is not None:
+                        self._require_copied(view, frame.path, frame.target)
                     with removing(self._rc.services, view, [(frame.path, frame.key)]) as gone:
                         self._storage.delete(frame.path)
                         gone.append(frame.key)
@@ -274,7 +282,7 @@ class TreeDelete:
                 self._enter_again(stack, frame)
                 return
             self._fail_collection(stack, frame, error)
-        except StorageError as error:
+        except (Conflict, StorageError) as error:
             self._fail_collection(stack, frame, error)
         else:
             if stack and above:
@@ -309,17 +317,6 @@ class TreeDelete:
     ) -> None:
         frame.failed = True
         self._failures.add(path, as_dav(error), collection=collection)
-
-
-def require_copied(storage: Storage, path: DavPath, copy: DavPath) -> None:
-    """Raises Conflict when the copy of a file is not what stands at `path` now: it was written
-    since, or came since, or was never to be read."""
-    now, then = storage.locate(path).stat, storage.locate(copy).stat
-    if now is None:
-        raise ResourceNotFound(f"{path.name!r} is gone")
-    second = 1_000_000_000
-    if then is None or (now.size, now.mtime_ns // second) != (then.size, then.mtime_ns // second):
-        raise Conflict(f"{path.name!r} was not copied as it is now")
 
 
 def child_key(storage: Storage, key: Key, name: str) -> Key:

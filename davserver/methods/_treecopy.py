@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from davserver.context import RequestContext, Target
+from davserver.copies import kept_time_ns
 from davserver.errors import (
     EscapesRoot,
     Forbidden,
@@ -34,13 +35,13 @@ def stage_copy(
     failures: Failures,
     *,
     mtime_ns: int | None = None,
-    keep_times: bool = False,
+    nonce: int | None = None,
 ) -> int:
     """Copies the Request-URI, with all members, to a hidden name. Returns the bytes of the copy.
 
     Args:
         mtime_ns: for a file.
-        keep_times: for the members of a collection.
+        nonce: files keep their times, in a way that tells what they were copied of (copies.py).
 
     Raises as TreeCopy.run does, for a file as Storage.copy does; QuotaExceeded as soon as it is
     seen that it cannot fit.
@@ -51,10 +52,12 @@ def stage_copy(
     replaced = given_way(target.destination_stat, target.stat)
     require_room(services, services.state, key, size_of(target.stat), replaced)
     if not target.is_collection:
+        if nonce is not None and target.stat is not None:
+            mtime_ns = kept_time_ns(target.stat, nonce)
         return services.storage.copy(target.path, staged, mtime_ns=mtime_ns).size
     left = room(services, services.state, key)
     rights = CopyRights(rc, target)
-    copy = TreeCopy(rc, failures, rights, keep_times=keep_times, left=left)
+    copy = TreeCopy(rc, failures, rights, nonce=nonce, left=left)
     copy.run(target.path, target.key, staged)
     return copy.size
 
@@ -64,6 +67,7 @@ class TreeCopy:
 
     Args:
         rights: what they do not permit is left out.
+        nonce: see stage_copy.
         left: bytes that it may come to; None: any number.
 
     Attributes:
@@ -76,14 +80,14 @@ class TreeCopy:
         failures: Failures,
         rights: CopyRights,
         *,
-        keep_times: bool,
+        nonce: int | None,
         left: int | None,
     ) -> None:
         self._rc = rc
         self._failures = failures
         self._rights = rights
         self._storage = rc.services.storage
-        self._keep_times = keep_times
+        self._nonce = nonce
         self._left = left
         self.size = 0
 
@@ -166,7 +170,7 @@ class TreeCopy:
     def _copy_file(self, frame: Frame, name: str, stat: Stat) -> None:
         assert frame.target is not None
         path = frame.path.child(name)
-        mtime_ns = stat.mtime_ns if self._keep_times else None
+        mtime_ns = None if self._nonce is None else kept_time_ns(stat, self._nonce)
         if self._left is not None and self.size + stat.size > self._left:
             raise QuotaExceeded(f"the copy is larger than the {max(0, self._left)} bytes left")
         try:

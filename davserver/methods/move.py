@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 from davserver.auth.base import Privilege
-from davserver.changes import discard, make_durable, publish, removing
+from davserver.changes import discard, make_durable, publish
 from davserver.context import RequestContext, Response, Target
+from davserver.copies import NONCE, SIZE, TIME, locks_in_the_way, new_nonce
 from davserver.digests import carry_digests
-from davserver.errors import BadRequest, CrossDevice, Forbidden, StorageError
+from davserver.errors import (
+    BadRequest,
+    Conflict,
+    CrossDevice,
+    Forbidden,
+    ServiceUnavailable,
+    StateError,
+    StorageError,
+)
 from davserver.methods._checks import relocate
 from davserver.methods._times import confirm_modified, created_at, creation_change, read_times
-from davserver.methods._tree import Failures, TreeDelete, require_copied
+from davserver.methods._tree import Failures, TreeDelete
 from davserver.methods._treecopy import stage_copy
 from davserver.methods.base import LockRule, Method
 from davserver.properties.base import created_ns
@@ -19,9 +30,9 @@ from davserver.protocol.clienttimes import NO_TIMES
 from davserver.protocol.headers import Depth
 from davserver.protocol.path import DavPath, Key
 from davserver.recovery import MODIFIED, put_time, remove_tree
-from davserver.state.base import GateView
+from davserver.state.base import Change, GateView, Step, StepKind
 from davserver.storage.base import Kind, Stat
-from davserver.usage import Aside, require_same_scopes, shrinking, size_of
+from davserver.usage import Aside, require_same_scopes, size_of
 
 
 def handle_move(rc: RequestContext, target: Target) -> Response:
@@ -78,6 +89,7 @@ def _publish(
     *,
     size: int | None = None,
     modified_ns: int | None = None,
+    leaving: Change | None = None,
 ) -> Aside | None:
     goal, goal_key = target.destination, target.destination_key
     assert goal is not None
@@ -86,7 +98,15 @@ def _publish(
     # Section 9.9.3: "the server MUST perform a DELETE with Depth: infinity on the destination":
     # its locks go with it.
     goal_and_old = goal, goal_key, _old(target, source[1])
-    aside = publish(rc.services, view, source, goal_and_old, size=size, modified_ns=modified_ns)
+    aside = publish(
+        rc.services,
+        view,
+        source,
+        goal_and_old,
+        size=size,
+        modified_ns=modified_ns,
+        leaving=leaving,
+    )
     stat = confirm_modified(rc, goal)
     if stat is not None:
         carry_digests(view, goal_key, known, (target.stat, stat))
@@ -112,64 +132,119 @@ def _new_time(rc: RequestContext, target: Target, stat: Stat) -> int | None:
     second = 1_000_000_000
     if target.key == target.destination_key or stat.mtime_ns // second > old.mtime_ns // second:
         return None
-    return max(int(rc.now * second), old.mtime_ns + second)
+    return max(int(rc.now), old.mtime_ns // second + 1) * second
 
 
 def _move_across(rc: RequestContext, target: Target) -> Response:
-    """Copies to a hidden name beside the Destination, publishes that, then deletes the source.
+    """Copies to a hidden name beside the Destination, publishes that, then removes the source: a
+    file in the same gate, so that it is all or nothing; of a collection what has not been written
+    since. The rest stays there: 409 for a file, 207 for members.
 
-    What was written to the source meanwhile stays there: 409 for a file, 207 for members.
-    """
-    assert target.destination is not None
-    storage = rc.services.storage
-    staged = storage.hidden(target.destination)
-    failures = Failures(rc)
-    with storage.following(staged):
+    It is one journalled change: when this worker dies, whoever meets it removes the rest."""
+    with ExitStack() as leaving:
+        owner = rc.services.state.owner
+        if target.is_collection:
+            owner = leaving.enter_context(rc.services.state.another_owner())
+        failures = Failures(rc)
+        nonce = new_nonce()
         try:
-            size = _stage(rc, target, staged, failures)
-            if failures.count:
-                remove_tree(storage, staged)
+            moved = _publish_copy(rc, target, failures, (owner, nonce))
+            if moved is None:
                 return failures.response()
-            fresh, aside = _publish_copy(rc, staged, size)
+            fresh, change = moved
+            if fresh.is_collection:
+                with _settling(rc, change):
+                    walk = TreeDelete(rc, failures, nonce=nonce)
+                    walk.run(fresh.path, fresh.key, fresh.destination)
         except BaseException:
             failures.close()
-            remove_tree(storage, staged)
             raise
-        discard(rc.services, aside)
-    if fresh.is_collection:
-        TreeDelete(rc, failures).run(fresh.path, fresh.key, fresh.destination)
     _sync(rc, fresh)
     return failures.response() if failures.count else _created(rc, fresh)
 
 
-def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failures) -> int:
-    """Returns the bytes of what was copied."""
-    assert target.stat is not None
-    mtime_ns = target.stat.mtime_ns
-    return stage_copy(rc, target, staged, failures, mtime_ns=mtime_ns, keep_times=True)
-
-
-def _publish_copy(rc: RequestContext, staged: DavPath, size: int) -> tuple[Target, Aside | None]:
-    """A file's source goes in the same gate, so that it cannot be written in between."""
+def _publish_copy(
+    rc: RequestContext, target: Target, failures: Failures, mark: tuple[str, int]
+) -> tuple[Target, Change] | None:
+    """Returns None when members could not be copied: then nothing is done."""
+    assert target.destination is not None
     storage = rc.services.storage
-    key = storage.canonical(staged)
+    staged = storage.hidden(target.destination)
+    _, nonce = mark
+    with storage.following(staged):
+        try:
+            size = stage_copy(rc, target, staged, failures, nonce=nonce)
+            if failures.count:
+                remove_tree(storage, staged)
+                return None
+            fresh, change, aside = _put_copy_in_place(rc, target, (staged, size), mark)
+        except BaseException:
+            remove_tree(storage, staged)
+            raise
+        discard(rc.services, aside)
+    return fresh, change
+
+
+def _put_copy_in_place(
+    rc: RequestContext, begun: Target, copy: tuple[DavPath, int], mark: tuple[str, int]
+) -> tuple[Target, Change, Aside | None]:
+    """Raises Conflict when the source is not the one any more that was copied."""
+    staged, size = copy
+    key = rc.services.storage.canonical(staged)
     with rc.hold([key]) as view:
         fresh = relocate(rc, MOVE, view)
-        if not fresh.is_collection:
-            require_copied(storage, fresh.path, staged)
+        then, now = begun.stat, fresh.stat
+        assert then is not None
+        assert now is not None
+        if fresh.is_link or then.identity != now.identity or then.etag != now.etag:
+            raise Conflict(f"{fresh.path.name!r} was not copied as it is now")
         if view.has_rows(fresh.key):
             view.copy_properties(fresh.key, key, tree=True)
         _keep_creation_time(rc, view, fresh, key)
         stat = _stamp(rc, fresh, staged)
-        aside = _publish(rc, view, fresh, (staged, key, stat), size=size_of(stat) or size)
-        if not fresh.is_collection:
-            with (
-                removing(rc.services, view, [(fresh.path, fresh.key)]) as gone,
-                shrinking(rc.services, view, fresh.key, size_of(fresh.stat)),
-            ):
-                storage.delete(fresh.path)
-                gone.append(fresh.key)
-    return fresh, aside
+        change = _leaving(rc, view, fresh, mark)
+        source, size = (staged, key, stat), size_of(stat) or size
+        aside = _publish(rc, view, fresh, source, size=size, leaving=change)
+    return fresh, change, aside
+
+
+def _leaving(rc: RequestContext, view: GateView, target: Target, mark: tuple[str, int]) -> Change:
+    """The removal of the source, as the journal knows it."""
+    assert target.stat is not None
+    owner, nonce = mark
+    values, identity = {NONCE: nonce}, None
+    if not target.is_collection:
+        values = {SIZE: target.stat.size, TIME: target.stat.mtime_ns}
+        identity = target.stat.identity
+    locks = locks_in_the_way(view, target.key, now=rc.now)
+    step = Step(
+        StepKind.LEAVE,
+        target.path,
+        target.destination,
+        identity=identity,
+        values=values,
+        tokens=tuple(lock.token for lock in locks),
+    )
+    return Change(os.urandom(16).hex(), target.key.root, owner, (step,))
+
+
+@contextmanager
+def _settling(rc: RequestContext, change: Change) -> Iterator[None]:
+    """For a block that carries a change out. When it is stopped midway, or the gate cannot be
+    had, the change stays in the journal, for the next request to go on with."""
+    try:
+        yield
+    except (ServiceUnavailable, StateError):
+        raise
+    except BaseException:
+        _settle(rc, change)
+        raise
+    _settle(rc, change)
+
+
+def _settle(rc: RequestContext, change: Change) -> None:
+    with suppress(StateError), rc.hold([]) as view:
+        view.settle(change)
 
 
 def _stamp(rc: RequestContext, target: Target, staged: DavPath) -> Stat:

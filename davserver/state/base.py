@@ -30,6 +30,10 @@ class StepKind(enum.Enum):
     REMOVE = "remove"
     """What stands at `source` goes, with its rows: the resource of this `identity`, which stays
     when it is still there; without one whatever tree is there."""
+    LEAVE = "leave"
+    """What stands at `source` goes, now that a copy of it has become `target`: a file that is the
+    version of `identity` and `values`; of a collection what has not been written since. Nothing
+    that is locked by others than those of `tokens`."""
     APPLY = "apply"
     """The live values in `values` are put on `target`."""
 
@@ -44,6 +48,7 @@ class Step:
         identity: (device, inode, birth_ns) of what stands at `source` before the step, so that
             recovery can tell whether the step was done. None where not needed.
         values: for APPLY, attribute name to integer (`mtime_ns`, `executable`).
+        tokens: of locks that were submitted.
     """
 
     kind: StepKind
@@ -52,6 +57,7 @@ class Step:
     aside: DavPath | None = None
     identity: tuple[int, int, int | None] | None = None
     values: Mapping[str, int] = field(default_factory=dict)
+    tokens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +220,10 @@ class State(StateReader, Protocol):
 
     def is_alive(self, owner: str) -> bool:
         """False once the worker's lock file can be taken."""
+
+    def another_owner(self) -> AbstractContextManager[str]:
+        """Yields an id that is alive as long as the block: for a change that is worked on outside
+        the gate, where one of the worker's own is taken for left behind. Raises StateFailure."""
 
     def hold(
         self, exclusive: Sequence[Key], shared: Sequence[Key] = (), *, wait_s: float

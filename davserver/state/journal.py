@@ -31,6 +31,7 @@ def _dump_step(step: Step) -> dict[str, object]:
         "aside": _dump_path(step.aside),
         "identity": step.identity,
         "values": dict(step.values),
+        "tokens": list(step.tokens),
     }
 
 
@@ -43,6 +44,7 @@ def _load_step(step: dict[str, Any]) -> Step:
         aside=_load_path(step["aside"]),
         identity=None if identity is None else (identity[0], identity[1], identity[2]),
         values={str(name): int(value) for name, value in step["values"].items()},
+        tokens=tuple(map(str, step.get("tokens", ()))),
     )
 
 

@@ -263,6 +263,7 @@ class MemoryState(_Reading):
     def __init__(self, *, owner: str | None = None, limits: StateLimits | None = None) -> None:
         super().__init__(_Store(StateLimits() if limits is None else limits))
         self._owner = secrets.token_hex(8) if owner is None else owner
+        self._others: set[str] = set()
         self._gate = GateLock()
         self._has_left = False
 
@@ -272,7 +273,17 @@ class MemoryState(_Reading):
 
     def is_alive(self, owner: str) -> bool:
         """Nobody else shares this memory."""
-        return owner == self._owner
+        return owner == self._owner or owner in self._others
+
+    @contextmanager
+    def another_owner(self) -> Iterator[str]:
+        other = secrets.token_hex(8)
+        self._others.add(other)
+        try:
+            yield other
+        finally:
+            self._others.discard(other)
+            self._has_left |= any(c.owner == other for c in list(self._store.changes.values()))
 
     def hold(
         self, exclusive: Sequence[Key], shared: Sequence[Key] = (), *, wait_s: float
@@ -293,7 +304,8 @@ class MemoryState(_Reading):
             view.commit()
         finally:
             # Whoever makes a change settles it before it leaves.
-            self._has_left = bool(self._store.changes)
+            owners = {change.owner for change in self._store.changes.values()}
+            self._has_left = bool(owners - self._others)
             self._gate.release()
 
     def keep_numbers(self, scopes: Collection[Key]) -> None:

@@ -10,7 +10,10 @@ import fcntl
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+
+from davserver.errors import StateFailure
 
 _ID = re.compile(r"[0-9a-f]{16}\Z")
 
@@ -70,3 +73,16 @@ class Owner:
     def abandon(self) -> None:
         """Lets go of what a fork copied; the parent still holds its own."""
         os.close(self._fd)
+
+
+@contextlib.contextmanager
+def another_owner(folder: Path) -> Iterator[str]:
+    """Yields the id of a mark that is there as long as the block. Raises StateFailure."""
+    try:
+        owner = Owner(folder)
+    except OSError as exc:
+        raise StateFailure(f"the state folder cannot be used: {exc}") from exc
+    try:
+        yield owner.id
+    finally:
+        owner.close()

@@ -26,7 +26,7 @@ from davserver.state.commitcount import CommitCount
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits
 from davserver.state.mirror import Mirror
-from davserver.state.owners import Owner
+from davserver.state.owners import Owner, another_owner
 from davserver.state.serving import Serving
 from davserver.state.sqlfile import (
     FILE,
@@ -75,7 +75,8 @@ class _Session:
                 if not folder.is_dir():
                     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                     sync_folder(folder.parent)
-                self.owner = Owner(folder / "owners")
+                self.owners = folder / "owners"
+                self.owner = Owner(self.owners)
                 undo.callback(self.owner.close)
                 self.gate = GateLock(folder / "gate")
                 undo.callback(self.gate.close)
@@ -317,6 +318,9 @@ class SqliteState:
 
     def is_alive(self, owner: str) -> bool:
         return self.session().owner.is_alive(owner)
+
+    def another_owner(self) -> AbstractContextManager[str]:
+        return another_owner(self.session().owners)
 
     def hold(
         self, exclusive: Sequence[Key], shared: Sequence[Key] = (), *, wait_s: float

@@ -57,6 +57,11 @@ class Stat(NamedTuple):
     executable: bool = False
 
     @property
+    def identity(self) -> tuple[int, int, int | None]:
+        """What tells a resource from another one that comes to stand at the same path."""
+        return self.device, self.inode, self.birth_ns
+
+    @property
     def etag(self) -> ETag | None:
         """A strong entity-tag of inode, size and mtime_ns; None for what is no file."""
         if self.kind is not Kind.FILE:
@@ -128,8 +133,8 @@ class Writer(Protocol):
     def seal(self, *, mtime_ns: int | None = None) -> None:
         """Sets mode and times and makes the data durable (as the policy says). Outside the gate.
 
-        `mtime_ns` None means now; a client's time keeps its second and gets random nanoseconds,
-        so that no entity-tag comes back.
+        `mtime_ns` None means now; a whole second, as clients give it, gets random nanoseconds,
+        so that no entity-tag comes back. Who gives nanoseconds has seen to that.
         """
 
     def commit(self, *, replace: bool, expect: ETag | None = None) -> Stat:
@@ -221,7 +226,7 @@ class Storage(Protocol):
     def set_attributes(
         self, path: DavPath, *, mtime_ns: int | None = None, executable: bool | None = None
     ) -> Stat:
-        """Sets what is not None; a time keeps its second and gets random nanoseconds."""
+        """Sets what is not None; a time of a whole second gets random nanoseconds (see seal)."""
 
     def quota(self, path: DavPath) -> Quota | None:
         """None where unknown."""

@@ -74,11 +74,12 @@ def _fsync(fd: int) -> None:
 
 
 def new_mtime_ns(wanted_ns: int | None) -> int:
-    """Returns the time to set: now, or the second of `wanted_ns` with random nanoseconds, so
-    that an entity-tag never comes back."""
+    """Returns the time to set: now, or `wanted_ns`. One of a whole second, which is all that
+    clients give, gets random nanoseconds, so that an entity-tag never comes back; for any other
+    the caller has seen to that."""
     if wanted_ns is None:
         return time.time_ns()
-    return wanted_ns // _NS * _NS + secrets.randbelow(_NS)
+    return wanted_ns if wanted_ns % _NS else wanted_ns + secrets.randbelow(_NS)
 
 
 def require_creatable(path: DavPath, found: Found) -> None:

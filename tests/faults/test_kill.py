@@ -8,11 +8,17 @@ whole or gone.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from davserver.protocol.headers import Depth
+from davserver.protocol.locks import Lock, LockScope
+from davserver.protocol.path import Key
+from davserver.state.sqlite import SqliteState
 from tests.support.aftermath import World, look
 from tests.support.crashing import Crasher, Outcome, Plan, Request
 from tests.support.crashplans import SCENARIOS, Scenario, Template, fill, request_of
@@ -152,6 +158,7 @@ def test_killed_in_recovery_a_second_one_succeeds(
         "MOVE tree onto tree, without renameat2",
         "DELETE tree",
         "LOCK unmapped",
+        "MOVE file onto file across file systems",
     ],
 )
 def test_killed_in_recovery_near_the_end_a_second_one_succeeds(
@@ -177,6 +184,88 @@ def _kill_twice(stage: Stage, number: int) -> None:
         if not outcome.died:
             return
     raise AssertionError("it never came to its end")
+
+
+ACROSS = "MOVE tree onto tree across file systems"
+
+
+def _published(stage: Stage) -> int:
+    """Number of the first step after a copy was put in place and that was committed: everything
+    is still to be removed."""
+    exchanged = stage.steps.index("renameat2")
+    return exchanged + 1 + stage.steps[exchanged:].index("COMMIT") + 1
+
+
+@pytest.mark.security("K-06")
+@pytest.mark.timeout(60)
+def test_killed_while_recovery_removes_what_was_moved_a_second_one_goes_on(
+    tmp_path: Path, crasher: Crasher
+) -> None:
+    stage = Stage(tmp_path, SCENARIOS[ACROSS], crasher)
+    _kill_twice(stage, _published(stage))
+
+
+@pytest.mark.security("K-04", "P-12")
+def test_what_is_written_before_recovery_comes_stays(tmp_path: Path, crasher: Crasher) -> None:
+    """A MOVE across file systems has put its copy in place, and nobody has removed the source:
+    what is provably what was copied goes, the rest is at both places."""
+    stage = Stage(tmp_path, SCENARIOS[ACROSS], crasher)
+    base = stage.fresh()
+    assert stage.run(base, _published(stage)).died
+    written = base / "root" / "a" / "d" / "g"
+    old = written.stat()
+    written.write_bytes(b"DEEP")
+    os.utime(written, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
+    (base / "root" / "a" / "empty").mkdir()
+    found = stage.look(base)
+    stayed = {path: what for path, what in found.items() if path.startswith("/a")}
+
+    assert {path: what.content for path, what in stayed.items()} == {
+        "/a/": None,
+        "/a/d/": None,
+        "/a/d/g": b"DEEP",
+        "/a/empty/": None,
+    }
+    assert stayed["/a/d/g"].topic == "of /a/d/g"
+    assert found == stage.after | stayed
+
+
+@pytest.mark.security("K-04", "P-12")
+@pytest.mark.parametrize("kind", ["file", "tree"])
+def test_what_is_locked_before_recovery_comes_stays(
+    tmp_path: Path, crasher: Crasher, kind: str
+) -> None:
+    """Another worker has granted a lock on what is about to be removed."""
+    stage = Stage(tmp_path, SCENARIOS[f"MOVE {kind} onto nothing across file systems"], crasher)
+    base = stage.fresh()
+    # A file is removed before the commit that would forget its locks.
+    published = stage.steps.index("renameat2") + 2 if kind == "file" else _published(stage)
+    assert stage.run(base, published).died
+    path = "a/d/g" if kind == "tree" else "a"
+    state = SqliteState(base / "state", durability="none")
+    with state.hold((), wait_s=1) as view:
+        view.add_lock(foreign_lock(path))
+    state.close()
+    found = stage.look(base)
+    stayed = {path: what for path, what in found.items() if path.startswith("/a")}
+
+    assert "new" in stayed[f"/{path}"].locks
+    assert stayed.keys() == ({"/a/", "/a/d/", "/a/d/g"} if kind == "tree" else {"/a"})
+    assert found == stage.after | stayed
+
+
+def foreign_lock(path: str) -> Lock:
+    return Lock(
+        token="urn:uuid:foreign",
+        key=Key("", path.encode()),
+        href=f"/{path}".encode(),
+        scope=LockScope.SHARED,
+        depth=Depth.ZERO,
+        owner_xml=b"",
+        principal="anonymous",
+        timeout_s=600,
+        expires_at=time.time() + 600,
+    )
 
 
 @pytest.mark.security("K-04")

@@ -180,6 +180,7 @@ def crasher() -> Iterator[Crasher]:
         "COPY tree onto tree",
         pytest.param("COPY tree onto tree, without renameat2", marks=pytest.mark.long),
         "MOVE tree onto tree",
+        "MOVE tree onto tree across file systems",
     ],
 )
 def test_leftovers_of_a_worker_that_only_stands_still_are_left_alone(
@@ -194,7 +195,13 @@ def test_leftovers_of_a_worker_that_only_stands_still_are_left_alone(
         tokens = fill(dav, scenario)
     for number in range(1, 60):
         base = template.fresh()
-        plan = Plan(str(base), number, stops=True, fallbacks=scenario.fallbacks)
+        plan = Plan(
+            str(base),
+            number,
+            stops=True,
+            across=scenario.across,
+            fallbacks=scenario.fallbacks,
+        )
         running = crasher.start(plan)
         with running.connect() as connection:
             request = request_of(scenario, tokens)

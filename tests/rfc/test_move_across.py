@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from davserver.errors import AccessDenied, CrossDevice, NoSpace
+from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import DavPath
-from tests.conftest import AppDav
+from tests.conftest import AppDav, make_app_dav
+from tests.support.dying import Death, DyingWorker
 from tests.support.storages import HookedStorage
 from tests.support.trees import TOPIC, at, fill, hidden_names, locked_roots, tree
 
@@ -192,6 +195,131 @@ def test_a_file_that_is_written_meanwhile_stays(hooked: AppDav, storage: TwoDevi
     assert hidden_names(hooked) == []
 
 
+SECOND = 1_000_000_000
+
+
+def rewrite(storage: HookedStorage, path: str) -> None:
+    """Publishes a file of the same size and the same second as what is there."""
+    old = storage.stat(at(path))
+    writer = storage.create(at(path))
+    writer.write(b"#" * old.size)
+    writer.seal(mtime_ns=old.mtime_ns // SECOND * SECOND)
+    writer.commit(replace=True)
+
+
+@pytest.mark.rfc("MV-10")
+def test_what_is_written_within_the_same_second_is_not_lost(
+    hooked: AppDav, storage: TwoDevices
+) -> None:
+    fill(hooked, *SOURCE)
+    storage.once("delete", "/a/1", lambda: rewrite(storage, "/a/d/3"))
+
+    reply = hooked.move("/a/", "/b/")
+
+    assert reply.status == 207
+    assert reply.multistatus.statuses == {"/a/d/3": 409}
+    assert tree(hooked) == MOVED | {"/a/": None, "/a/d/": None, "/a/d/3": b"######"}
+
+
+@pytest.mark.rfc("MV-10")
+def test_a_file_that_is_written_within_the_same_second_stays(
+    hooked: AppDav, storage: TwoDevices
+) -> None:
+    fill(hooked, "/a", "/b")
+    copy = storage.copy
+
+    def copy_and_write(source: DavPath, target: DavPath, **options: Any) -> Any:
+        found = copy(source, target, **options)
+        rewrite(storage, "/a")
+        return found
+
+    storage.copy = copy_and_write  # type: ignore[method-assign]
+
+    assert hooked.move("/a", "/b").status == 409
+    assert tree(hooked) == {"/a": b"##", "/b": b"/b"}
+
+
+@pytest.mark.rfc("MV-10")
+def test_a_collection_that_is_made_meanwhile_is_not_lost(
+    hooked: AppDav, storage: TwoDevices
+) -> None:
+    fill(hooked, *SOURCE)
+    storage.once("delete", "/a/1", lambda: storage.make_collection(at("/a/d/new")))
+
+    reply = hooked.move("/a/", "/b/")
+
+    assert reply.status == 207
+    assert reply.multistatus.statuses == {"/a/d/new/": 409}
+    assert tree(hooked) == MOVED | {"/a/": None, "/a/d/": None, "/a/d/new/": None}
+
+
+@pytest.mark.rfc("MV-10", "MV-05")
+@pytest.mark.parametrize("path", ["/a/d/3", "/a/e/"])
+def test_properties_that_are_set_meanwhile_are_not_lost(
+    hooked: AppDav, storage: TwoDevices, path: str
+) -> None:
+    fill(hooked, *SOURCE)
+    hooked.proppatch(path, set={TOPIC: "old"})
+
+    def patch() -> None:
+        key = storage.canonical(at(path))
+        element = b'<topic xmlns="http://example.org/ns">since</topic>'
+        view.patch(key, [PropertyChange(QName(TOPIC), element)])
+
+    hold = hooked.app.services.state.hold
+    view: Any = None
+
+    def holding(*args: Any, **options: Any) -> Any:
+        # What another worker did in between, as the next one in the gate finds it.
+        @contextmanager
+        def entered() -> Iterator[Any]:
+            nonlocal view
+            with hold(*args, **options) as view:
+                yield view
+
+        return entered()
+
+    hooked.app.services.state.hold = holding
+    storage.once("delete", "/a/1", patch)
+
+    reply = hooked.move("/a/", "/b/")
+
+    assert reply.status == 207
+    assert reply.multistatus.statuses == {path: 409}
+    assert hooked.prop(path, TOPIC).text == "since"
+    assert hooked.prop(path.replace("/a", "/b"), TOPIC).text == "old"
+
+
+@pytest.mark.rfc("MV-10", "MV-08")
+@pytest.mark.parametrize("exchange", [True, False], ids=["exchange", "two renames"])
+@pytest.mark.parametrize("old", [(), ("/b",), ("/b/", "/b/x")], ids=str)
+def test_a_file_that_cannot_be_removed_leaves_everything_as_it_was(
+    hooked: AppDav,
+    storage: TwoDevices,
+    monkeypatch: pytest.MonkeyPatch,
+    old: tuple[str, ...],
+    exchange: bool,
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(TwoDevices, "capabilities", frozenset())
+    fill(hooked, "/a", *old)
+    for path in ("/a", *old):
+        hooked.proppatch(path, set={TOPIC: path})
+    lock = hooked.lock("/a")
+    before, tags = tree(hooked), [hooked.head(path).headers.get("etag") for path in ("/a", *old)]
+    storage.refuse("delete", "/a", AccessDenied("no"))
+
+    reply = hooked.move("/a", "/b", headers={"If": f"</a> (<{lock.token}>)"})
+
+    assert reply.status == 403
+    assert tree(hooked) == before
+    assert [hooked.head(path).headers.get("etag") for path in ("/a", *old)] == tags
+    assert [hooked.prop(path, TOPIC).text for path in ("/a", *old)] == ["/a", *old]
+    assert locked_roots(hooked) == {"/a"}
+    assert hidden_names(hooked) == []
+    assert not hooked.app.services.state.has_changes()
+
+
 @pytest.fixture
 def mounted(make_dav: MakeDav, tmp_path: Path) -> Iterator[AppDav]:
     """A root in which `/m/` is another file system."""
@@ -238,6 +366,61 @@ def test_to_and_from_a_file_system_mounted_inside(mounted: AppDav) -> None:
     fill(dav, "/m/kept")
     assert dav.move("/m/", "/n/").status == 403
     assert dav.get("/m/kept").body == b"/m/kept"
+
+
+@pytest.mark.security("P-12", "K-01")
+@pytest.mark.rfc("MV-10")
+@pytest.mark.parametrize("ends", [("/a", "/m/b"), ("/m/a", "/b")], ids=["into it", "out of it"])
+@pytest.mark.parametrize("source", [("",), ("/", "/1", "/d/", "/d/2")], ids=["file", "tree"])
+def test_a_worker_that_dies_leaves_old_or_new_on_two_file_systems(
+    mounted: AppDav, tmp_path: Path, source: tuple[str, ...], ends: tuple[str, str]
+) -> None:
+    """A real rename that fails with EXDEV; the next request of another worker finds one of the
+    two, whole."""
+    one, other = ends
+    mounted.close()
+    outcomes = []
+    for number in range(1, 120):
+        dav = make_app_dav(tmp_path, "filesystem", durability="none")
+        for path in ("/a", "/b", "/m/a", "/m/b"):
+            dav.delete(path)
+        fill(dav, *(one + path for path in source))
+        for path in source:
+            dav.proppatch(one + path, set={TOPIC: f"of {path}"})
+        before = tree(dav)
+        dav.close()
+        died = move_and_die(tmp_path, ends, number)
+        dav = make_app_dav(tmp_path, "filesystem", durability="none")
+        found = tree(dav)
+        here = one if found == before else other
+        topics = [dav.prop(here + path, TOPIC).text for path in source]
+        left = hidden_names(dav), dav.app.services.state.has_changes()
+        dav.close()
+        outcomes.append(found == before)
+        after = {other + path[len(one) :] if path != "/m/" else path for path in before}
+        assert found.keys() in (before.keys(), after), f"died at {died}"
+        assert topics == [f"of {path}" for path in source], f"died at {died}"
+        assert left == ([], False), f"died at {died}"
+        if died is None:
+            break
+
+    assert died is None
+    assert outcomes == sorted(outcomes, reverse=True)
+    assert outcomes[0]
+    assert not outcomes[-1]
+
+
+def move_and_die(folder: Path, ends: tuple[str, str], number: int) -> str | None:
+    """Returns the step at which the worker died, None when it came to the end."""
+    worker = DyingWorker(folder / "root", folder / "state", dies_at=number, fallbacks=())
+    overrides = {"storage": worker.storage, "state": worker.state}
+    dav = make_app_dav(folder, "filesystem", overrides=overrides, durability="none")
+    try:
+        with suppress(Death):
+            dav.move(*ends)
+    finally:
+        dav.close()
+    return worker.steps[-1] if worker.is_dead else None
 
 
 @pytest.mark.parametrize("old", [(), ("/b",)], ids=["new", "over a file"])

@@ -554,6 +554,28 @@ def test_keys_with_rows_are_those_at_and_below(state: State) -> None:
         assert not view.keys_with_rows(key(b"a/b/c/d"))
 
 
+@pytest.mark.security("K-05")
+def test_another_owner_is_alive_as_long_as_its_block(state: State) -> None:
+    with state.another_owner() as other:
+        assert other != state.owner
+        assert state.is_alive(other)
+
+    assert not state.is_alive(other)
+
+
+@pytest.mark.security("K-05")
+def test_a_change_of_another_owner_is_nobodys_to_recover_while_it_lives(state: State) -> None:
+    with state.another_owner() as other:
+        with state.hold([], wait_s=0) as view:
+            view.record(Change("c1", "", other, (Step(StepKind.LEAVE),)))
+        assert not state.has_changes()
+
+    assert state.has_changes()
+    with state.hold([], wait_s=0) as view:
+        view.settle(view.changes()[0])
+    assert not state.has_changes()
+
+
 def test_only_owners_that_live_are_alive(state: State) -> None:
     assert state.is_alive(state.owner)
     assert not state.is_alive("0123456789abcdef")

@@ -40,7 +40,7 @@ class Plan:
         ends_at: number of the step before which the process ends, from 1; 0: none.
         stops: it is stopped there, to be continued, not killed.
         from_start: counts what the start of the server does, too.
-        across: renames between visible names fail as between two file systems.
+        across: renames and exchanges of visible names fail as between two file systems.
     """
 
     base: str
@@ -294,14 +294,22 @@ def _serve(plan: Plan, listener: socket.socket) -> None:
 
     DavApp.__call__ = serve_counted  # type: ignore[method-assign]
     if plan.across:
-        rename = FilesystemStorage.rename
+        rename, exchange = FilesystemStorage.rename, FilesystemStorage.exchange
 
-        def refuse(self: Any, source: Any, target: Any, *, replace: bool = False) -> None:
-            if not source.is_reserved and not target.is_reserved:
+        def refuse(one: Any, other: Any) -> None:
+            if not one.is_reserved and not other.is_reserved:
                 raise CrossDevice("as between two file systems")
+
+        def rename_within(self: Any, source: Any, target: Any, *, replace: bool = False) -> None:
+            refuse(source, target)
             rename(self, source, target, replace=replace)
 
-        FilesystemStorage.rename = refuse  # type: ignore[method-assign]
+        def exchange_within(self: Any, a: Any, b: Any) -> None:
+            refuse(a, b)
+            exchange(self, a, b)
+
+        FilesystemStorage.rename = rename_within  # type: ignore[method-assign]
+        FilesystemStorage.exchange = exchange_within  # type: ignore[method-assign]
     keys: dict[str, Any] = {
         "root": base / "root",
         "state": base / "state",
@@ -311,7 +319,7 @@ def _serve(plan: Plan, listener: socket.socket) -> None:
         "fallbacks": tuple(plan.fallbacks),
     }
     settings = Settings(**keys)
-    server.run(settings, [listener])
+    server.run(settings, [listener], lambda old: old)
 
 
 if __name__ == "__main__":
