@@ -21,7 +21,7 @@ from davserver.errors import StateError
 from davserver.guard import Guard
 from davserver.metrics.board import Board, GateCounts, Meter
 from davserver.requesthead import Refused, request_line
-from davserver.state.base import Measured
+from davserver.state.base import Measured, State
 from davserver.web.service import look
 
 _BEAT_S = 1.0
@@ -79,6 +79,7 @@ class MetricsListener:
         self._meter = meter
         # Asked anew each time: a reload of the settings makes other services.
         self._app = app
+        self._state: State | None = None
         exposition = Exposition(meter.board, Outside(self._measure, time.monotonic))
         limits = {"connections": _CONNECTIONS * settings.workers, "access_log": False}
         self._edge = Edge(settings.model_copy(update=limits), None, lambda: ["GET", "HEAD"])
@@ -112,6 +113,10 @@ class MetricsListener:
 
     def _gate_counts(self) -> GateCounts | None:
         state = self._app.services.state
+        if state is not self._state:
+            # Another state has another gate, which begins to count.
+            self._state = state
+            self._meter.begin_gate()
         if isinstance(state, Measured):
             with contextlib.suppress(StateError):
                 return GateCounts(*state.gate_counts())

@@ -160,20 +160,25 @@ class Meter:
     def begin(self, now: float) -> None:
         """This process takes the seat; what is counted there goes on."""
         cells = self._cells
-        self._gate_before = GateCounts(
-            int(cells[_GATE_WAITS]), cells[_GATE_WAIT_S], int(cells[_GATE_TIMEOUTS])
-        )
+        self.begin_gate()
         cells[_PID] = os.getpid()
         cells[_BEAT] = now
         cells[_CONNECTIONS] = 0
         cells[_STARTS] += 1
+
+    def begin_gate(self) -> None:
+        """What `beat` tells of the gate begins at zero again; what was told stays counted."""
+        cells = self._cells
+        self._gate_before = GateCounts(
+            int(cells[_GATE_WAITS]), cells[_GATE_WAIT_S], int(cells[_GATE_TIMEOUTS])
+        )
 
     def beat(self, now: float, gate: GateCounts | None) -> None:
         """The event loop turns; about once a second.
 
         Args:
             now: monotonic seconds.
-            gate: what this process has counted since it began.
+            gate: what was counted since `begin`, or `begin_gate`.
         """
         cells = self._cells
         cells[_BEAT] = now

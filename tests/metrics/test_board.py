@@ -121,6 +121,17 @@ def test_a_worker_in_a_dead_ones_seat_counts_on_but_has_its_own_connections(boar
     assert reading.starts == 2
 
 
+def test_another_gate_counts_on(board: Board) -> None:
+    meter = Meter(board, 0)
+    meter.begin(1.0)
+    meter.beat(2.0, GateCounts(4, 2.0, 1))
+    meter.begin_gate()
+    meter.beat(3.0, GateCounts(1, 0.5, 0))
+    meter.beat(4.0, GateCounts(2, 0.5, 0))
+
+    assert board.read().gate == GateCounts(6, 2.5, 1)
+
+
 def _count(board: Board, seat: int) -> None:
     meter = Meter(board, seat)
     meter.begin(0.0)

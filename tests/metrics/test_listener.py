@@ -231,6 +231,7 @@ def test_a_worker_that_dies_takes_no_count_with_it(tmp_path: Path) -> None:
             for _ in range(10):
                 http.options("/")
         server.await_value("requests_total", 10, method="OPTIONS", status="2xx")
+        server.await_value("worker_starts_total", 2)
         dead = serving(server)
         for pid in dead:
             os.kill(pid, signal.SIGKILL)
@@ -251,6 +252,29 @@ def test_a_change_that_waits_in_vain_for_another_is_counted(tmp_path: Path) -> N
 
         assert server.value("gate_waits_total") >= 1
         assert server.value("gate_wait_seconds_total") >= 0.2
+
+
+@pytest.mark.timeout(60)
+def test_counts_and_locks_outlive_a_reload_with_another_gate(tmp_path: Path) -> None:
+    config = tmp_path / "davserver.toml"
+    config.write_text('[dav]\ndurability = "file"\ngate_wait_s = 0.2\n')
+    arguments = [*LISTEN, "--config", str(config)]
+    with Metered(tmp_path, arguments=arguments) as server, server.connect() as http:
+        with (server.state / "gate").open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            assert http.put("/a.txt", b"").status == 503
+        server.await_value("gate_timeouts_total", 1)
+        config.write_text(
+            '[dav]\ndurability = "none"\ngate_wait_s = 0.2\npropfind_infinity = "refuse"\n'
+        )
+        server.hang_up()
+        asked = {"Depth": "infinity"}
+        assert await_true(lambda: http.request("PROPFIND", "/", asked).status == 403)
+        http.lock("/locked.txt")
+        server.await_value("locks", 1)
+
+        assert server.value("gate_timeouts_total") == 1
+        assert server.value("requests_total", method="LOCK", status="2xx") == 1
 
 
 def test_it_is_off_unless_asked_for(tmp_path: Path) -> None:
