@@ -26,6 +26,8 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ENCODED_SEPARATOR = re.compile(rb"%(?:2[Ff]|00)")
 _UNRESERVED = re.compile(rb"[A-Za-z0-9\-._~]*")
 _TO_QUOTE = re.compile(rb"[^A-Za-z0-9\-._~]")
+_UNRESERVED_EACH = re.compile(rb"[A-Za-z0-9\-._~/]*")
+_TO_QUOTE_EACH = re.compile(rb"[^A-Za-z0-9\-._~/]")
 _QUOTED = {bytes([octet]): b"%%%02X" % octet for octet in range(256)}
 _NOT_CREATABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _RESERVED = ".davserver"
@@ -195,6 +197,22 @@ def quote_segment(name: str) -> bytes:
     if _UNRESERVED.fullmatch(raw):
         return raw
     return _TO_QUOTE.sub(_quote_match, raw)
+
+
+def encode_segments(names: Sequence[str]) -> list[bytes]:
+    """Returns each segment as the bytes that it stands for; faster than one by one."""
+    # No name has a slash in it.
+    return "/".join(names).encode("utf-8", "surrogateescape").split(b"/") if names else []
+
+
+def quote_segments(names: Sequence[str]) -> list[bytes]:
+    """Returns `quote_segment` of each; faster than one by one."""
+    if not names:
+        return []
+    raw = "/".join(names).encode("utf-8", "surrogateescape")
+    if not _UNRESERVED_EACH.fullmatch(raw):
+        raw = _TO_QUOTE_EACH.sub(_quote_match, raw)
+    return raw.split(b"/")
 
 
 def _quote_match(match: re.Match[bytes]) -> bytes:

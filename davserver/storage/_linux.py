@@ -12,7 +12,8 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 
 StatxFields = tuple[int, int, int, int, int, int, int, int, int, int, int]
 
@@ -30,9 +31,11 @@ _AT_SYMLINK_NOFOLLOW = 0x100
 _STATX_WANTED = 0x07FF | 0x0800  # the basic fields and the birth time
 STATX_BTIME = 0x0800
 # mask, uid, mode, ino, size, btime (s, ns), mtime (s, ns), device (major, minor)
-_STATX = struct.Struct("=I16xI4xH2xQQ32xqI20xqI12xII")
-_STATX_SIZE = 256
+_STATX = struct.Struct("=I16xI4xH2xQQ32xqI20xqI12xII112x")
+_STATX_SIZE = _STATX.size
 _unpack: Callable[[ctypes.Array[ctypes.c_char]], StatxFields] = _STATX.unpack_from
+_unpack_each: Callable[[memoryview], Iterable[StatxFields]] = _STATX.iter_unpack
+_FAILED: StatxFields = (0,) * 11
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -129,6 +132,32 @@ def statx(dir_fd: int, name: bytes, buffer: ctypes.Array[ctypes.c_char]) -> Stat
 def statx_buffer() -> ctypes.Array[ctypes.c_char]:
     """Returns room for one answer of statx, for one thread at a time."""
     return ctypes.create_string_buffer(_STATX_SIZE)
+
+
+class StatxRoom:
+    """Room for the answers of `statx_each`, for one thread at a time."""
+
+    __slots__ = ("slots", "view")
+
+    def __init__(self, size: int) -> None:
+        buffer = ctypes.create_string_buffer(size * _STATX_SIZE)
+        self.slots = [ctypes.byref(buffer, index * _STATX_SIZE) for index in range(size)]
+        self.view = memoryview(buffer)
+
+
+def statx_each(dir_fd: int, names: Sequence[bytes], room: StatxRoom) -> Iterable[StatxFields]:
+    """As `statx`, for many names: no more than the room is for, and no b"". What it returns must
+    be read before the room is used again.
+
+    Raises nothing: where the call has failed all fields are 0, the mode among them.
+    """
+    flags, wanted = repeat(_AT_SYMLINK_NOFOLLOW), repeat(_STATX_WANTED)
+    failures = list(map(_statx, repeat(dir_fd), names, flags, wanted, room.slots))
+    found = _unpack_each(room.view[: len(names) * _STATX_SIZE])
+    if not any(failures):
+        return found
+    pairs = zip(failures, found, strict=True)
+    return [_FAILED if failed else fields for failed, fields in pairs]
 
 
 def renameat2(src_fd: int, src: bytes, dst_fd: int, dst: bytes, flags: int) -> None:

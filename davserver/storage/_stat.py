@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import stat as st
 import threading
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from davserver.protocol.path import encode_segments
 from davserver.storage import _linux
-from davserver.storage.base import Kind, Stat
+from davserver.storage.base import Entry, Kind, Stat
 
 _IFMT = 0o170000
 _KINDS = {st.S_IFREG: Kind.FILE, st.S_IFDIR: Kind.COLLECTION}
 _OTHER = Kind.OTHER
 _FILE = Kind.FILE
 _statx = _linux.statx
+_statx_each = _linux.statx_each
+BATCH = 128
+"""Names that `Looker.members` takes at once."""
 
 
 class Seen(NamedTuple):
@@ -28,18 +33,25 @@ class Seen(NamedTuple):
     def is_link(self) -> bool:
         return self.mode & _IFMT == st.S_IFLNK
 
+    def is_readable(self, euid: int) -> bool:
+        """True when the mode alone says so, for a process of this user."""
+        if self.mode & 0o444 == 0o444:
+            return True
+        return self.uid == euid and self.mode & 0o400 != 0
+
 
 # What NamedTuple._make does, without its call in between: a listing makes one of each a member.
 _new = tuple.__new__
 
 
 class Looker:
-    """Looks at names with one buffer: one a thread, or one a scan."""
+    """Looks at names with buffers of its own: one a thread."""
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_buffer", "_room")
 
     def __init__(self) -> None:
         self._buffer = _linux.statx_buffer()
+        self._room: _linux.StatxRoom | None = None
 
     def look(self, dir_fd: int, name: bytes) -> Seen:
         """Returns what `name` in `dir_fd` is, links not followed; b"" is `dir_fd` itself."""
@@ -61,6 +73,53 @@ class Looker:
             ),
         )
         return _new(Seen, (stat, mode, uid))
+
+    def members(
+        self,
+        dir_fd: int,
+        names: Sequence[str],
+        new_entry: type[Entry],
+        look_closer: Callable[[str], Entry | None],
+    ) -> list[Entry]:
+        """Returns the members of these names, BATCH of them at most. The hot path of a listing:
+        what `look` does, with no call of ours for each.
+
+        Args:
+            new_entry: made of each file and collection whose mode lets us read it.
+            look_closer: asked about every other, and about what could not be looked at; None
+                leaves it out.
+        """
+        if self._room is None:
+            self._room = _linux.StatxRoom(BATCH)
+        found = _statx_each(dir_fd, encode_segments(names), self._room)
+        euid = os.geteuid()
+        entries: list[Entry] = []
+        for name, fields in zip(names, found, strict=True):
+            mask, uid, mode, ino, size, birth, birth_ns, mtime, mtime_ns, major, minor = fields
+            kind: Kind | None
+            if mode & 0o170444 == 0o100444:  # mostly it is a file that everybody may read
+                kind = _FILE
+            elif mode & 0o444 == 0o444 or (uid == euid and mode & 0o400):
+                kind = _KINDS.get(mode & 0o170000)
+            else:
+                kind = None
+            if kind is None:
+                entry = look_closer(name)
+                if entry is not None:
+                    entries.append(entry)
+                continue
+            is_file = kind is _FILE
+            stat = (
+                kind,
+                size if is_file else 0,
+                mtime * 1_000_000_000 + mtime_ns,
+                birth * 1_000_000_000 + birth_ns if mask & 0x800 else None,
+                major << 20 | minor,
+                ino,
+                is_file and mode & 0o100 != 0,
+            )
+            entries.append(_new(new_entry, (name, _new(Stat, stat))))
+        return entries
 
 
 class PlainLooker(Looker):
@@ -87,6 +146,16 @@ class PlainLooker(Looker):
         )
         return Seen(stat, found.st_mode, found.st_uid)
 
+    def members(
+        self,
+        dir_fd: int,
+        names: Sequence[str],
+        new_entry: type[Entry],
+        look_closer: Callable[[str], Entry | None],
+    ) -> list[Entry]:
+        found = map(look_closer, names)
+        return [entry for entry in found if entry is not None]
+
 
 class _Threads(threading.local):
     def __init__(self) -> None:
@@ -97,11 +166,11 @@ _plain = PlainLooker()
 _threads = _Threads()
 
 
-def new_looker(*, plain: bool = False) -> Looker:
-    """Returns a Looker of its own, for a scan."""
+def get_looker(*, plain: bool = False) -> Looker:
+    """Returns the Looker of this thread."""
     if plain or not _linux.HAS_STATX:
         return _plain
-    return Looker()
+    return _threads.looker
 
 
 def look(dir_fd: int, name: bytes, *, plain: bool = False) -> Seen:

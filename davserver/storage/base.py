@@ -64,9 +64,12 @@ class Stat(NamedTuple):
     @property
     def etag(self) -> ETag | None:
         """A strong entity-tag of inode, size and mtime_ns; None for what is no file."""
-        if self.kind is not Kind.FILE:
-            return None
-        return ETag(f"{self.inode:x}-{self.size:x}-{self.mtime_ns:x}")
+        return ETag(self.tag) if self.kind is Kind.FILE else None
+
+    @property
+    def tag(self) -> str:
+        """What the entity-tag of a file says."""
+        return f"{self.inode:x}-{self.size:x}-{self.mtime_ns:x}"
 
 
 class Entry(NamedTuple):

@@ -41,6 +41,11 @@ def from_os(name: str) -> str:
     return decode(name.encode(_FS_ENCODING, "surrogateescape"))
 
 
+def all_from_os(listed: list[str]) -> list[str]:
+    """Returns `from_os` of each."""
+    return listed if _FS_IS_UTF8 else list(map(from_os, listed))
+
+
 def spellings(name: bytes) -> list[bytes]:
     """Returns the NFC and NFD spellings of a name that differ from it: at most two."""
     if name.isascii():
@@ -80,6 +85,14 @@ def is_hidden(name: str) -> bool:
     if name[:1] != "." and name.isascii():
         return False
     return DavPath((name,)).is_reserved
+
+
+def not_hidden(listed: list[str]) -> list[str]:
+    """Returns those of many names that are not hidden; faster than one by one."""
+    joined = "/".join(listed)
+    if joined.isascii() and joined[:1] != "." and "/." not in joined:
+        return listed
+    return [name for name in listed if not is_hidden(name)]
 
 
 def owner_of(name: str) -> str | None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import chain, islice
 
-from davserver.errors import NotACollection, StorageError
+from davserver.errors import NotACollection, ResourceNotFound, StorageError
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import show, translating
-from davserver.storage._stat import Looker, Seen, new_looker
+from davserver.storage._stat import BATCH, Seen, get_looker, look
 from davserver.storage.base import Entry, Kind, LinkedEntry
 from davserver.storage.policy import Policy
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHER = Kind.OTHER
-_EVERYBODY = 0o444
-_OWNER = 0o400
 _EFFECTIVE = os.access in os.supports_effective_ids
 
 
@@ -39,27 +39,28 @@ def open_scan(policy: Policy, path: DavPath, *, everything: bool) -> Iterator[It
         with translating(path):
             directory = os.scandir(fd)
         with directory:
-            entries = _names(policy, fd, directory)
+            batches = _batches(policy, fd, directory)
             members = _all_members if everything else _members
-            yield _translated(path, members(policy, path, fd, entries))
+            yield chain.from_iterable(_translated(path, members(policy, path, fd, batches)))
     finally:
         os.close(fd)
 
 
-def _translated(path: DavPath, members: Iterator[Entry]) -> Iterator[Entry]:
+def _translated(path: DavPath, batches: Iterator[Iterable[Entry]]) -> Iterator[Iterable[Entry]]:
     with translating(path):
-        yield from members
+        yield from batches
 
 
-def _names(policy: Policy, fd: int, directory: Iterator[os.DirEntry[str]]) -> Iterator[str]:
+def _batches(policy: Policy, fd: int, directory: Iterator[os.DirEntry[str]]) -> Iterator[list[str]]:
     """Yields the names that are not hidden; removes those of workers that are gone."""
     alive: dict[str, bool] = {}
-    for entry in directory:
-        name = names.from_os(entry.name)
-        if not names.is_hidden(name):
-            yield name
-        elif not policy.read_only:
-            _remove_dead(policy, fd, name, alive)
+    while found := [entry.name for entry in islice(directory, BATCH)]:
+        found = names.all_from_os(found)
+        shown = names.not_hidden(found)
+        if len(shown) != len(found) and not policy.read_only:
+            for name in set(found).difference(shown):
+                _remove_dead(policy, fd, name, alive)
+        yield shown
 
 
 def _remove_dead(policy: Policy, fd: int, name: str, alive: dict[str, bool]) -> None:
@@ -103,46 +104,59 @@ def _exists(dir_fd: int, name: bytes) -> bool:
     return True
 
 
-def _members(policy: Policy, path: DavPath, fd: int, entries: Iterator[str]) -> Iterator[Entry]:
-    looker = new_looker(plain=policy.resolver.plain)
-    euid = os.geteuid()
-    new_entry = LinkedEntry._make if policy.resolver.folding else Entry._make
-    for name in entries:
-        raw = names.encode(name)
-        seen = _look(looker, fd, raw)
-        if seen is None:
-            continue
-        stat, mode, uid = seen
-        if stat.kind is _OTHER:
-            if not seen.is_link:
-                yield Entry(name, stat)
-            elif (entry := _resolve_link(policy, path, name)) is not None:
-                yield entry
-        elif (
-            mode & _EVERYBODY == _EVERYBODY
-            or (uid == euid and mode & _OWNER)
-            or os.access(raw, os.R_OK, dir_fd=fd, effective_ids=_EFFECTIVE)
-        ):
-            yield new_entry((name, stat))
+def _members(
+    policy: Policy, path: DavPath, fd: int, batches: Iterator[list[str]]
+) -> Iterator[list[Entry]]:
+    plain = policy.resolver.plain
+    new_entry = LinkedEntry if policy.resolver.folding else Entry
+    look_closer = partial(_member, policy, path, fd, new_entry)
+    for batch in batches:
+        yield get_looker(plain=plain).members(fd, batch, new_entry, look_closer)
 
 
-def _all_members(policy: Policy, path: DavPath, fd: int, entries: Iterator[str]) -> Iterator[Entry]:
-    looker = new_looker(plain=policy.resolver.plain)
-    for name in entries:
-        try:
-            seen = looker.look(fd, names.encode(name))
-        except FileNotFoundError:
-            continue  # gone since it was read
-        yield LinkedEntry(name, seen.stat) if seen.is_link else Entry(name, seen.stat)
+def _member(
+    policy: Policy, path: DavPath, fd: int, new_entry: type[Entry], name: str
+) -> Entry | None:
+    """Returns one member, None for what a listing leaves out."""
+    raw = names.encode(name)
+    seen = _look(policy, fd, raw)
+    if seen is None:
+        return None
+    if seen.is_link:
+        return _resolve_link(policy, path, name)
+    if seen.stat.kind is _OTHER:
+        return Entry(name, seen.stat)
+    is_readable = seen.is_readable(os.geteuid()) or os.access(
+        raw, os.R_OK, dir_fd=fd, effective_ids=_EFFECTIVE
+    )
+    return new_entry(name, seen.stat) if is_readable else None
 
 
-def _look(looker: Looker, fd: int, name: bytes) -> Seen | None:
+def _look(policy: Policy, fd: int, name: bytes) -> Seen | None:
     """Returns None for what is gone since it was read, or not for us to look at. Any other error
     ends the listing: a client takes what is missing in it for deleted."""
     try:
-        return looker.look(fd, name)
+        return look(fd, name, plain=policy.resolver.plain)
     except (FileNotFoundError, PermissionError):
         return None
+
+
+def _all_members(
+    policy: Policy, path: DavPath, fd: int, batches: Iterator[list[str]]
+) -> Iterator[Iterator[Entry]]:
+    for batch in batches:
+        yield _each(policy, path, fd, batch)
+
+
+def _each(policy: Policy, path: DavPath, fd: int, batch: list[str]) -> Iterator[Entry]:
+    """Looks at each when it is its turn: whoever lists everything is about to change it."""
+    for name in batch:
+        try:
+            with translating(path):
+                seen = look(fd, names.encode(name), plain=policy.resolver.plain)
+        except ResourceNotFound:
+            continue  # gone since it was read
+        yield LinkedEntry(name, seen.stat) if seen.is_link else Entry(name, seen.stat)
 
 
 def _resolve_link(policy: Policy, path: DavPath, name: str) -> Entry | None:

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from davserver.errors import BadRequest, UriTooLong
-from davserver.protocol.path import PATH_LIMIT, DavPath, Key, quote_segment
+from davserver.protocol.path import (
+    PATH_LIMIT,
+    DavPath,
+    Key,
+    encode_segments,
+    quote_segment,
+    quote_segments,
+)
 
 SEGMENT = (
     st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1)
@@ -152,6 +159,14 @@ def test_href(segments: tuple[str, ...], base: bytes, collection: bool, href: by
 
 
 @pytest.mark.rfc("G-03")
+@given(st.lists(SEGMENT))
+@settings(max_examples=100, deadline=None)
+@pytest.mark.rfc("G-13")
+def test_many_segments_are_quoted_as_each_is(names: list[str]) -> None:
+    assert quote_segments(names) == [quote_segment(name) for name in names]
+    assert encode_segments(names) == [name.encode("utf-8", "surrogateescape") for name in names]
+
+
 def test_trailing_slash_makes_no_other_path() -> None:
     assert DavPath(("a",), True) == DavPath(("a",))
     assert hash(DavPath(("a",), True)) == hash(DavPath(("a",)))

@@ -12,7 +12,7 @@ import pytest
 
 from davserver import errors
 from davserver.protocol.path import DavPath, Key
-from davserver.storage import _linux, copying, probing
+from davserver.storage import _linux, _stat, copying, probing
 from davserver.storage.base import Capability, Kind
 from davserver.storage.filesystem import FALLBACKS, FilesystemStorage
 
@@ -613,3 +613,44 @@ def test_special_files_are_never_opened(make: Make, root: Path, p: P) -> None:
     assert [(entry.name, entry.stat.kind) for entry in seen] == [("fifo", Kind.OTHER)]
     assert kinds == {"fifo": Kind.OTHER}
     assert list(root.iterdir()) == []
+
+
+def test_a_listing_goes_past_what_is_gone_or_hidden_since_its_name_was_read(
+    make: Make, root: Path, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = make()
+    for number in range(300):
+        (root / f"{number:03}").touch()
+    os.symlink("001", root / "link")
+    os.mkfifo(root / "fifo")
+    (root / ".davserver.me.1").touch()
+
+    def remove(dir_fd: int, names: list[bytes], room: _linux.StatxRoom) -> object:
+        for name in {b"005", b"017"} & set(names):
+            os.unlink(name, dir_fd=dir_fd)
+        return _linux.statx_each(dir_fd, names, room)
+
+    monkeypatch.setattr(_stat, "_statx_each", remove)
+    with storage.scan(p("")) as members:
+        listed = {entry.name: entry.stat for entry in members}
+
+    expected = {f"{number:03}" for number in range(300)} - {"005", "017"}
+    assert set(listed) == expected | {"link", "fifo"}
+    assert all(storage.stat(p(name)) == stat for name, stat in listed.items())
+
+
+def test_a_name_that_cannot_be_looked_at_ends_the_listing(
+    make: Make, root: Path, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client takes what is missing in a listing for deleted."""
+    storage = make()
+    (root / "f").touch()
+
+    def fail(*args: object, **options: object) -> None:
+        raise OSError(errno.EIO, "bad sector")
+
+    monkeypatch.setattr(_linux, "_statx", lambda *args: -1)
+    monkeypatch.setattr(os, "stat", fail)
+
+    with storage.scan(p("")) as members, pytest.raises(errors.StorageFailure):
+        list(members)
