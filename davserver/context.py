@@ -166,9 +166,14 @@ class RequestContext:
     ) -> Iterator[Iterator[Entry]]:
         varies = self.varies_below(path, key)
         with listing as members:
-            yield (entry for entry in members if self._may_list(path, key, entry, varies=varies))
+            yield (
+                entry
+                for entry in members
+                if (not varies and type(entry) is not LinkedEntry)
+                or self._may_list(path, key, entry)
+            )
 
-    def _may_list(self, parent: DavPath, key: Key, entry: Entry, *, varies: bool) -> bool:
+    def _may_list(self, parent: DavPath, key: Key, entry: Entry) -> bool:
         storage = self.services.storage
         path = parent.child(entry.name)
         if type(entry) is LinkedEntry:
@@ -176,8 +181,6 @@ class RequestContext:
                 return self.may(Privilege.READ, path, storage.canonical(path))
             except StorageError:
                 return False  # it leads nowhere any more
-        if not varies:
-            return True
         name = entry.name.encode("utf-8", "surrogateescape")
         return self.may(Privilege.READ, path, storage.child_key(key, name))
 

@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
 
 from davserver.auth.base import Privilege
 from davserver.context import Header, RequestContext, Response, Target
 from davserver.errors import Forbidden, ResourceNotFound, StorageError, from_storage
+from davserver.methods._responses import Listed, MemberRenderer, resource_at
 from davserver.methods.base import BodyPolicy, Method
-from davserver.properties.base import Needs, Plan, Resource
+from davserver.properties.base import Needs, Plan
 from davserver.protocol.headers import Depth
 from davserver.protocol.multistatus import MultiStatusWriter
-from davserver.protocol.names import QName
 from davserver.protocol.path import DavPath, Key, quote_segment
-from davserver.protocol.quirks import (
-    is_supportedlock_of_members_left_out,
-    leaves_out_missing_properties,
-)
-from davserver.storage.base import Entry, Kind, LinkedEntry, Quota, Stat
+from davserver.protocol.quirks import leaves_out_missing_properties
+from davserver.storage.base import Entry, Kind, LinkedEntry, Stat
 from davserver.usage import quota_at
 
 logger = logging.getLogger(__name__)
@@ -39,7 +36,6 @@ _BATCH_BYTES = 1 << 20
 """What a batch should come to: fewer members are rendered at once where each needs much."""
 _OPEN_LEVELS = 64
 """Listings held open at once; deeper collections are listed whole before their own are entered."""
-_NO_ROWS: Mapping[QName, bytes] = {}
 
 
 def parse_request(rc: RequestContext) -> Plan:
@@ -102,27 +98,13 @@ def _headers(rc: RequestContext) -> list[Header]:
 class _Level:
     """A collection that is being listed. `members` is None once the listing has ended."""
 
-    __slots__ = (
-        *("_listing", "can_write", "href", "identity", "key", "members", "path", "pending"),
-        "varies",
-    )
+    __slots__ = ("_listing", "at", "identity", "members", "pending")
 
     def __init__(
-        self,
-        path: DavPath,
-        key: Key,
-        href: bytes,
-        stat: Stat,
-        listing: AbstractContextManager[Iterator[Entry]],
-        *,
-        can_write: bool,
+        self, at: Listed, stat: Stat, listing: AbstractContextManager[Iterator[Entry]]
     ) -> None:
-        self.path = path
-        self.key = key
-        self.href = href
+        self.at = at
         self.identity = (stat.device, stat.inode)
-        self.can_write = can_write
-        self.varies = False
         self._listing = listing
         self.members: Iterator[Entry] | None = listing.__enter__()
         self.pending: deque[Entry] = deque()
@@ -140,7 +122,7 @@ class _Walk:
         self.writer = MultiStatusWriter()
         self._rc = rc
         self._plan = plan
-        self._is_lean = is_supportedlock_of_members_left_out(rc.headers, rc.body)
+        self._members = MemberRenderer(rc, plan)
         self._depth = depth
         self._storage = rc.services.storage
         self._state = rc.services.state
@@ -172,10 +154,9 @@ class _Walk:
             self.close()
 
     def _open(self, path: DavPath, key: Key, href: bytes, stat: Stat) -> _Level:
-        can_write = self._rc.may_write(path)
-        listing = self._rc.listing(path, key)
-        level = _Level(path, key, href, stat, listing, can_write=can_write)
-        level.varies = self._rc.varies_below(path, key)
+        can_write, varies = self._rc.may_write(path), self._rc.varies_below(path, key)
+        at = Listed(path, key, href, can_write=can_write, varies=varies)
+        level = _Level(at, stat, self._rc.listing(path, key))
         self._stack.append(level)
         return level
 
@@ -209,8 +190,8 @@ class _Walk:
         It is opened first, so that one that cannot be listed has its own status. A link that
         leads back to a collection above is listed and not entered.
         """
-        path = parent.path.child(entry.name)
-        href = parent.href + quote_segment(entry.name) + b"/"
+        path = parent.at.path.child(entry.name)
+        href = parent.at.href + quote_segment(entry.name) + b"/"
         if self._limit is not None and self._count >= self._limit:
             condition = b"number-of-matches-within-limits"
             self.writer.status(href, 507, condition=condition)
@@ -229,15 +210,10 @@ class _Walk:
             return
         self._render_one(path, key, href, entry.stat)
 
-    def _resource(self, href: bytes, name: str, stat: Stat, *, can_write: bool) -> Resource:
-        rc = self._rc
-        return Resource(
-            href, name, stat, rc.principal.name, rc.base, rc.services.clock(), can_write
-        )
-
     def _render_one(self, path: DavPath, key: Key, href: bytes, stat: Stat) -> None:
         needs = self._plan.needs
-        resource = self._resource(href, path.name, stat, can_write=self._rc.may_write(path))
+        can_write = self._rc.may_write(path)
+        resource = resource_at(self._rc, href, path.name, stat, can_write=can_write)
         if Needs.DEAD in needs:
             resource.dead = self._state.properties(key)
         if Needs.LOCKS in needs:
@@ -253,7 +229,7 @@ class _Walk:
             level.pending.extend([one for one in entries if one.stat.kind is Kind.COLLECTION])
             entries = [one for one in entries if one.stat.kind is not Kind.COLLECTION]
         plain = entries
-        if self._plan.needs & (Needs.DEAD | Needs.LOCKS) or not level.can_write:
+        if self._plan.needs & (Needs.DEAD | Needs.LOCKS) or not level.at.can_write:
             # What is stored of a link's target is stored under another key; a share may be
             # written where the list of shares may not.
             plain = [one for one in entries if type(one) is not LinkedEntry]
@@ -261,11 +237,12 @@ class _Walk:
                 if type(entry) is LinkedEntry:
                     self._render_linked(level, entry)
         if plain:
-            self._render_members(level, plain)
+            self.writer.add(self._members.render(level.at, plain))
+            self._count += len(plain)
 
     def _render_linked(self, level: _Level, entry: Entry) -> None:
-        path = level.path.child(entry.name)
-        href = level.href + quote_segment(entry.name)
+        path = level.at.path.child(entry.name)
+        href = level.at.href + quote_segment(entry.name)
         if entry.stat.kind is Kind.COLLECTION:
             href += b"/"
         try:
@@ -273,45 +250,6 @@ class _Walk:
         except StorageError:
             return  # It leads nowhere any more.
         self._render_one(path, key, href, entry.stat)
-
-    def _render_members(self, level: _Level, entries: list[Entry]) -> None:
-        """The hot path: one query for all rows, one Resource filled anew for each member."""
-        needs = self._plan.needs
-        names = [one.name.encode("utf-8", "surrogateescape") for one in entries]
-        dead: Mapping[bytes, Mapping[QName, bytes]] = {}
-        if Needs.DEAD in needs:
-            dead = self._state.member_properties(level.key, names)
-        resource = self._resource(level.href, "", entries[0].stat, can_write=level.can_write)
-        resource.hides_supportedlock = self._is_lean
-        render, base, parts = self._plan.render_response, level.href, []
-        has_locks, has_quota, varies = Needs.LOCKS in needs, Needs.QUOTA in needs, level.varies
-        for raw, (name, stat) in zip(names, entries, strict=True):
-            is_collection = stat.kind is Kind.COLLECTION
-            href = base + quote_segment(name)
-            resource.href = href + b"/" if is_collection else href
-            resource.name = name
-            resource.stat = stat
-            if varies:
-                resource.can_write = self._rc.may_write(level.path.child(name))
-            if dead:
-                resource.dead = dead.get(raw, _NO_ROWS)
-            if has_locks:
-                resource.locks = self._state.covering(level.key.child(raw), now=resource.now)
-            if has_quota:
-                resource.quota = self._quota(level, name) if is_collection else None
-            parts.append(render(resource))
-        self.writer.add(b"".join(parts))
-        self._count += len(entries)
-
-    def _quota(self, level: _Level, name: str) -> Quota | None:
-        path = level.path.child(name)
-        try:
-            services = self._rc.services
-            key = self._storage.canonical(path) if services.quotas else level.key
-            return quota_at(services, path, key)
-        except StorageError:
-            # It vanished meanwhile, or cannot be asked: its listing does not fail for that.
-            return None
 
 
 PROPFIND = Method(

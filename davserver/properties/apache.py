@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from davserver.errors import Conflict
-from davserver.properties.base import LiveProperty, Prepared, Resource
+from davserver.properties.base import LiveProperty, Members, Prepared, Resource
 from davserver.protocol.deadprops import element_text
 from davserver.protocol.names import QName
 from davserver.storage.base import Kind
@@ -15,6 +17,10 @@ _TRUE, _FALSE = _ELEMENT % b"T", _ELEMENT % b"F"
 
 def _executable(resource: Resource) -> bytes:
     return _TRUE if resource.stat.executable else _FALSE
+
+
+def _executables(members: Members) -> Sequence[bytes]:
+    return [_TRUE if stat.executable else _FALSE for stat in members.stats]
 
 
 def _set_executable(resource: Resource, value: bytes | None) -> Prepared:
@@ -33,5 +39,6 @@ PROPERTIES = (
         kinds=frozenset({Kind.FILE}),
         in_allprop=False,
         prepare=_set_executable,
+        column=_executables,
     ),
 )

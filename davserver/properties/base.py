@@ -11,6 +11,7 @@ import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from davserver.errors import Forbidden
 from davserver.protocol.deadprops import element_text, name_only
@@ -66,6 +67,22 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class Members:
+    """What a column sees: members of one collection and of one kind, with nothing stored of them
+    and no lock on them.
+
+    Attributes: as those of Resource.
+    """
+
+    kind: Kind
+    names: Sequence[str]
+    stats: Sequence[Stat]
+    now: float
+    can_write: bool
+    hides_supportedlock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """What setting or removing a live property comes to: rows for the store of dead properties,
     and attributes (`mtime_ns`, `executable`) for the storage."""
@@ -76,6 +93,9 @@ class Prepared:
 
 Render = Callable[[Resource], bytes | None]
 Prepare = Callable[[Resource, bytes | None], Prepared]
+Column = Callable[[Members], bytes | Sequence[bytes | None] | None]
+"""Renders many members at once, each as `render` does: one element for all of them, or one each;
+None where none of them has the property."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +111,7 @@ class LiveProperty:
         prepare: validates a new value (the element in canonical form, None to remove), changes
             nothing yet, raises Conflict (409) or Forbidden (403). Without it the property is
             protected: 403 with `cannot-modify-protected-property`.
+        column: the renderer of listings; without it members are rendered one by one.
     """
 
     name: QName
@@ -100,6 +121,7 @@ class LiveProperty:
     in_allprop: bool = True
     in_propname: bool = True
     prepare: Prepare | None = None
+    column: Column | None = None
 
 
 def protected(name: QName) -> Forbidden:
@@ -117,6 +139,10 @@ def created_ns(dead: Mapping[QName, bytes]) -> int | None:
     row = dead.get(CREATED)
     text = None if row is None else element_text(row)
     return None if text is None else int(text)
+
+
+def never(members: Members) -> None:
+    """The column of a property that nothing has unless something is stored of it."""
 
 
 def creation_ns(resource: Resource) -> int | None:
@@ -167,8 +193,12 @@ class LivePropertyRegistry:
         return live.prepare(resource, change.value)
 
 
-Slot = tuple[Render, bytes]
-"""Renderer, and what goes into the 404 propstat when it gives None."""
+class Slot(NamedTuple):
+    """One property of a plan. `absent` goes into the 404 propstat when there is no element."""
+
+    render: Render
+    absent: bytes
+    column: Column | None
 
 
 class Plan:
@@ -207,8 +237,8 @@ class Plan:
         self, kind: Kind, every: list[LiveProperty], asked: list[LiveProperty]
     ) -> tuple[tuple[Slot, ...], bytes]:
         """The slots for one kind of resource, and the names that this kind never has."""
-        unnamed = [(_renderer(one, self._names_only), b"") for one in every if kind in one.kinds]
-        named = [(_renderer(one), name_only(one.name)) for one in asked if kind in one.kinds]
+        unnamed = [_slot(one, self._names_only) for one in every if kind in one.kinds]
+        named = [_slot(one, absent=name_only(one.name)) for one in asked if kind in one.kinds]
         absent = [name_only(one.name) for one in asked if kind not in one.kinds]
         return (*unnamed, *named), b"".join(absent)
 
@@ -231,21 +261,53 @@ class Plan:
     def render_response(self, resource: Resource) -> bytes:
         """Returns the whole `D:response` element of a resource."""
         found, missing = self._collect(resource)
-        if not missing:
-            return _FOUND % (resource.href, found)
-        if not found:
-            return _MISSING % (resource.href, missing)
-        return _BOTH % (resource.href, found, missing)
+        return _response(resource.href, found, missing)
+
+    def render_members(
+        self, base: bytes, segments: Sequence[bytes], members: Members
+    ) -> Sequence[bytes | None]:
+        """As `render_response` for each of the members, in a fraction of the time. Only Nones
+        where they have to be rendered one by one.
+
+        Args:
+            base: the href of the collection.
+            segments: the names, percent-encoded.
+        """
+        slots, absent = self._slots(members.kind)
+        nothing = [None] * len(segments)
+        href = base.replace(b"%", b"%%") + (b"%s/" if members.kind is Kind.COLLECTION else b"%s")
+        found: list[bytes] = []
+        missing = [absent]
+        columns: list[Sequence[bytes | None]] = [segments]
+        for slot in slots:
+            if slot.column is None:
+                return nothing
+            column = slot.column(members)
+            if column is None or column == nothing:
+                missing.append(slot.absent)
+            elif isinstance(column, bytes):
+                found.append(column.replace(b"%", b"%%"))
+            elif None in column:
+                return nothing
+            else:
+                found.append(b"%s")
+                columns.append(column)
+        missing.append(self._dead_absent)
+        absent = b"" if self._minimal else b"".join(missing).replace(b"%", b"%%")
+        form = _response(href, b"".join(found), absent)
+        return [form % row for row in zip(*columns, strict=True)]
+
+    def _slots(self, kind: Kind) -> tuple[tuple[Slot, ...], bytes]:
+        if kind is Kind.FILE:
+            return self._file
+        return self._collection if kind is Kind.COLLECTION else self._other
 
     def _collect(self, resource: Resource) -> tuple[bytes, bytes]:
         """Returns the inner XML of the 200 propstat and of the 404 one."""
-        kind = resource.stat.kind
-        slots, absent = self._file if kind is Kind.FILE else self._collection
-        if kind is Kind.OTHER:
-            slots, absent = self._other
+        slots, absent = self._slots(resource.stat.kind)
         found: list[bytes] = []
         missing: list[bytes] = [absent] if absent else []
-        for render, name in slots:
+        for render, name, _ in slots:
             element = render(resource)
             if element is not None:
                 found.append(element)
@@ -292,10 +354,18 @@ _BOTH = (
 )
 
 
-def _renderer(one: LiveProperty, names_only: bool = False) -> Render:
+def _response(href: bytes, found: bytes, missing: bytes) -> bytes:
+    if not missing:
+        return _FOUND % (href, found)
+    if not found:
+        return _MISSING % (href, missing)
+    return _BOTH % (href, found, missing)
+
+
+def _slot(one: LiveProperty, names_only: bool = False, *, absent: bytes = b"") -> Slot:
     render = one.render
     assert render is not None
     if not names_only:
-        return render
+        return Slot(render, absent, one.column)
     name = name_only(one.name)
-    return lambda resource: None if render(resource) is None else name
+    return Slot(lambda resource: None if render(resource) is None else name, absent, None)

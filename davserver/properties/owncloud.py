@@ -4,7 +4,7 @@ with the one, and compares content with the other."""
 from __future__ import annotations
 
 from davserver.errors import Conflict
-from davserver.properties.base import LiveProperty, Needs, Prepared, Resource, protected
+from davserver.properties.base import LiveProperty, Needs, Prepared, Resource, never, protected
 from davserver.properties.digests import stored_digests
 from davserver.protocol.deadprops import element_text
 from davserver.protocol.digests import checksums_text
@@ -43,5 +43,6 @@ PROPERTIES = (
         kinds=frozenset({Kind.FILE}),
         needs=Needs.DEAD,
         in_allprop=False,
+        column=never,
     ),
 )

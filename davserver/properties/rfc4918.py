@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from davserver.errors import Conflict
 from davserver.properties.base import (
     CREATED,
     LiveProperty,
+    Members,
     Needs,
     Prepared,
     Resource,
     created_element,
     creation_ns,
+    never,
     protected,
 )
 from davserver.protocol.dates import format_http_date, format_iso_date, parse_http_date
@@ -42,6 +45,10 @@ _FILES = frozenset({Kind.FILE})
 _ALL = frozenset(Kind)
 """What a listing shows of a FIFO, socket or device, too."""
 _SECOND = 1_000_000_000
+_GETCONTENTTYPE = b"<D:getcontenttype>%s</D:getcontenttype>"
+_NO_LOCKS = b"<D:lockdiscovery/>"
+_DATES = 1024
+"""Elements with a date that are kept: members of a collection often have the same."""
 _LANGUAGES = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*([ \t]*,[ \t]*[A-Za-z][A-Za-z0-9-]*)*")
 
 
@@ -57,7 +64,17 @@ def _creationdate(resource: Resource) -> bytes | None:
     if ns is None:
         # Section 15.1: unknown is absent, not the epoch.
         return None
-    return b"<D:creationdate>%s</D:creationdate>" % format_iso_date(ns)
+    return _creationdate_xml(ns // _SECOND)
+
+
+def _creationdates(members: Members) -> Sequence[bytes | None]:
+    births = [stat.birth_ns for stat in members.stats]
+    return [None if ns is None else _creationdate_xml(ns // _SECOND) for ns in births]
+
+
+@lru_cache(_DATES)
+def _creationdate_xml(seconds: int) -> bytes:
+    return b"<D:creationdate>%s</D:creationdate>" % format_iso_date(seconds * _SECOND)
 
 
 def _set_creationdate(resource: Resource, value: bytes | None) -> Prepared:
@@ -85,6 +102,12 @@ def _displayname(resource: Resource) -> bytes:
     return b"<D:displayname>%s</D:displayname>" % xml_text(name)
 
 
+def _displaynames(members: Members) -> Sequence[bytes]:
+    # No name has a slash in it.
+    texts = xml_text("/".join(members.names)).split(b"/")
+    return [b"<D:displayname>%s</D:displayname>" % text for text in texts]
+
+
 def _set_displayname(resource: Resource, value: bytes | None) -> Prepared:
     if value is not None and element_text(value) is None:
         raise Conflict("displayname is text, without elements")
@@ -108,10 +131,19 @@ def _getcontentlength(resource: Resource) -> bytes:
     return b"<D:getcontentlength>%d</D:getcontentlength>" % resource.stat.size
 
 
+def _getcontentlengths(members: Members) -> Sequence[bytes]:
+    return [b"<D:getcontentlength>%d</D:getcontentlength>" % stat.size for stat in members.stats]
+
+
 def _getcontenttype(resource: Resource) -> bytes:
     is_file = resource.stat.kind is Kind.FILE
-    kind = media_type(resource.name) if is_file else COLLECTION
-    return b"<D:getcontenttype>%s</D:getcontenttype>" % kind
+    return _GETCONTENTTYPE % (media_type(resource.name) if is_file else COLLECTION)
+
+
+def _getcontenttypes(members: Members) -> bytes | Sequence[bytes]:
+    if members.kind is Kind.COLLECTION:
+        return _GETCONTENTTYPE % COLLECTION
+    return [_GETCONTENTTYPE % media_type(name) for name in members.names]
 
 
 def _getetag(resource: Resource) -> bytes | None:
@@ -119,9 +151,26 @@ def _getetag(resource: Resource) -> bytes | None:
     return None if etag is None else b"<D:getetag>%s</D:getetag>" % etag.to_header()
 
 
+def _getetags(members: Members) -> Sequence[bytes]:
+    # Strong ones of hexadecimal digits and "-": what their header form comes to.
+    return [b'<D:getetag>"%s"</D:getetag>' % stat.tag.encode("ascii") for stat in members.stats]
+
+
 def _getlastmodified(resource: Resource) -> bytes:
     # RFC 9110 section 8.8.2.1: never later than Date.
-    seconds = min(resource.stat.mtime_ns // _SECOND, int(resource.now))
+    return _getlastmodified_xml(min(resource.stat.mtime_ns // _SECOND, int(resource.now)))
+
+
+def _getlastmodifieds(members: Members) -> Sequence[bytes]:
+    now = int(members.now)
+    seconds = [stat.mtime_ns // _SECOND for stat in members.stats]
+    if max(seconds) > now:
+        seconds = [min(each, now) for each in seconds]
+    return list(map(_getlastmodified_xml, seconds))
+
+
+@lru_cache(_DATES)
+def _getlastmodified_xml(seconds: int) -> bytes:
     return b"<D:getlastmodified>%s</D:getlastmodified>" % format_http_date(seconds)
 
 
@@ -151,7 +200,7 @@ def _lockdiscovery(resource: Resource) -> bytes | None:
     if not resource.can_write:
         return None
     if not resource.locks:
-        return b"<D:lockdiscovery/>"
+        return _NO_LOCKS
     active = [
         activelock_xml(
             lock,
@@ -164,32 +213,63 @@ def _lockdiscovery(resource: Resource) -> bytes | None:
     return b"<D:lockdiscovery>%s</D:lockdiscovery>" % b"".join(active)
 
 
+def _no_locks(members: Members) -> bytes | None:
+    return _NO_LOCKS if members.can_write else None
+
+
 def _resourcetype(resource: Resource) -> bytes:
-    if resource.stat.kind is Kind.COLLECTION:
+    return _resourcetype_xml(resource.stat.kind)
+
+
+def _resourcetypes(members: Members) -> bytes:
+    return _resourcetype_xml(members.kind)
+
+
+def _resourcetype_xml(kind: Kind) -> bytes:
+    if kind is Kind.COLLECTION:
         return b"<D:resourcetype><D:collection/></D:resourcetype>"
     return b"<D:resourcetype/>"
 
 
-def _supportedlock(resource: Resource) -> bytes | None:
-    return SUPPORTEDLOCK_XML if resource.can_write and not resource.hides_supportedlock else None
+def _supportedlock(shown: Resource | Members) -> bytes | None:
+    return SUPPORTEDLOCK_XML if shown.can_write and not shown.hides_supportedlock else None
 
 
 PROPERTIES = (
     LiveProperty(
-        CREATIONDATE, _creationdate, kinds=_ALL, needs=Needs.DEAD, prepare=_set_creationdate
+        CREATIONDATE,
+        _creationdate,
+        kinds=_ALL,
+        needs=Needs.DEAD,
+        prepare=_set_creationdate,
+        column=_creationdates,
     ),
-    LiveProperty(DISPLAYNAME, _displayname, kinds=_ALL, needs=Needs.DEAD, prepare=_set_displayname),
+    LiveProperty(
+        DISPLAYNAME,
+        _displayname,
+        kinds=_ALL,
+        needs=Needs.DEAD,
+        prepare=_set_displayname,
+        column=_displaynames,
+    ),
     LiveProperty(
         GETCONTENTLANGUAGE,
         _getcontentlanguage,
         needs=Needs.DEAD,
         prepare=_set_getcontentlanguage,
+        column=never,
     ),
-    LiveProperty(GETCONTENTLENGTH, _getcontentlength, kinds=_FILES),
-    LiveProperty(GETCONTENTTYPE, _getcontenttype),
-    LiveProperty(GETETAG, _getetag, kinds=_FILES),
-    LiveProperty(GETLASTMODIFIED, _getlastmodified, kinds=_ALL, prepare=_set_getlastmodified),
-    LiveProperty(LOCKDISCOVERY, _lockdiscovery, needs=Needs.LOCKS),
-    LiveProperty(RESOURCETYPE, _resourcetype, kinds=_ALL),
-    LiveProperty(SUPPORTEDLOCK, _supportedlock),
+    LiveProperty(GETCONTENTLENGTH, _getcontentlength, kinds=_FILES, column=_getcontentlengths),
+    LiveProperty(GETCONTENTTYPE, _getcontenttype, column=_getcontenttypes),
+    LiveProperty(GETETAG, _getetag, kinds=_FILES, column=_getetags),
+    LiveProperty(
+        GETLASTMODIFIED,
+        _getlastmodified,
+        kinds=_ALL,
+        prepare=_set_getlastmodified,
+        column=_getlastmodifieds,
+    ),
+    LiveProperty(LOCKDISCOVERY, _lockdiscovery, needs=Needs.LOCKS, column=_no_locks),
+    LiveProperty(RESOURCETYPE, _resourcetype, kinds=_ALL, column=_resourcetypes),
+    LiveProperty(SUPPORTEDLOCK, _supportedlock, column=_supportedlock),
 )

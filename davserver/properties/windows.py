@@ -16,6 +16,7 @@ from davserver.properties.base import (
     Resource,
     created_element,
     creation_ns,
+    never,
 )
 from davserver.properties.rfc4918 import date_ns, modified_at
 from davserver.protocol.dates import format_http_date
@@ -61,6 +62,13 @@ PROPERTIES = (
         _last_modified_time,
         needs=Needs.DEAD,
         prepare=_set_last_modified_time,
+        column=never,
     ),
-    LiveProperty(CREATION_TIME, _creation_time, needs=Needs.DEAD, prepare=_set_creation_time),
+    LiveProperty(
+        CREATION_TIME,
+        _creation_time,
+        needs=Needs.DEAD,
+        prepare=_set_creation_time,
+        column=never,
+    ),
 )

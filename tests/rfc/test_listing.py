@@ -139,3 +139,28 @@ def test_a_stream_that_fails_is_cut_and_never_ends_as_if_complete(make_dav: Make
 
     assert "the disk is gone" in repr(caught.value) + repr(caught.value.__cause__)
     assert b"</D:multistatus>" not in body
+
+
+@pytest.mark.rfc("PF-04", "PF-07", "LP-08")
+def test_a_member_has_the_same_response_as_by_itself(dav: AppDav) -> None:
+    """Members of which nothing is stored are rendered together, the others one by one."""
+    tree(dav)
+    for number in range(40):
+        dav.put(f"/c/f{number:02} x", b"x" * number)
+        dav.mkcol(f"/c/g{number:02}/")
+    dav.proppatch("/c/f03%20x", set={"{u}x": "1", "{DAV:}displayname": "name"})
+    dav.proppatch("/c/g04/", set={"{u}x": "2"})
+    dav.lock("/c/f05%20x", owner="me")
+    dav.lock("/c/d/e/3")
+    asked = "<x xmlns='u'/><getetag/><creationdate/><lockdiscovery/><resourcetype/>"
+    body = f'<propfind xmlns="DAV:"><prop>{asked}</prop></propfind>'.encode()
+
+    for content in (b"", body):
+        listed = dav.request("PROPFIND", "/c/", {"Depth": "1"}, content)
+        hrefs = listed.multistatus.hrefs
+        each = [dav.request("PROPFIND", href, {"Depth": "0"}, content).body for href in hrefs]
+
+        assert len(hrefs) == 83
+        assert listed.body.split(b"<D:response>")[1:-1] == [
+            one.split(b"<D:response>")[1].removesuffix(b"</D:multistatus>") for one in each[:-1]
+        ]

@@ -1,0 +1,163 @@
+"""Responses of PROPFIND for the members of one collection, many at once.
+
+The hot path of every listing: one query for all that is stored, and one column a property for
+members of one kind of which nothing is stored. The others are rendered one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from davserver.context import RequestContext
+from davserver.errors import StorageError
+from davserver.properties.base import Members, Needs, Plan, Resource
+from davserver.protocol.headers import Depth
+from davserver.protocol.names import QName
+from davserver.protocol.path import DavPath, Key, encode_segments, quote_segment, quote_segments
+from davserver.protocol.quirks import is_supportedlock_of_members_left_out
+from davserver.storage.base import Entry, Kind, Quota, Stat
+from davserver.usage import quota_at
+
+_NO_ROWS: Mapping[QName, bytes] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A collection that is listed.
+
+    Attributes:
+        href: ends with a slash.
+        can_write: the asker may write here, and to the members unless that `varies`.
+    """
+
+    path: DavPath
+    key: Key
+    href: bytes
+    can_write: bool
+    varies: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Members, by index; `rows` is what is stored of them, by `raws`, their names as bytes."""
+
+    at: Listed
+    names: Sequence[str]
+    raws: Sequence[bytes]
+    stats: Sequence[Stat]
+    rows: Mapping[bytes, Mapping[QName, bytes]]
+    now: float
+
+
+def resource_at(
+    rc: RequestContext, href: bytes, name: str, stat: Stat, *, can_write: bool
+) -> Resource:
+    """Returns a resource as renderers see it, without what has to be fetched first."""
+    now = rc.services.clock()
+    return Resource(href, name, stat, rc.principal.name, rc.base, now, can_write)
+
+
+class MemberRenderer:
+    """Renders what one PROPFIND asks of members. What is stored of a LinkedEntry is stored under
+    another key: where the plan needs that, nobody gives one."""
+
+    def __init__(self, rc: RequestContext, plan: Plan) -> None:
+        self._rc = rc
+        self._plan = plan
+        self._state = rc.services.state
+        self._is_lean = is_supportedlock_of_members_left_out(rc.headers, rc.body)
+
+    def render(self, at: Listed, entries: Sequence[Entry]) -> bytes:
+        """Returns the responses of at least one member, in their order."""
+        names = [entry.name for entry in entries]
+        raws = encode_segments(names)
+        rows: Mapping[bytes, Mapping[QName, bytes]] = {}
+        if Needs.DEAD in self._plan.needs:
+            rows = self._state.member_properties(at.key, raws)
+        stats = [entry.stat for entry in entries]
+        batch = _Batch(at, names, raws, stats, rows, self._rc.services.clock())
+        found = self._render_together(batch)
+        if None in found:
+            rest = self._render_rest(batch, found)
+            return b"".join([next(rest) if one is None else one for one in found])
+        return b"".join(found)  # type: ignore[arg-type]  # there is no None among them
+
+    def _render_together(self, batch: _Batch) -> Sequence[bytes | None]:
+        """Returns the responses that columns give; None where something is stored of a member,
+        or a property has no column, or each member has rights of its own."""
+        if batch.at.varies:
+            return [None] * len(batch.names)
+        apart = {*batch.rows, *self._locked(batch)}
+        kinds = {stat.kind for stat in batch.stats}
+        if len(kinds) == 1 and not apart:
+            return self._render_alike(batch, batch.names, batch.stats)
+        found: list[bytes | None] = [None] * len(batch.names)
+        for kind in kinds:
+            chosen = [
+                index
+                for index, stat in enumerate(batch.stats)
+                if stat.kind is kind and batch.raws[index] not in apart
+            ]
+            names, stats = [batch.names[i] for i in chosen], [batch.stats[i] for i in chosen]
+            responses = self._render_alike(batch, names, stats)
+            for index, response in zip(chosen, responses, strict=True):
+                found[index] = response
+        return found
+
+    def _render_alike(
+        self, batch: _Batch, names: Sequence[str], stats: Sequence[Stat]
+    ) -> Sequence[bytes | None]:
+        """Renders members of one kind, of which nothing is stored."""
+        if not names:
+            return ()
+        at = batch.at
+        members = Members(stats[0].kind, names, stats, batch.now, at.can_write, self._is_lean)
+        return self._plan.render_members(at.href, quote_segments(names), members)
+
+    def _locked(self, batch: _Batch) -> Collection[bytes]:
+        """Returns the names on which there are locks, as far as somebody asks for them."""
+        if Needs.LOCKS not in self._plan.needs:
+            return ()
+        parent, now = batch.at.key, batch.now
+        if any(lock.depth is Depth.INFINITY for lock in self._state.covering(parent, now=now)):
+            return batch.raws
+        below = self._state.beneath(parent, now=now)
+        return [lock.key.name for lock in below if lock.key.parent == parent]
+
+    def _render_rest(self, batch: _Batch, found: Sequence[bytes | None]) -> Iterator[bytes]:
+        """Yields the responses that are None in `found`; one Resource is filled anew for each."""
+        at, rows, needs = batch.at, batch.rows, self._plan.needs
+        stat, can_write = batch.stats[0], at.can_write
+        resource = resource_at(self._rc, at.href, "", stat, can_write=can_write)
+        resource.now = batch.now
+        resource.hides_supportedlock = self._is_lean
+        has_locks, has_quota = Needs.LOCKS in needs, Needs.QUOTA in needs
+        members = zip(batch.names, batch.raws, batch.stats, found, strict=True)
+        for name, raw, stat, response in members:
+            if response is not None:
+                continue
+            is_collection = stat.kind is Kind.COLLECTION
+            href = at.href + quote_segment(name)
+            resource.href = href + b"/" if is_collection else href
+            resource.name = name
+            resource.stat = stat
+            if at.varies:
+                resource.can_write = self._rc.may_write(at.path.child(name))
+            if rows:
+                resource.dead = rows.get(raw, _NO_ROWS)
+            if has_locks:
+                resource.locks = self._state.covering(at.key.child(raw), now=batch.now)
+            if has_quota:
+                resource.quota = self._quota(at, name) if is_collection else None
+            yield self._plan.render_response(resource)
+
+    def _quota(self, at: Listed, name: str) -> Quota | None:
+        path = at.path.child(name)
+        services = self._rc.services
+        try:
+            key = services.storage.canonical(path) if services.quotas else at.key
+            return quota_at(services, path, key)
+        except StorageError:
+            # It vanished meanwhile, or cannot be asked: its listing does not fail for that.
+            return None
