@@ -281,11 +281,11 @@ class DavApp:
                 response = self._error_response(rc, InternalError("internal error"))
             status = response.status
             sent = await send_response(
-                send,
+                scope,
                 receive,
+                send,
                 response,
                 extra=(*_closing(rc, response), *opened.pipeline.cors_fields(rc)),
-                is_head=rc.method == "HEAD",
                 runner=rc.services.runner,
             )
         finally:

@@ -18,10 +18,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from davserver.asgi import ASGIApp
+from davserver.asgi import FILE_MESSAGE, ASGIApp
 from davserver.chunks import ChunkedBody
 from davserver.cycle import Cycle
 from davserver.edge import Edge, refusal
+from davserver.filesending import CAN_SEND
 from davserver.jsonlog import Access
 from davserver.requesthead import Refused, request_line
 
@@ -85,6 +86,7 @@ class Connection(HttpToolsProtocol):
         self._idle_end = 0.0
         self._stalled: tuple[int, float] | None = None
         self._half_closed = False
+        self._extensions: dict[str, dict[str, object]] = {}
 
     # --- connection -----------------------------------------------------------------------------
 
@@ -95,6 +97,8 @@ class Connection(HttpToolsProtocol):
         self.server = get_local_addr(transport)
         self.client = get_remote_addr(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
+        if self.scheme == "http" and CAN_SEND and transport.get_extra_info("socket") is not None:
+            self._extensions = {FILE_MESSAGE: {}}
         self._address = self.client[0] if self.client else "-"
         admitted = self._edge.enter(self, self._address)
         self._deadline = self._edge.now + self._edge.settings.head_timeout_s
@@ -147,6 +151,13 @@ class Connection(HttpToolsProtocol):
 
     def default_lines(self) -> bytes:
         return self._edge.default_lines(self.server_state.default_headers)
+
+    async def empty_buffer(self) -> None:
+        self.transport.set_write_buffer_limits(0)  # nothing may wait, so writing is paused now
+        try:
+            await self.flow.drain()
+        finally:
+            self.transport.set_write_buffer_limits()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
@@ -263,6 +274,8 @@ class Connection(HttpToolsProtocol):
     def _watch_writing(self, now: float) -> None:
         """Ends a connection whose client takes nothing of its answer."""
         size = self.transport.get_write_buffer_size()
+        if not size and self.cycle is not None:
+            size = self.cycle.progress()
         if not size or self._stalled is None or self._stalled[0] != size:
             self._stalled = (size, now)
         elif now - self._stalled[1] >= self._edge.settings.write_idle_s:

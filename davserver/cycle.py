@@ -15,7 +15,8 @@ from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from davserver.asgi import ASGIApp, Message, Scope
+from davserver.asgi import FILE_MESSAGE, ASGIApp, Message, Scope
+from davserver.filesending import FileSender
 from davserver.protocol.status import status_line
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,9 @@ class Connection(Protocol):
         """Header lines of every answer: Date."""
 
     def on_response_complete(self) -> None: ...
+    async def empty_buffer(self) -> None:
+        """Returns when nothing is left to be written, or the connection is gone."""
+
     def break_off(self) -> None:
         """Ends the connection at once: the answer cannot be completed."""
 
@@ -104,6 +108,7 @@ class Cycle:
     __slots__ = (
         "_chunked",
         "_connection",
+        "_files",
         "_head",
         "_no_body",
         "_parts",
@@ -139,6 +144,7 @@ class Cycle:
         self._rest: int | None = None
         self._chunked = False
         self._no_body = False
+        self._files: FileSender | None = None
 
     async def run(self, app: ASGIApp) -> None:
         """Runs the application for this request; whatever it raises ends here."""
@@ -184,6 +190,7 @@ class Cycle:
         """The client left, or its request broke off."""
         self.disconnected = True
         self.message_event.set()
+        self._end_files()
 
     async def receive(self) -> Message:
         self.asked = True
@@ -220,8 +227,44 @@ class Cycle:
                 # The next piece is not even fetched while this one waits: a stalled reader holds
                 # one piece in memory, not two.
                 await self._connection.flow.drain()
+        elif not self.response_complete and kind == FILE_MESSAGE:
+            await self._send_file(message["fd"], message["offset"], message["count"])
+            if not message["more_body"] and not self.disconnected:
+                self._body(b"", more=False)
         else:
             raise RuntimeError(f"unexpected {kind!r}")
+
+    async def _send_file(self, fd: int, offset: int, count: int) -> None:
+        """Has the kernel send a stretch of a file, after all that was sent before it."""
+        if self._no_body or not count:
+            return
+        if self._rest is None or self._rest < count:
+            raise RuntimeError("a file is longer than what Content-Length leaves")
+        self._write(b"")
+        connection = self._connection
+        if connection.transport.get_write_buffer_size():
+            await connection.empty_buffer()
+            if self.disconnected:
+                return
+        if self._files is None:
+            self._files = FileSender(connection.transport, asyncio.get_running_loop())
+        try:
+            await self._files.send(fd, offset, count)
+        except OSError:
+            self.disconnect()
+            connection.break_off()
+            return
+        self._rest -= count
+
+    def progress(self) -> int:
+        """Returns how many bytes of files went out while the client takes no more; else 0."""
+        files = self._files
+        return files.sent + 1 if files is not None and files.is_waiting else 0
+
+    def _end_files(self) -> None:
+        files, self._files = self._files, None
+        if files is not None:
+            files.close()
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Builds the head, which leaves with the first piece of the body."""
@@ -282,6 +325,7 @@ class Cycle:
                 raise RuntimeError("the answer is shorter than its Content-Length")
         self._write(body)
         if not more:
+            self._end_files()
             self.response_complete = True
             self.message_event.set()
             self._connection.on_response_complete()

@@ -248,6 +248,7 @@ class Guard(Connection):
             "query_string": query,
             "headers": headers,
             "state": self.app_state.copy(),
+            "extensions": self._extensions,
             PARSED: parsed,
         }
 

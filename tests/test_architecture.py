@@ -42,6 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("opening",),
     ("app",),
     ("check", "doctor"),
+    ("filesending",),
     ("cycle", "requesthead", "chunks", "container"),
     ("edge",),
     ("connection",),

@@ -120,6 +120,9 @@ class Reader(Protocol):
     def try_read_at(self, offset: int, size: int) -> bytes | None:
         """As read_at, but None where it would block (a page cache miss)."""
 
+    def is_cached(self, offset: int, size: int) -> bool:
+        """False where sending these bytes from `fd` might wait for the disk."""
+
     def close(self) -> None: ...
 
 

@@ -209,6 +209,9 @@ class _FaultyReader:
         self._fuse.burn()
         return self._inner.try_read_at(offset, size)
 
+    def is_cached(self, offset: int, size: int) -> bool:
+        return False
+
     def close(self) -> None:
         self._inner.close()
 

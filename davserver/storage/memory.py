@@ -57,6 +57,9 @@ class _MemoryReader:
     def try_read_at(self, offset: int, size: int) -> bytes | None:
         return self.read_at(offset, size)
 
+    def is_cached(self, offset: int, size: int) -> bool:
+        return False  # there is no descriptor
+
     def close(self) -> None:
         """There is nothing to close."""
 

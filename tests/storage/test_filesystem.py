@@ -581,6 +581,36 @@ def test_a_read_that_would_block_says_so(make: Make, p: P, monkeypatch: pytest.M
     assert answers == [None, None, b"data"]
 
 
+def test_what_might_wait_for_the_disk_is_not_cached(
+    make: Make, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = make()
+    put(storage, p("f"), bytes(300_000))
+    reader = storage.open(p("f"))
+    probed = []
+
+    def there(fd: int, buffers: list[bytearray], offset: int, flags: int) -> int:
+        probed.append(offset)
+        return 1
+
+    def cold_later(fd: int, buffers: list[bytearray], offset: int, flags: int) -> int:
+        if offset > 100_000:
+            raise BlockingIOError(errno.EAGAIN, "cold")
+        return 1
+
+    def unsupported(*args: object) -> int:
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    answers = []
+    for preadv in (there, cold_later, unsupported, cold_later):
+        monkeypatch.setattr(os, "preadv", preadv)
+        answers.append(reader.is_cached(1000, 299_000))
+    reader.close()
+
+    assert probed == [1000, 132_072, 263_144, 299_999]
+    assert answers == [True, False, True, True]
+
+
 @on_linux
 def test_a_remote_file_system_is_not_inline(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def nfs(fd: int, answer: ctypes.Array[ctypes.c_char]) -> int:

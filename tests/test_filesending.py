@@ -1,0 +1,287 @@
+"""Large files go from the page cache to the socket by sendfile, where our own server serves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from davserver.app import create_app
+from davserver.asgi import FILE_MESSAGE
+from davserver.filesending import FileSender
+from davserver.state.memory import MemoryState
+from tests.support.asgi import AsgiDav, drive
+from tests.support.http import ConnectionEnded
+from tests.support.server import Server
+
+SIZE = 24 << 20
+"""Bytes: more than the sockets of both ends hold."""
+RANGE = {"Range": "bytes=1000000-9999999"}
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    return Random(1).randbytes(SIZE)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> Iterator[Server]:
+    environment = {"DAVSERVER_WRITE_IDLE_S": "1", "DAVSERVER_ACCESS_LOG": "true"}
+    with Server(tmp_path_factory.mktemp("files"), environment=environment) as server:
+        (server.root / "large").write_bytes(content)
+        yield server
+
+
+def until(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 15
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds()
+
+
+def descriptors(server: Server) -> int:
+    return len(os.listdir(f"/proc/{server.pid}/fd"))
+
+
+# -- the answers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "begin", "end"),
+    [({}, 0, SIZE), (RANGE, 1_000_000, 10_000_000), ({"Range": "bytes=-700001"}, -700_001, SIZE)],
+    ids=["whole", "range", "end"],
+)
+def test_a_large_file_arrives_as_it_is(
+    server: Server, content: bytes, headers: dict[str, str], begin: int, end: int
+) -> None:
+    with server.connect() as connection:
+        reply = connection.get("/large", headers=headers)
+
+    assert reply.body == content[begin:end]
+
+
+def test_several_ranges_come_between_their_heads(server: Server, content: bytes) -> None:
+    with server.connect() as connection:
+        reply = connection.get("/large", headers={"Range": "bytes=5-4000004,9000000-9999999"})
+    parts = reply.body.split(b"\r\n\r\n", 1)[1]
+    second = parts[4_000_000:].split(b"\r\n\r\n", 1)[1]
+
+    assert parts[:4_000_000] == content[5:4_000_005]
+    assert second[:1_000_000] == content[9_000_000:10_000_000]
+    assert second[1_000_000:].startswith(b"\r\n--")
+
+
+def test_pipelined_requests_around_a_large_file_are_answered_in_order(
+    server: Server, content: bytes
+) -> None:
+    with server.connect() as connection:
+        for method, target in (("HEAD", "/large"), ("GET", "/large"), ("GET", "/none")):
+            connection.send_head(method, target)
+        head = connection.read_reply("HEAD")
+        replies = [connection.read_reply("GET"), connection.read_reply("GET")]
+
+    assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", str(SIZE))
+    assert [reply.status for reply in replies] == [200, 404]
+    assert replies[0].body == content
+
+
+def test_a_client_that_ends_its_sending_side_gets_all_of_it(server: Server, content: bytes) -> None:
+    with server.connect() as connection:
+        connection.send_head("GET", "/large")
+        connection.half_close()
+
+        assert connection.read_reply().body == content
+
+
+def test_the_access_log_has_the_bytes_that_were_sent(server: Server) -> None:
+    with server.connect() as connection:
+        connection.get("/large", headers={"Range": "bytes=0-7654320"})
+
+    assert until(lambda: " GET /large 206 7654321 " in server.log_text())
+
+
+# -- what goes wrong ---------------------------------------------------------------------------
+
+
+def test_a_client_that_leaves_frees_everything(server: Server) -> None:
+    before = descriptors(server)
+    for _ in range(5):
+        with server.connect() as connection:
+            connection.send_head("GET", "/large")
+            connection.socket.recv(100)
+
+    assert until(lambda: descriptors(server) <= before)
+
+
+def test_a_client_that_takes_nothing_is_cut_off(server: Server) -> None:
+    before = descriptors(server)
+    with server.connect() as connection:
+        connection.send_head("GET", "/large")
+
+        assert until(lambda: descriptors(server) > before)
+        assert until(lambda: descriptors(server) <= before)
+
+
+def test_a_client_that_takes_it_slowly_is_not_cut_off(server: Server, content: bytes) -> None:
+    received = bytearray()
+    with server.connect() as connection:
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        connection.send_head("GET", "/large")
+        begun = time.monotonic()
+        while not received.endswith(content[-1000:]):
+            chunk = connection.socket.recv(1 << 20)
+            assert chunk, "cut off"
+            received += chunk
+            time.sleep(0.1)  # the client's pace: in all longer than the server waits for nothing
+
+    assert time.monotonic() - begun > 2
+    assert received.endswith(content)
+
+
+def test_a_file_that_gets_shorter_breaks_the_connection(tmp_path: Path, content: bytes) -> None:
+    server = Server(tmp_path)
+    server.start()
+    try:
+        file = server.root / "shrinks"
+        file.write_bytes(content)
+        with server.connect() as connection:
+            connection.send_head("GET", "/shrinks")
+            connection.await_continue()
+            os.truncate(file, 1000)
+            with pytest.raises((ConnectionEnded, ConnectionResetError)):
+                connection.read_reply()
+    finally:
+        server.stop()
+
+    assert "the file got shorter while it was sent" in server.log_text()
+
+
+def test_the_server_ends_while_a_client_takes_nothing(tmp_path: Path, content: bytes) -> None:
+    with Server(tmp_path, environment={"DAVSERVER_GRACE_S": "1"}) as server:
+        (server.root / "large").write_bytes(content)
+        with server.connect() as connection:
+            connection.send_head("GET", "/large")
+            connection.await_continue()
+            code = server.stop()
+
+    assert code == 0
+
+
+# -- who sends what ----------------------------------------------------------------------------
+
+
+def exchanged(root: Path, target: str, extensions: dict[str, object]) -> list[dict[str, object]]:
+    client = AsgiDav(create_app(root=root, state=MemoryState(), access_log=False))
+    try:
+        scope = client.scope("GET", target) | {"extensions": extensions}
+        return client.run(drive(client.app, scope, [b""])).messages[1:]  # type: ignore[no-any-return]
+    finally:
+        client.close()
+
+
+def test_a_server_that_takes_files_gets_all_of_a_cached_one_in_stretches(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(5 << 19))
+    *messages, last = exchanged(tmp_path, "/large", {FILE_MESSAGE: {}})
+    stretches = [(message["offset"], message["count"]) for message in messages]
+
+    assert {message["type"] for message in messages} == {FILE_MESSAGE}
+    assert stretches == [(0, 1 << 20), (1 << 20, 1 << 20), (2 << 20, 1 << 19)]
+    assert last == {"type": "http.response.body", "body": b""}
+
+
+@pytest.mark.parametrize(
+    ("size", "extensions"),
+    [(5 << 19, {}), (1 << 18, {FILE_MESSAGE: {}})],
+    ids=["another server", "a small file"],
+)
+def test_otherwise_the_bytes_themselves_are_sent(
+    tmp_path: Path, size: int, extensions: dict[str, object]
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(size))
+    messages = exchanged(tmp_path, "/file", extensions)
+
+    assert {message["type"] for message in messages} == {"http.response.body"}
+
+
+# -- the sender --------------------------------------------------------------------------------
+
+
+class Transport(asyncio.Transport):
+    """What a FileSender asks of one."""
+
+    def __init__(self, own: socket.socket) -> None:
+        super().__init__({"socket": own})
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    one, other = socket.socketpair()
+    one.setblocking(False)
+    other.settimeout(10)
+    with closing(one), closing(other):
+        yield one, other
+
+
+def run_sender(own: socket.socket, path: Path, work: Callable[[FileSender, int], object]) -> None:
+    async def run() -> None:
+        sender = FileSender(Transport(own), asyncio.get_running_loop())
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            await work(sender, fd)  # type: ignore[misc]
+        finally:
+            sender.close()
+            sender.close()
+            os.close(fd)
+
+    asyncio.run(run())
+
+
+def test_a_sender_that_is_closed_stops_waiting(
+    ends: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(8 << 20))
+    waited = []
+
+    async def work(sender: FileSender, fd: int) -> None:
+        task = asyncio.ensure_future(sender.send(fd, 0, 8 << 20))
+        while not sender.is_waiting:
+            await asyncio.sleep(0)
+        waited.append(sender.sent)
+        sender.close()
+        await task
+
+    run_sender(ends[0], tmp_path / "file", work)
+
+    assert 0 < waited[0] < 8 << 20
+
+
+def test_a_client_that_is_gone_is_an_error(
+    ends: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(8 << 20))
+
+    async def work(sender: FileSender, fd: int) -> None:
+        ends[1].close()
+        await sender.send(fd, 0, 8 << 20)
+
+    with pytest.raises(BrokenPipeError):
+        run_sender(ends[0], tmp_path / "file", work)
+
+
+def test_a_file_that_ends_early_is_an_error(
+    ends: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"short")
+
+    async def work(sender: FileSender, fd: int) -> None:
+        await sender.send(fd, 0, 10)
+
+    with pytest.raises(RuntimeError, match="got shorter"):
+        run_sender(ends[0], tmp_path / "file", work)
