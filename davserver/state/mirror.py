@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from davserver.protocol.headers import Depth
 from davserver.protocol.locks import Lock, LockScope
@@ -74,6 +75,10 @@ def _locks(found: Iterable[Row]) -> Iterator[Lock]:
             logger.error("a lock is damaged, and passed over: %s", error)
 
 
+def _is_beneath(key: Key, lock: Lock) -> bool:
+    return lock.key != key and key.covers(lock.key)
+
+
 class Mirror:
     """Safe across threads; every section is short, so that the event loop may take it.
 
@@ -99,6 +104,8 @@ class Mirror:
         self._seq = 0
         self._properties: dict[Key, Mapping[QName, bytes]] = {}
         self._is_bare: bool | None = None
+        # By token, as they were committed: locks that `index` has otherwise, or not, by now.
+        self._committed: dict[str, Lock | None] = {}
 
     @property
     def is_fresh(self) -> bool:
@@ -111,6 +118,7 @@ class Mirror:
         self._version = None
         self._properties.clear()
         self._is_bare = None
+        self._committed.clear()
         self.refresh()
 
     def refresh(self) -> None:
@@ -125,6 +133,8 @@ class Mirror:
         version = self._reader.data_version()
         if version == self._version:
             return
+        # Who writes is in the gate: if that is this worker, it has committed.
+        self._committed.clear()
         if self._version is None or not self._catch_up():
             self._load()
         # Only now: a failure above is tried again. What is committed meanwhile moves it further.
@@ -134,6 +144,28 @@ class Mirror:
         """After a rollback: what is here was perhaps never true."""
         with self.mutex:
             self._version = None
+            self._committed.clear()
+
+    def put(self, lock: Lock) -> None:
+        """Enters a lock that is not committed yet. In the gate; hold `mutex`."""
+        self._keep_committed(lock.token)
+        self.index.put(lock)
+
+    def remove(self, token: str) -> None:
+        """Takes a lock out; it is not committed yet. In the gate; hold `mutex`."""
+        self._keep_committed(token)
+        self.index.remove(token)
+
+    def _keep_committed(self, token: str) -> None:
+        if not self._committed and self._version is not None:
+            # Nobody else commits: when this changes, what is entered from now on is committed.
+            self._version = self._reader.data_version()
+        self._committed.setdefault(token, self.index.get(token, float("-inf")))
+
+    def committed(self) -> None:
+        """What was entered is committed: from now on it counts for everybody."""
+        with self.mutex:
+            self._committed.clear()
 
     def written(self, seq: int) -> None:
         """A row of `changes` that this worker wrote itself and has entered here. Hold `mutex`."""
@@ -173,20 +205,39 @@ class Mirror:
             self.now = now
             if fresh:
                 self.refresh()
-            return self.index.covering(key, now) if self.index else ()
+            found = self.index.covering(key, now) if self.index else ()
+            if fresh and self._committed:
+                return self._as_committed(found, lambda lock: lock.covers(key), now)
+            return found
 
     def beneath(self, key: Key, *, now: float, fresh: bool = True) -> Sequence[Lock]:
         with self.mutex:
             self.now = now
             if fresh:
                 self.refresh()
-            return self.index.beneath(key, now) if self.index else ()
+            found = self.index.beneath(key, now) if self.index else ()
+            if fresh and self._committed:
+                is_beneath = partial(_is_beneath, key)
+                return self._as_committed(found, is_beneath, now)
+            return found
+
+    def _as_committed(
+        self, found: Sequence[Lock], is_asked_for: Callable[[Lock], bool], now: float
+    ) -> Sequence[Lock]:
+        before = [lock for lock in self._committed.values() if lock and is_asked_for(lock)]
+        return [
+            *(lock for lock in found if lock.token not in self._committed),
+            *(lock for lock in before if lock.expires_at > now),
+        ]
 
     def lock(self, token: str, *, now: float, fresh: bool = True) -> Lock | None:
         with self.mutex:
             self.now = now
             if fresh:
                 self.refresh()
+            if fresh and token in self._committed:
+                before = self._committed[token]
+                return before if before is not None and before.expires_at > now else None
             return self.index.get(token, now)
 
     def properties(self, key: Key) -> Mapping[QName, bytes]:

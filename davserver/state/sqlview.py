@@ -218,6 +218,8 @@ class SqlView:
             self.query("COMMIT")
         finally:
             self._mirror.commits.end()
+        if self._dirty_mirror:
+            self._mirror.committed()
         self._begun = self._dirty_mirror = False
 
     def rollback(self) -> None:
@@ -258,7 +260,7 @@ class SqlView:
     def _put(self, lock: Lock) -> None:
         with self._mirror.mutex:
             self._dirty_mirror = True
-            self._mirror.index.put(lock)
+            self._mirror.put(lock)
         self._log([lock.key], LOCK)
 
     def _drop(self, locks: Sequence[Lock]) -> None:
@@ -268,7 +270,7 @@ class SqlView:
         with self._mirror.mutex:
             self._dirty_mirror = True
             for lock in locks:
-                self._mirror.index.remove(lock.token)
+                self._mirror.remove(lock.token)
         self._log({lock.key for lock in locks}, LOCK)
 
     def _log(self, keys: Iterable[Key], kind: str) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -753,6 +754,85 @@ def test_expired_rows_go_with_the_next_write(state: SqliteState, lock: MakeLock)
     patch(state, b"1")
 
     assert state.session().writer.query("SELECT token FROM locks") == [("u",)]
+
+
+# What is not committed -------------------------------------------------------------------------
+
+
+def tokens(state: SqliteState) -> list[str]:
+    """Returns what who is not in the gate takes for the locks, by each way to ask."""
+    covering = [each.token for each in state.covering(A, now=1)]
+    beneath = [each.token for each in state.beneath(Key("r", b""), now=1)]
+    single = [token for token in ("old", "new") if state.lock(token, now=1) is not None]
+    assert covering == beneath == single
+    return covering
+
+
+@pytest.mark.security("Q-03")
+@pytest.mark.parametrize("commits_first", [False, True], ids=["", "after another commit"])
+def test_locks_count_outside_the_gate_from_the_commit_on(
+    state: SqliteState, folder: Path, lock: MakeLock, commits_first: bool
+) -> None:
+    """In the worker that grants them as in any other, and so do those that are given up."""
+    other = SqliteState(folder, durability="none")
+    with state.hold([A], wait_s=0) as view:
+        view.add_lock(lock("old", b"a"))
+    assert tokens(state) == tokens(other) == ["old"]
+    with state.hold([A], wait_s=0) as view:
+        if commits_first:
+            view.record(Change("c1", "r", state.owner, ()))
+            view.commit()
+        view.remove_lock("old")
+        assert tokens(state) == tokens(other) == ["old"]
+        view.add_lock(lock("new", b"a"))
+        assert [each.token for each in view.covering(A, now=1)] == ["new"]
+        assert tokens(state) == tokens(other) == ["old"]
+        view.commit()
+        assert tokens(state) == tokens(other) == ["new"]
+        view.remove_lock("new")
+        assert tokens(state) == tokens(other) == ["new"]
+
+    assert tokens(state) == tokens(other) == []
+    other.close()
+
+
+@pytest.mark.security("Q-03")
+def test_a_lock_that_is_not_committed_never_was(state: SqliteState, lock: MakeLock) -> None:
+    with state.hold([A], wait_s=0) as view:
+        view.add_lock(lock("old", b"a"))
+    with suppress(KeyError), state.hold([A], wait_s=0) as view:
+        view.refresh_lock("old", timeout_s=9, expires_at=9.0)
+        view.add_lock(lock("new", b"b"))
+        assert state.covering(A, now=1)[0].timeout_s != 9
+        raise KeyError
+
+    assert tokens(state) == ["old"]
+    assert state.covering(A, now=1)[0].timeout_s != 9
+    assert state.covering(Key("r", b"b"), now=1) == []
+
+
+@pytest.mark.security("Q-03")
+def test_a_lock_counts_at_the_moment_of_its_commit(
+    state: SqliteState, folder: Path, lock: MakeLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a moment later than with the other workers: between the commit and its end."""
+    other = SqliteState(folder, durability="none")
+    assert tokens(other) == []
+    seen = []
+    query = sqlfile.Database.query
+
+    def committing(self: Any, sql: str, bindings: Any = ()) -> Any:
+        found = query(self, sql, bindings)
+        if sql == "COMMIT":
+            seen.append((tokens(state), tokens(other)))
+        return found
+
+    monkeypatch.setattr(sqlfile.Database, "query", committing)
+    with state.hold([A], wait_s=0) as view:
+        view.add_lock(lock("new", b"a"))
+    other.close()
+
+    assert seen == [(["new"], ["new"])]
 
 
 def test_expired_lock_that_a_rollback_brings_back_stays_expired(

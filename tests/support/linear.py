@@ -39,14 +39,12 @@ class Op:
 
 @dataclass(frozen=True)
 class File:
-    """One mapped URL; `etag` None while nobody has told. `pending`: a lock is being granted or
-    given up, and one who is refused may know that already. `moved`: it has just come there, in
-    the place of a file, and may get a later time."""
+    """One mapped URL; `etag` None while nobody has told. `moved`: it has just come there, in the
+    place of a file, and may get a later time."""
 
     value: bytes
     etag: str | None
     token: str | None = None
-    pending: bool = False
     moved: bool = False
 
 
@@ -80,20 +78,15 @@ def _is_refused(op: Op, file: File | None) -> bool:
     return file is not None and file.token is not None and file.token != op.token
 
 
-def _may_be_refused(op: Op, file: File | None) -> bool:
-    return _is_refused(op, file) or (file is not None and file.pending)
-
-
 def _put(state: State, op: Op, file: File | None) -> State | None:
     if op.status == 412:
         # RFC 4918 section 10.4.3 and 7: `If` goes first, then locks, then the RFC 9110 fields.
         false_if = op.token is not None and (file is None or file.token != op.token)
-        is_locked = _is_refused(op, file) and not (file is not None and file.pending)
-        return state if false_if or (not is_locked and _may_fail(op, file)) else None
+        return state if false_if or (not _is_refused(op, file) and _may_fail(op, file)) else None
     if op.token is not None and (file is None or file.token != op.token):
         return None
     if op.status == 423:
-        return state if _may_be_refused(op, file) else None
+        return state if _is_refused(op, file) else None
     if _is_refused(op, file) or not _may_hold(op, file):
         return None
     if op.status != (201 if file is None else 204):
@@ -116,7 +109,7 @@ def _may_hold(op: Op, file: File | None) -> bool:
 
 def _delete(state: State, op: Op, file: File | None) -> State | None:
     if op.status == 423:
-        return state if _may_be_refused(op, file) else None
+        return state if _is_refused(op, file) else None
     if file is None:
         return state if op.status == 404 else None
     if op.status != 204 or _is_refused(op, file):
@@ -158,7 +151,7 @@ def _transfer(state: State, op: Op, file: File | None, *, is_move: bool) -> Stat
     if file is None:
         return state if op.status == 404 else None
     if op.status == 423:
-        may_be = _may_be_refused(op, goal) or (is_move and _may_be_refused(op, file))
+        may_be = _is_refused(op, goal) or (is_move and _is_refused(op, file))
         return state if may_be else None
     if _is_refused(op, goal) or (is_move and _is_refused(op, file)):
         return None
@@ -178,23 +171,6 @@ def _touch(state: State, op: Op, file: File | None) -> State | None:
     return with_file(state, op.path, File(file.value, None, file.token))
 
 
-def _pend(state: State, op: Op, file: File | None) -> State | None:
-    is_first = file is not None and (file.token is None) == (op.status == 200)
-    if file is None or not is_first:
-        return state
-    return with_file(state, op.path, File(file.value, file.etag, file.token, True))
-
-
-def _early(history: Sequence[Op]) -> list[Op]:
-    """A request is refused before it enters the gate by what its worker knows: of a lock that the
-    same worker is about to commit, while others do not. Who is let in asks again inside."""
-    return [
-        Op(op.begun, op.ended, "pend", op.path, 200 if op.method == "LOCK" else 204)
-        for op in history
-        if (op.method, op.status) in (("LOCK", 200), ("UNLOCK", 204))
-    ]
-
-
 def _touches(history: Sequence[Op]) -> list[Op]:
     """A file that is moved over one as new as itself gets a later time (RFC 4918 section 8.8),
     and with it another entity-tag. It is one file all along, renamed in one step and stamped in
@@ -208,7 +184,6 @@ def _touches(history: Sequence[Op]) -> list[Op]:
 
 _STEPS = {
     "touch": _touch,
-    "pend": _pend,
     "GET": _get,
     "PUT": _put,
     "DELETE": _delete,
@@ -217,12 +192,12 @@ _STEPS = {
     "COPY": _copy,
     "MOVE": _move,
 }
-_REAL = frozenset(_STEPS) - {"touch", "pend"}
+_REAL = frozenset(_STEPS) - {"touch"}
 
 
 def explain(history: Sequence[Op], state: State = ()) -> list[Op] | None:
     """Returns an order in which the history can have happened, None when there is none."""
-    ops = sorted([*history, *_touches(history), *_early(history)], key=lambda op: op.begun)
+    ops = sorted([*history, *_touches(history)], key=lambda op: op.begun)
     tried: set[tuple[int, State]] = set()
     order: list[Op] = []
 
