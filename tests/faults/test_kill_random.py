@@ -29,6 +29,8 @@ NAMES = [
     "COPY tree onto tree",
     "MOVE tree onto tree",
     "MOVE tree onto nothing",
+    "MOVE file onto file across file systems",
+    "MOVE tree onto tree across file systems",
     "DELETE file",
     "DELETE tree",
     "PROPPATCH live",
@@ -87,7 +89,9 @@ class Field:
     def run(self, base: Path, delay_s: float | None) -> tuple[set[str], float]:
         """Does all of it, and kills the server after a while (None: at the end). Returns the
         collections for which the answer came, and how long it took."""
-        running = self.crasher.start(Plan(str(base), fallbacks=self.scenario.fallbacks))
+        scenario = self.scenario
+        plan = Plan(str(base), across=scenario.across, fallbacks=scenario.fallbacks)
+        running = self.crasher.start(plan)
         with running.connect() as connection:
             assert connection.get("/.davserver/health").status == 200
         answered: set[str] = set()

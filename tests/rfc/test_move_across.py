@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from davserver.errors import AccessDenied, CrossDevice, NoSpace
+from davserver.errors import AccessDenied, CrossDevice, NoSpace, StorageFailure
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import DavPath
+from davserver.state.memory import MemoryState
+from davserver.storage.faulty import FaultyStorage
 from tests.conftest import AppDav, make_app_dav
 from tests.support.dying import Death, DyingWorker
 from tests.support.storages import HookedStorage
@@ -318,6 +320,46 @@ def test_a_file_that_cannot_be_removed_leaves_everything_as_it_was(
     assert locked_roots(hooked) == {"/a"}
     assert hidden_names(hooked) == []
     assert not hooked.app.services.state.has_changes()
+
+
+@pytest.mark.security("F-05", "P-12")
+@pytest.mark.rfc("MV-10")
+@pytest.mark.parametrize("old", [(), ("/b",), ("/b/", "/b/x")], ids=str)
+@pytest.mark.parametrize("source", [("/a",), ("/a/", "/a/1", "/a/d/", "/a/d/2")], ids=str)
+def test_a_storage_that_fails_anywhere_loses_nothing(
+    make_dav: MakeDav, source: tuple[str, ...], old: tuple[str, ...]
+) -> None:
+    """A file is at one place or at the other; a collection is whole where it was, or whole at its
+    new place and perhaps not yet gone from the old one."""
+    for number in range(1, 200):
+        storage, state = TwoDevices(), MemoryState()
+        dav = make_dav("memory", overrides={"storage": storage, "state": state})
+        fill(dav, *source, *old)
+        for path in source:
+            dav.proppatch(path, set={TOPIC: path})
+        before = tree(dav)
+        faulty = FaultyStorage(storage, fail_at=number, error=StorageFailure)
+        broken = make_dav("memory", overrides={"storage": faulty, "state": state})
+        reply = broken.move("/a", "/b")
+        found = tree(dav)
+        moved = {"/b" + path[2:]: body for path, body in before.items() if path[:2] == "/a"}
+        left = {path: body for path, body in found.items() if path not in moved}
+        where = f"{number}th call, {reply.status}: {found}"
+        if found != before:
+            assert {path: found.get(path) for path in moved} == moved, where
+            assert left.items() <= before.items(), where
+            assert not left or (len(source) > 1 and not any(path in old for path in left)), where
+            topics = [dav.prop("/b" + path[2:], TOPIC).text for path in source]
+            assert topics == list(source), where
+        if reply.status in (201, 204):
+            assert found == moved, where
+        assert hidden_names(dav) == [], where
+        assert not state.has_changes(), where
+        if not faulty.blown:
+            break
+
+    assert not faulty.blown
+    assert found == moved
 
 
 @pytest.fixture
