@@ -20,7 +20,7 @@ from davserver.counting import count_all, present
 from davserver.errors import EscapesRoot, StorageError
 from davserver.opening import Root, as_one, claim, open_roots, open_state
 from davserver.protocol.path import DavPath, Key
-from davserver.state.base import StateReader
+from davserver.state.base import StateReader, Step, StepKind
 from davserver.state.sqlfile import CorruptState, examine
 from davserver.state.sqlite import SqliteState
 from davserver.storage import names
@@ -108,12 +108,14 @@ def _dead_changes(work: _Check) -> dict[str, str]:
     with work.state.hold((), wait_s=work.wait_s) as view:
         return {
             change.id: f"half done by {change.owner}: "
-            + ", ".join(
-                f"{step.kind.value} {_shown(step.target or step.source)}" for step in change.steps
-            )
+            + ", ".join(f"{step.kind.value} {_shown(_subject(step))}" for step in change.steps)
             for change in view.changes()
             if not work.state.is_alive(change.owner)
         }
+
+
+def _subject(step: Step) -> DavPath | None:
+    return step.source if step.kind is StepKind.LEAVE else step.target or step.source
 
 
 def _leftovers(work: _Check) -> Iterator[Finding]:

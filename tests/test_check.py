@@ -17,6 +17,7 @@ from davserver.check import Finding, check
 from davserver.cli import FOUND
 from davserver.clibase import WRONG
 from davserver.config import Settings
+from davserver.copies import kept_time_ns
 from davserver.errors import StateError, StateFailure
 from davserver.opening import open_roots
 from davserver.protocol.headers import Depth
@@ -96,6 +97,29 @@ def half_done_move(state: SqliteState, root: Path) -> None:
         view.record(Change("c1", "", DEAD, (step,)))
 
 
+def half_left_tree(state: SqliteState, root: Path) -> None:
+    """A collection whose copy stands at /b, by a worker that died while it removed it from /a: a
+    member is gone already, but for its properties."""
+    for place in ("a", "b"):
+        (root / place / "d").mkdir(parents=True)
+        (root / place / "d" / "f").write_bytes(b"moved")
+    ((_, storage),) = open_roots(Settings(root=root, state=root.parent / "state"), state)
+    kept_ns = kept_time_ns(storage.stat(DavPath(("a", "d", "f"))), 7)
+    storage.set_attributes(DavPath(("b", "d", "f")), mtime_ns=kept_ns)
+    storage.close()
+    store_property(state, b"a/gone")
+    store_lock(state, b"a/gone", expires_at=time.time() + 60)
+    step = Step(
+        StepKind.LEAVE,
+        DavPath(("a",)),
+        DavPath(("b",)),
+        values={"nonce": 7},
+        tokens=(lock(b"a/gone", expires_at=0).token,),
+    )
+    with state.hold((), wait_s=5) as view:
+        view.record(Change("c1", "", DEAD, (step,)))
+
+
 def leave_hidden(root: Path, owner: str) -> list[Path]:
     (root / "a" / "b").mkdir(parents=True)
     file, tree = root / "a" / "b" / f".davserver.{owner}.0f", root / f".davserver.{owner}.1f"
@@ -141,6 +165,7 @@ WRONGS: dict[str, tuple[Callable[[SqliteState, Path], object], list[str]]] = {
         ],
     ),
     "half a move": (half_done_move, [f"half done by {DEAD}: publish /new"]),
+    "half a move of a tree": (half_left_tree, [f"half done by {DEAD}: leave /a"]),
 }
 wrongs = pytest.mark.parametrize(("make", "expected"), WRONGS.values(), ids=WRONGS.keys())
 
@@ -173,6 +198,38 @@ def test_a_half_done_move_is_finished_with_its_properties(
 
     assert state.properties(Key("", b"new")) == {X: b"<x/>"}
     assert state.properties(Key("", b"old")) == {}
+
+
+def test_what_was_moved_to_another_file_system_is_removed_where_it_was(
+    settings: Settings, state: SqliteState
+) -> None:
+    half_left_tree(state, settings.root)
+    list(check(settings, repair=True))
+
+    assert {path.name for path in settings.root.iterdir()} == {"b"}
+    assert (settings.root / "b" / "d" / "f").read_bytes() == b"moved"
+    assert list(state.keys_with_rows()) == []
+
+
+@pytest.mark.parametrize("kind", ["files", "collections"])
+def test_a_large_tree_is_removed_where_it_was(
+    settings: Settings, state: SqliteState, kind: str
+) -> None:
+    """More members than are gathered at a time, and one that is to stay."""
+    half_left_tree(state, settings.root)
+    for number in range(1100):
+        (settings.root / "a" / "d" / f"{number}").mkdir()
+        (settings.root / "b" / "d" / f"{number}").mkdir()
+    kept = settings.root / "a" / "d" / "700" / "since"
+    if kind == "files":
+        kept.write_bytes(b"written since")
+    else:
+        kept.mkdir()
+    list(check(settings, repair=True))
+
+    left = {str(path.relative_to(settings.root)) for path in (settings.root / "a").rglob("*")}
+    assert left == {"a/d", "a/d/700", "a/d/700/since"}
+    assert not state.has_changes()
 
 
 @pytest.mark.security("P-14")
