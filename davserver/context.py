@@ -33,6 +33,7 @@ from davserver.protocol.preconditions import HttpConditions
 from davserver.quotas import Quotas
 from davserver.state.base import GateView, State
 from davserver.storage.base import Entry, Kind, LinkedEntry, Reader, Stat, Storage
+from davserver.storage.batches import Files, filtered, names_of
 
 _CHARSET = re.compile(rb";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 
@@ -165,13 +166,19 @@ class RequestContext:
         self, listing: AbstractContextManager[Iterator[Entry]], path: DavPath, key: Key
     ) -> Iterator[Iterator[Entry]]:
         varies = self.varies_below(path, key)
-        with listing as members:
-            yield (
+
+        def keep(batch: Sequence[Entry]) -> Sequence[Entry]:
+            if not varies and isinstance(batch, Files):
+                return batch
+            return [
                 entry
-                for entry in members
+                for entry in batch
                 if (not varies and type(entry) is not LinkedEntry)
                 or self._may_list(path, key, entry)
-            )
+            ]
+
+        with listing as members:
+            yield filtered(members, keep)
 
     def _may_list(self, parent: DavPath, key: Key, entry: Entry) -> bool:
         storage = self.services.storage
@@ -204,8 +211,13 @@ class RequestContext:
 def _without_junk(
     listing: AbstractContextManager[Iterator[Entry]], policy: JunkPolicy
 ) -> Iterator[Iterator[Entry]]:
+    def keep(batch: Sequence[Entry]) -> Sequence[Entry]:
+        if all(is_listed(policy, name) for name in names_of(batch)):
+            return batch
+        return [entry for entry in batch if is_listed(policy, entry.name)]
+
     with listing as members:
-        yield (entry for entry in members if is_listed(policy, entry.name))
+        yield filtered(members, keep)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from davserver.protocol.names import QName
 from davserver.protocol.path import DavPath, Key, encode_segments, quote_segment, quote_segments
 from davserver.protocol.quirks import is_supportedlock_of_members_left_out
 from davserver.storage.base import Entry, Kind, Quota, Stat
+from davserver.storage.batches import Files, StatColumns, StatList, names_of
 from davserver.usage import quota_at
 
 _NO_ROWS: Mapping[QName, bytes] = {}
@@ -43,9 +44,9 @@ class _Batch:
     """Members, by index; `rows` is what is stored of them, by `raws`, their names as bytes."""
 
     at: Listed
+    entries: Sequence[Entry]
     names: Sequence[str]
     raws: Sequence[bytes]
-    stats: Sequence[Stat]
     rows: Mapping[bytes, Mapping[QName, bytes]]
     now: float
 
@@ -70,13 +71,12 @@ class MemberRenderer:
 
     def render(self, at: Listed, entries: Sequence[Entry]) -> bytes:
         """Returns the responses of at least one member, in their order."""
-        names = [entry.name for entry in entries]
+        names = names_of(entries)
         raws = encode_segments(names)
         rows: Mapping[bytes, Mapping[QName, bytes]] = {}
         if Needs.DEAD in self._plan.needs:
             rows = self._state.member_properties(at.key, raws)
-        stats = [entry.stat for entry in entries]
-        batch = _Batch(at, names, raws, stats, rows, self._rc.services.clock())
+        batch = _Batch(at, entries, names, raws, rows, self._rc.services.clock())
         found = self._render_together(batch)
         if None in found:
             rest = self._render_rest(batch, found)
@@ -89,30 +89,30 @@ class MemberRenderer:
         if batch.at.varies:
             return [None] * len(batch.names)
         apart = {*batch.rows, *self._locked(batch)}
-        kinds = {stat.kind for stat in batch.stats}
-        if len(kinds) == 1 and not apart:
-            return self._render_alike(batch, batch.names, batch.stats)
+        if isinstance(batch.entries, Files) and not apart:
+            return self._render_alike(batch, Kind.FILE, batch.names, batch.entries)
         found: list[bytes | None] = [None] * len(batch.names)
-        for kind in kinds:
+        stats = [entry.stat for entry in batch.entries]
+        for kind in {stat.kind for stat in stats}:
             chosen = [
                 index
-                for index, stat in enumerate(batch.stats)
+                for index, stat in enumerate(stats)
                 if stat.kind is kind and batch.raws[index] not in apart
             ]
-            names, stats = [batch.names[i] for i in chosen], [batch.stats[i] for i in chosen]
-            responses = self._render_alike(batch, names, stats)
+            names, columns = [batch.names[i] for i in chosen], StatList([stats[i] for i in chosen])
+            responses = self._render_alike(batch, kind, names, columns)
             for index, response in zip(chosen, responses, strict=True):
                 found[index] = response
         return found
 
     def _render_alike(
-        self, batch: _Batch, names: Sequence[str], stats: Sequence[Stat]
+        self, batch: _Batch, kind: Kind, names: Sequence[str], stats: StatColumns
     ) -> Sequence[bytes | None]:
         """Renders members of one kind, of which nothing is stored."""
         if not names:
             return ()
         at = batch.at
-        members = Members(stats[0].kind, names, stats, batch.now, at.can_write, self._is_lean)
+        members = Members(kind, names, stats, batch.now, at.can_write, self._is_lean)
         return self._plan.render_members(at.href, quote_segments(names), members)
 
     def _locked(self, batch: _Batch) -> Collection[bytes]:
@@ -128,13 +128,12 @@ class MemberRenderer:
     def _render_rest(self, batch: _Batch, found: Sequence[bytes | None]) -> Iterator[bytes]:
         """Yields the responses that are None in `found`; one Resource is filled anew for each."""
         at, rows, needs = batch.at, batch.rows, self._plan.needs
-        stat, can_write = batch.stats[0], at.can_write
+        stat, can_write = batch.entries[0].stat, at.can_write
         resource = resource_at(self._rc, at.href, "", stat, can_write=can_write)
         resource.now = batch.now
         resource.hides_supportedlock = self._is_lean
         has_locks, has_quota = Needs.LOCKS in needs, Needs.QUOTA in needs
-        members = zip(batch.names, batch.raws, batch.stats, found, strict=True)
-        for name, raw, stat, response in members:
+        for (name, stat), raw, response in zip(batch.entries, batch.raws, found, strict=True):
             if response is not None:
                 continue
             is_collection = stat.kind is Kind.COLLECTION

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
 
 from davserver.auth.base import Privilege
 from davserver.context import Header, RequestContext, Response, Target
@@ -25,6 +24,7 @@ from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.path import DavPath, Key, quote_segment
 from davserver.protocol.quirks import leaves_out_missing_properties
 from davserver.storage.base import Entry, Kind, LinkedEntry, Stat
+from davserver.storage.batches import BATCH, Files, batches_of
 from davserver.usage import quota_at
 
 logger = logging.getLogger(__name__)
@@ -96,9 +96,9 @@ def _headers(rc: RequestContext) -> list[Header]:
 
 
 class _Level:
-    """A collection that is being listed. `members` is None once the listing has ended."""
+    """A collection that is being listed; `is_open` until all members were taken."""
 
-    __slots__ = ("_listing", "at", "identity", "members", "pending")
+    __slots__ = ("_batches", "_listing", "_rest", "at", "identity", "is_open", "pending")
 
     def __init__(
         self, at: Listed, stat: Stat, listing: AbstractContextManager[Iterator[Entry]]
@@ -106,12 +106,24 @@ class _Level:
         self.at = at
         self.identity = (stat.device, stat.inode)
         self._listing = listing
-        self.members: Iterator[Entry] | None = listing.__enter__()
+        self._batches = batches_of(listing.__enter__())
+        self._rest: Sequence[Entry] = ()
+        self.is_open = True
         self.pending: deque[Entry] = deque()
 
+    def take(self, count: int) -> Sequence[Entry]:
+        """Returns the next members, up to `count`; closes the listing after the last."""
+        batch = self._rest or next(self._batches, ())
+        taken, self._rest = batch[:count], batch[count:]
+        if not self._rest and len(batch) < BATCH:
+            self._rest = next(self._batches, ())
+            if not self._rest:
+                self.close()
+        return taken
+
     def close(self) -> None:
-        if self.members is not None:
-            self.members = None
+        if self.is_open:
+            self.is_open = False
             self._listing.__exit__(None, None, None)
 
 
@@ -163,19 +175,17 @@ class _Walk:
     def _step(self) -> bool:
         """Does the next piece of work; True when it was a batch worth sending."""
         level = self._stack[-1]
-        may_enter = level.members is None or len(self._stack) < _OPEN_LEVELS
+        may_enter = not level.is_open or len(self._stack) < _OPEN_LEVELS
         if level.pending and may_enter:
             self._enter(level, level.pending.popleft())
             return self.writer.pending > _WHOLE_BODY
-        if level.members is None:
+        if not level.is_open:
             self._stack.pop()
             return False
-        entries = list(islice(level.members, self._batch))
-        if len(entries) < self._batch:
-            level.close()
+        entries = level.take(self._batch)
         before = self.writer.pending
         self._render_batch(level, entries)
-        if level.members is None and not level.pending:
+        if not level.is_open and not level.pending:
             self._stack.pop()
         self._size_batch(2 * self._batch, (self.writer.pending - before) // max(1, len(entries)))
         return True
@@ -223,22 +233,28 @@ class _Walk:
         self._count += 1
         self.writer.add(self._plan.render_response(resource))
 
-    def _render_batch(self, level: _Level, entries: list[Entry]) -> None:
+    def _render_batch(self, level: _Level, entries: Sequence[Entry]) -> None:
         """Renders members; at depth infinity inner collections wait until they are entered."""
+        if not isinstance(entries, Files):
+            entries = self._set_apart(level, entries)
+        if entries:
+            self.writer.add(self._members.render(level.at, entries))
+            self._count += len(entries)
+
+    def _set_apart(self, level: _Level, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Returns the members that can be rendered together. The others have been rendered, or
+        wait."""
         if self._depth is Depth.INFINITY:
             level.pending.extend([one for one in entries if one.stat.kind is Kind.COLLECTION])
             entries = [one for one in entries if one.stat.kind is not Kind.COLLECTION]
-        plain = entries
-        if self._plan.needs & (Needs.DEAD | Needs.LOCKS) or not level.at.can_write:
-            # What is stored of a link's target is stored under another key; a share may be
-            # written where the list of shares may not.
-            plain = [one for one in entries if type(one) is not LinkedEntry]
-            for entry in entries:
-                if type(entry) is LinkedEntry:
-                    self._render_linked(level, entry)
-        if plain:
-            self.writer.add(self._members.render(level.at, plain))
-            self._count += len(plain)
+        if not self._plan.needs & (Needs.DEAD | Needs.LOCKS) and level.at.can_write:
+            return entries
+        # What is stored of a link's target is stored under another key; a share may be written
+        # where the list of shares may not.
+        for entry in entries:
+            if type(entry) is LinkedEntry:
+                self._render_linked(level, entry)
+        return [one for one in entries if type(one) is not LinkedEntry]
 
     def _render_linked(self, level: _Level, entry: Entry) -> None:
         path = level.at.path.child(entry.name)

@@ -20,7 +20,7 @@ def _executable(resource: Resource) -> bytes:
 
 
 def _executables(members: Members) -> Sequence[bytes]:
-    return [_TRUE if stat.executable else _FALSE for stat in members.stats]
+    return [_TRUE if one else _FALSE for one in members.stats.executables()]
 
 
 def _set_executable(resource: Resource, value: bytes | None) -> Prepared:

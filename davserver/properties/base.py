@@ -20,6 +20,7 @@ from davserver.protocol.multistatus import PropStat
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.xmlread import PropfindKind, PropfindRequest, parse_propfind
 from davserver.storage.base import Kind, Quota, Stat
+from davserver.storage.batches import StatColumns
 
 PRIVATE = "{davserver:}"
 """Names in this namespace are the server's own: never listed, set or copied."""
@@ -76,7 +77,7 @@ class Members:
 
     kind: Kind
     names: Sequence[str]
-    stats: Sequence[Stat]
+    stats: StatColumns
     now: float
     can_write: bool
     hides_supportedlock: bool = False

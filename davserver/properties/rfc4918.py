@@ -68,8 +68,8 @@ def _creationdate(resource: Resource) -> bytes | None:
 
 
 def _creationdates(members: Members) -> Sequence[bytes | None]:
-    births = [stat.birth_ns for stat in members.stats]
-    return [None if ns is None else _creationdate_xml(ns // _SECOND) for ns in births]
+    births = members.stats.births_s()
+    return [None if birth_s is None else _creationdate_xml(birth_s) for birth_s in births]
 
 
 @lru_cache(_DATES)
@@ -132,7 +132,8 @@ def _getcontentlength(resource: Resource) -> bytes:
 
 
 def _getcontentlengths(members: Members) -> Sequence[bytes]:
-    return [b"<D:getcontentlength>%d</D:getcontentlength>" % stat.size for stat in members.stats]
+    sizes = members.stats.sizes()
+    return [b"<D:getcontentlength>%d</D:getcontentlength>" % size for size in sizes]
 
 
 def _getcontenttype(resource: Resource) -> bytes:
@@ -153,7 +154,7 @@ def _getetag(resource: Resource) -> bytes | None:
 
 def _getetags(members: Members) -> Sequence[bytes]:
     # Strong ones of hexadecimal digits and "-": what their header form comes to.
-    return [b'<D:getetag>"%s"</D:getetag>' % stat.tag.encode("ascii") for stat in members.stats]
+    return [b'<D:getetag>"%s"</D:getetag>' % tag.encode("ascii") for tag in members.stats.tags()]
 
 
 def _getlastmodified(resource: Resource) -> bytes:
@@ -163,7 +164,7 @@ def _getlastmodified(resource: Resource) -> bytes:
 
 def _getlastmodifieds(members: Members) -> Sequence[bytes]:
     now = int(members.now)
-    seconds = [stat.mtime_ns // _SECOND for stat in members.stats]
+    seconds = members.stats.mtimes_s()
     if max(seconds) > now:
         seconds = [min(each, now) for each in seconds]
     return list(map(_getlastmodified_xml, seconds))

@@ -12,8 +12,9 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
+from typing import Literal
 
 StatxFields = tuple[int, int, int, int, int, int, int, int, int, int, int]
 
@@ -34,8 +35,7 @@ STATX_BTIME = 0x0800
 _STATX = struct.Struct("=I16xI4xH2xQQ32xqI20xqI12xII112x")
 _STATX_SIZE = _STATX.size
 _unpack: Callable[[ctypes.Array[ctypes.c_char]], StatxFields] = _STATX.unpack_from
-_unpack_each: Callable[[memoryview], Iterable[StatxFields]] = _STATX.iter_unpack
-_FAILED: StatxFields = (0,) * 11
+_unpack_each: Callable[[bytes], Iterator[StatxFields]] = _STATX.iter_unpack
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -145,19 +145,66 @@ class StatxRoom:
         self.view = memoryview(buffer)
 
 
-def statx_each(dir_fd: int, names: Sequence[bytes], room: StatxRoom) -> Iterable[StatxFields]:
-    """As `statx`, for many names: no more than the room is for, and no b"". What it returns must
-    be read before the room is used again.
+class StatxRows:
+    """What statx has said of several names, in their order: a row each, or a column each field."""
 
-    Raises nothing: where the call has failed all fields are 0, the mode among them.
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def __len__(self) -> int:
+        return len(self._raw) // _STATX_SIZE
+
+    def __iter__(self) -> Iterator[StatxFields]:
+        return _unpack_each(self._raw)
+
+    def __getitem__(self, part: slice) -> StatxRows:
+        begin, end, _ = part.indices(len(self))
+        return StatxRows(self._raw[begin * _STATX_SIZE : end * _STATX_SIZE])
+
+    def modes(self) -> list[int]:
+        return self._column("H", 28)
+
+    def uids(self) -> list[int]:
+        return self._column("I", 20)
+
+    def sizes(self) -> list[int]:
+        return self._column("Q", 40)
+
+    def inodes(self) -> list[int]:
+        return self._column("Q", 32)
+
+    def mtimes_ns(self) -> list[int]:
+        """What there is beyond `mtimes_s`."""
+        return self._column("I", 120)
+
+    def mtimes_s(self) -> list[int]:
+        return self._column("q", 112)
+
+    def births_s(self) -> Sequence[int | None]:
+        births = self._column("q", 80)
+        masks = self._column("I", 0)
+        if all(mask & STATX_BTIME for mask in set(masks)):
+            return births
+        pairs = zip(masks, births, strict=True)
+        return [birth if mask & STATX_BTIME else None for mask, birth in pairs]
+
+    def _column(self, form: Literal["H", "I", "Q", "q"], offset: int) -> list[int]:
+        column = memoryview(self._raw).cast(form)
+        size = column.itemsize
+        return column[offset // size :: _STATX_SIZE // size].tolist()
+
+
+def statx_each(dir_fd: int, names: Sequence[bytes], room: StatxRoom) -> tuple[list[int], StatxRows]:
+    """As `statx`, for many names: no more than the room is for, and no b"".
+
+    Returns a number for each, other than 0 where the call has failed; and what was found: where
+    it has failed, anything.
     """
     flags, wanted = repeat(_AT_SYMLINK_NOFOLLOW), repeat(_STATX_WANTED)
     failures = list(map(_statx, repeat(dir_fd), names, flags, wanted, room.slots))
-    found = _unpack_each(room.view[: len(names) * _STATX_SIZE])
-    if not any(failures):
-        return found
-    pairs = zip(failures, found, strict=True)
-    return [_FAILED if failed else fields for failed, fields in pairs]
+    return failures, StatxRows(room.view[: len(names) * _STATX_SIZE].tobytes())
 
 
 def renameat2(src_fd: int, src: bytes, dst_fd: int, dst: bytes, flags: int) -> None:

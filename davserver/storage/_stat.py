@@ -11,6 +11,7 @@ from typing import NamedTuple
 from davserver.protocol.path import encode_segments
 from davserver.storage import _linux
 from davserver.storage.base import Entry, Kind, Stat
+from davserver.storage.batches import BATCH, Files, stat_of
 
 _IFMT = 0o170000
 _KINDS = {st.S_IFREG: Kind.FILE, st.S_IFDIR: Kind.COLLECTION}
@@ -18,8 +19,6 @@ _OTHER = Kind.OTHER
 _FILE = Kind.FILE
 _statx = _linux.statx
 _statx_each = _linux.statx_each
-BATCH = 128
-"""Names that `Looker.members` takes at once."""
 
 
 class Seen(NamedTuple):
@@ -55,71 +54,44 @@ class Looker:
 
     def look(self, dir_fd: int, name: bytes) -> Seen:
         """Returns what `name` in `dir_fd` is, links not followed; b"" is `dir_fd` itself."""
-        mask, uid, mode, ino, size, birth, birth_ns, mtime, mtime_ns, major, minor = _statx(
-            dir_fd, name, self._buffer
-        )
-        kind = _KINDS.get(mode & _IFMT, _OTHER)
-        is_file = kind is _FILE
-        stat = _new(
-            Stat,
-            (
-                kind,
-                size if is_file else 0,
-                mtime * 1_000_000_000 + mtime_ns,
-                birth * 1_000_000_000 + birth_ns if mask & _linux.STATX_BTIME else None,
-                major << 20 | minor,
-                ino,
-                is_file and mode & 0o100 != 0,
-            ),
-        )
-        return _new(Seen, (stat, mode, uid))
+        fields = _statx(dir_fd, name, self._buffer)
+        return _new(Seen, (stat_of(fields), fields[2], fields[1]))
 
     def members(
-        self,
-        dir_fd: int,
-        names: Sequence[str],
-        new_entry: type[Entry],
-        look_closer: Callable[[str], Entry | None],
-    ) -> list[Entry]:
-        """Returns the members of these names, BATCH of them at most. The hot path of a listing:
-        what `look` does, with no call of ours for each.
+        self, dir_fd: int, names: Sequence[str], look_closer: Callable[[str], Entry | None]
+    ) -> Sequence[Entry]:
+        """Returns the members of these names, BATCH of them at most.
 
         Args:
-            new_entry: made of each file and collection whose mode lets us read it.
-            look_closer: asked about every other, and about what could not be looked at; None
-                leaves it out.
+            look_closer: asked about what is no plain file or collection that its mode lets us
+                read, and about what could not be looked at; None leaves it out.
         """
         if self._room is None:
             self._room = _linux.StatxRoom(BATCH)
-        found = _statx_each(dir_fd, encode_segments(names), self._room)
+        failures, rows = _statx_each(dir_fd, encode_segments(names), self._room)
+        if not any(failures) and _are_files(rows):
+            return Files(names, rows)
         euid = os.geteuid()
         entries: list[Entry] = []
-        for name, fields in zip(names, found, strict=True):
-            mask, uid, mode, ino, size, birth, birth_ns, mtime, mtime_ns, major, minor = fields
-            kind: Kind | None
-            if mode & 0o170444 == 0o100444:  # mostly it is a file that everybody may read
-                kind = _FILE
-            elif mode & 0o444 == 0o444 or (uid == euid and mode & 0o400):
-                kind = _KINDS.get(mode & 0o170000)
-            else:
-                kind = None
-            if kind is None:
+        for name, failed, fields in zip(names, failures, rows, strict=True):
+            seen = Seen(stat_of(fields), fields[2], fields[1])
+            if failed or seen.stat.kind is _OTHER or not seen.is_readable(euid):
                 entry = look_closer(name)
                 if entry is not None:
                     entries.append(entry)
-                continue
-            is_file = kind is _FILE
-            stat = (
-                kind,
-                size if is_file else 0,
-                mtime * 1_000_000_000 + mtime_ns,
-                birth * 1_000_000_000 + birth_ns if mask & 0x800 else None,
-                major << 20 | minor,
-                ino,
-                is_file and mode & 0o100 != 0,
-            )
-            entries.append(_new(new_entry, (name, _new(Stat, stat))))
+            else:
+                entries.append(Entry(name, seen.stat))
         return entries
+
+
+def _are_files(rows: _linux.StatxRows) -> bool:
+    """True when all are plain files that the mode lets us read."""
+    modes = set(rows.modes())
+    if any(mode & _IFMT != st.S_IFREG for mode in modes):
+        return False
+    if all(mode & 0o444 == 0o444 for mode in modes):
+        return True
+    return all(mode & 0o400 for mode in modes) and set(rows.uids()) == {os.geteuid()}
 
 
 class PlainLooker(Looker):
@@ -147,12 +119,8 @@ class PlainLooker(Looker):
         return Seen(stat, found.st_mode, found.st_uid)
 
     def members(
-        self,
-        dir_fd: int,
-        names: Sequence[str],
-        new_entry: type[Entry],
-        look_closer: Callable[[str], Entry | None],
-    ) -> list[Entry]:
+        self, dir_fd: int, names: Sequence[str], look_closer: Callable[[str], Entry | None]
+    ) -> Sequence[Entry]:
         found = map(look_closer, names)
         return [entry for entry in found if entry is not None]
 

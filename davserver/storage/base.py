@@ -37,6 +37,11 @@ class Capability(enum.Enum):
     EXECUTABLE = "executable"
 
 
+def tag_of(inode: int, size: int, mtime_ns: int) -> str:
+    """Returns what the entity-tag of a file says."""
+    return f"{inode:x}-{size:x}-{mtime_ns:x}"
+
+
 class Stat(NamedTuple):
     """What is known of a resource.
 
@@ -69,7 +74,7 @@ class Stat(NamedTuple):
     @property
     def tag(self) -> str:
         """What the entity-tag of a file says."""
-        return f"{self.inode:x}-{self.size:x}-{self.mtime_ns:x}"
+        return tag_of(self.inode, self.size, self.mtime_ns)
 
 
 class Entry(NamedTuple):

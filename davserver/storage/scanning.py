@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain, islice
+from typing import TypeVar
 
 from davserver.errors import NotACollection, ResourceNotFound, StorageError
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import show, translating
-from davserver.storage._stat import BATCH, Seen, get_looker, look
+from davserver.storage._stat import Seen, get_looker, look
 from davserver.storage.base import Entry, Kind, LinkedEntry
+from davserver.storage.batches import BATCH, Scan
 from davserver.storage.policy import Policy
 
+T = TypeVar("T")
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHER = Kind.OTHER
 _EFFECTIVE = os.access in os.supports_effective_ids
@@ -40,15 +43,17 @@ def open_scan(policy: Policy, path: DavPath, *, everything: bool) -> Iterator[It
             directory = os.scandir(fd)
         with directory:
             batches = _batches(policy, fd, directory)
-            members = _all_members if everything else _members
-            yield chain.from_iterable(_translated(path, members(policy, path, fd, batches)))
+            if everything:
+                yield _all_members(policy, path, fd, batches)
+            else:
+                yield Scan(_translated(path, _members(policy, path, fd, batches)))
     finally:
         os.close(fd)
 
 
-def _translated(path: DavPath, batches: Iterator[Iterable[Entry]]) -> Iterator[Iterable[Entry]]:
+def _translated(path: DavPath, members: Iterator[T]) -> Iterator[T]:
     with translating(path):
-        yield from batches
+        yield from members
 
 
 def _batches(policy: Policy, fd: int, directory: Iterator[os.DirEntry[str]]) -> Iterator[list[str]]:
@@ -106,17 +111,19 @@ def _exists(dir_fd: int, name: bytes) -> bool:
 
 def _members(
     policy: Policy, path: DavPath, fd: int, batches: Iterator[list[str]]
-) -> Iterator[list[Entry]]:
+) -> Iterator[Sequence[Entry]]:
     plain = policy.resolver.plain
-    new_entry = LinkedEntry if policy.resolver.folding else Entry
-    look_closer = partial(_member, policy, path, fd, new_entry)
+    look_closer = partial(_member, policy, path, fd)
     for batch in batches:
-        yield get_looker(plain=plain).members(fd, batch, new_entry, look_closer)
+        members = get_looker(plain=plain).members(fd, batch, look_closer)
+        yield _linked(members) if policy.resolver.folding else members
 
 
-def _member(
-    policy: Policy, path: DavPath, fd: int, new_entry: type[Entry], name: str
-) -> Entry | None:
+def _linked(members: Sequence[Entry]) -> list[Entry]:
+    return [one if one.stat.kind is _OTHER else LinkedEntry(*one) for one in members]
+
+
+def _member(policy: Policy, path: DavPath, fd: int, name: str) -> Entry | None:
     """Returns one member, None for what a listing leaves out."""
     raw = names.encode(name)
     seen = _look(policy, fd, raw)
@@ -129,7 +136,7 @@ def _member(
     is_readable = seen.is_readable(os.geteuid()) or os.access(
         raw, os.R_OK, dir_fd=fd, effective_ids=_EFFECTIVE
     )
-    return new_entry(name, seen.stat) if is_readable else None
+    return Entry(name, seen.stat) if is_readable else None
 
 
 def _look(policy: Policy, fd: int, name: bytes) -> Seen | None:
@@ -143,14 +150,9 @@ def _look(policy: Policy, fd: int, name: bytes) -> Seen | None:
 
 def _all_members(
     policy: Policy, path: DavPath, fd: int, batches: Iterator[list[str]]
-) -> Iterator[Iterator[Entry]]:
-    for batch in batches:
-        yield _each(policy, path, fd, batch)
-
-
-def _each(policy: Policy, path: DavPath, fd: int, batch: list[str]) -> Iterator[Entry]:
+) -> Iterator[Entry]:
     """Looks at each when it is its turn: whoever lists everything is about to change it."""
-    for name in batch:
+    for name in chain.from_iterable(_translated(path, batches)):
         try:
             with translating(path):
                 seen = look(fd, names.encode(name), plain=policy.resolver.plain)

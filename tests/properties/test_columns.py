@@ -10,6 +10,7 @@ from davserver.properties import apache, owncloud, rfc4918, windows
 from davserver.properties.base import Members, Plan, Resource
 from davserver.protocol.path import quote_segments
 from davserver.storage.base import Kind, Stat
+from davserver.storage.batches import StatList
 from tests.properties.test_base import LIVE, NOW, ask
 
 BASE = b"/b%20/c/"
@@ -36,12 +37,11 @@ def stats(kind: Kind) -> st.SearchStrategy[Stat]:
     return st.builds(Stat, st.just(kind), sizes, nanoseconds, births, number, number, executable)
 
 
-def one_by_one(plan: Plan, members: Members) -> list[bytes]:
+def one_by_one(plan: Plan, members: Members, stats: list[Stat]) -> list[bytes]:
     slash = b"/" if members.kind is Kind.COLLECTION else b""
     responses = []
-    for name, segment, stat in zip(
-        members.names, quote_segments(members.names), members.stats, strict=True
-    ):
+    segments = quote_segments(members.names)
+    for name, segment, stat in zip(members.names, segments, stats, strict=True):
         href = BASE + segment + slash
         resource = Resource(href, name, stat, "me", b"/b%20", members.now, members.can_write)
         resource.hides_supportedlock = members.hides_supportedlock
@@ -68,23 +68,23 @@ BODIES = [
 def test_members_are_rendered_together_as_one_by_one(body: bytes, data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(Kind))
     drawn = data.draw(st.lists(st.tuples(names, stats(kind)), min_size=1, max_size=4))
-    shown = [name for name, _ in drawn]
+    shown, looks = [name for name, _ in drawn], [stat for _, stat in drawn]
     flags = data.draw(st.tuples(st.booleans(), st.booleans()))
-    members = Members(kind, shown, [stat for _, stat in drawn], NOW, *flags)
+    members = Members(kind, shown, StatList(looks), NOW, *flags)
     plan = LIVE.compile(body, minimal=data.draw(st.booleans()))
 
     found = together(plan, members)
 
-    if len({stat.birth_ns is None for stat in members.stats}) == 2 and None in found:
+    if len({stat.birth_ns is None for stat in looks}) == 2 and None in found:
         # Some have a birth time and some have not: that takes the longer way.
         assert found == [None] * len(drawn)
     else:
-        assert found == one_by_one(plan, members)
+        assert found == one_by_one(plan, members, looks)
 
 
 def test_names_alone_and_what_has_no_column_are_rendered_one_by_one() -> None:
-    stat = Stat(Kind.COLLECTION, 0, 0, 0, 1, 1)
-    members = Members(Kind.COLLECTION, ["a", "b"], [stat, stat], NOW, can_write=True)
+    stats = StatList([Stat(Kind.COLLECTION, 0, 0, 0, 1, 1)] * 2)
+    members = Members(Kind.COLLECTION, ["a", "b"], stats, NOW, can_write=True)
     propname = b'<propfind xmlns="DAV:"><propname/></propfind>'
 
     assert together(LIVE.compile(propname), members) == [None, None]

@@ -1,0 +1,157 @@
+"""Members looked at together: what their Stats say, by the attribute rather than by the member.
+
+A listing of thousands of files is rendered from columns; then nothing of ours is made, or run, for
+each of them.
+"""
+
+from __future__ import annotations
+
+import stat as st
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Protocol, overload
+
+from davserver.storage._linux import STATX_BTIME, StatxFields, StatxRows
+from davserver.storage.base import Entry, Kind, Stat, tag_of
+
+BATCH = 256
+"""Members that are looked at together, at most."""
+_SECOND = 1_000_000_000
+_KINDS = {st.S_IFREG: Kind.FILE, st.S_IFDIR: Kind.COLLECTION}
+# What NamedTuple._make does, without its call in between.
+_new = tuple.__new__
+
+
+def stat_of(fields: StatxFields) -> Stat:
+    """Returns what statx has told."""
+    mask, _, mode, ino, size, birth, birth_ns, mtime, mtime_ns, major, minor = fields
+    kind = _KINDS.get(mode & 0o170000, Kind.OTHER)
+    is_file = kind is Kind.FILE
+    values = (
+        kind,
+        size if is_file else 0,
+        mtime * _SECOND + mtime_ns,
+        birth * _SECOND + birth_ns if mask & STATX_BTIME else None,
+        major << 20 | minor,
+        ino,
+        is_file and mode & 0o100 != 0,
+    )
+    return _new(Stat, values)
+
+
+class StatColumns(Protocol):
+    """Columns of Stats of one kind; each has the order of the members."""
+
+    def sizes(self) -> Sequence[int]: ...
+    def mtimes_s(self) -> Sequence[int]:
+        """Whole seconds since the epoch."""
+
+    def births_s(self) -> Sequence[int | None]: ...
+    def tags(self) -> Sequence[str]:
+        """What entity-tags of files say."""
+
+    def executables(self) -> Sequence[bool]: ...
+
+
+class StatList:
+    """Columns of Stats that are there already."""
+
+    __slots__ = ("_stats",)
+
+    def __init__(self, stats: Sequence[Stat]) -> None:
+        self._stats = stats
+
+    def sizes(self) -> Sequence[int]:
+        return [stat.size for stat in self._stats]
+
+    def mtimes_s(self) -> Sequence[int]:
+        return [stat.mtime_ns // _SECOND for stat in self._stats]
+
+    def births_s(self) -> Sequence[int | None]:
+        births = [stat.birth_ns for stat in self._stats]
+        return [None if birth_ns is None else birth_ns // _SECOND for birth_ns in births]
+
+    def tags(self) -> Sequence[str]:
+        return [stat.tag for stat in self._stats]
+
+    def executables(self) -> Sequence[bool]:
+        return [stat.executable for stat in self._stats]
+
+
+class Files(Sequence[Entry]):
+    """Plain files that we may read, as statx told of them. Entries are made when asked for."""
+
+    __slots__ = ("_rows", "names")
+
+    def __init__(self, names: Sequence[str], rows: StatxRows) -> None:
+        self.names = names
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> Files: ...
+    def __getitem__(self, index: int | slice) -> Entry | Files:
+        if isinstance(index, slice):
+            return Files(self.names[index], self._rows[index])
+        return list(self)[index]
+
+    def __iter__(self) -> Iterator[Entry]:
+        for name, fields in zip(self.names, self._rows, strict=True):
+            yield _new(Entry, (name, stat_of(fields)))
+
+    def sizes(self) -> Sequence[int]:
+        return self._rows.sizes()
+
+    def mtimes_s(self) -> Sequence[int]:
+        return self._rows.mtimes_s()
+
+    def births_s(self) -> Sequence[int | None]:
+        return self._rows.births_s()
+
+    def tags(self) -> Sequence[str]:
+        mtimes = zip(self._rows.mtimes_s(), self._rows.mtimes_ns(), strict=True)
+        moments = [seconds * _SECOND + ns for seconds, ns in mtimes]
+        return list(map(tag_of, self._rows.inodes(), self._rows.sizes(), moments))
+
+    def executables(self) -> Sequence[bool]:
+        return [mode & 0o100 != 0 for mode in self._rows.modes()]
+
+
+class Scan(Iterator[Entry]):
+    """The members of a collection, one by one, or as many as were looked at together."""
+
+    __slots__ = ("_members", "batches")
+
+    def __init__(self, batches: Iterator[Sequence[Entry]]) -> None:
+        self.batches = batches
+        self._members = chain.from_iterable(batches)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self._members
+
+    def __next__(self) -> Entry:
+        return next(self._members)
+
+
+def batches_of(members: Iterator[Entry]) -> Iterator[Sequence[Entry]]:
+    """Yields the members together, BATCH of them at most and never none. When there are fewer,
+    those were perhaps the last."""
+    return filter(None, members.batches if isinstance(members, Scan) else _gathered(members))
+
+
+def filtered(members: Iterator[Entry], keep: Callable[[Sequence[Entry]], Sequence[Entry]]) -> Scan:
+    """Returns the members that `keep` returns of those that it is given."""
+    return Scan(map(keep, batches_of(members)))
+
+
+def names_of(batch: Sequence[Entry]) -> Sequence[str]:
+    return batch.names if isinstance(batch, Files) else [entry.name for entry in batch]
+
+
+def _gathered(members: Iterator[Entry]) -> Iterator[Sequence[Entry]]:
+    while batch := list(islice(members, BATCH)):
+        yield batch
