@@ -6,6 +6,7 @@ the new version is published.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,6 +26,7 @@ from davserver.errors import (
     UnsupportedMediaType,
 )
 from davserver.methods._checks import last_modified, relocate
+from davserver.methods._gathering import Gathered
 from davserver.methods._times import created_at, creation_change, read_times
 from davserver.methods.base import UNMAPPED, BodyPolicy, LockRule, Method
 from davserver.properties.base import CREATED
@@ -95,8 +97,8 @@ def _refuse_what_cannot_fit(rc: RequestContext, target: Target, length: int) -> 
 
 
 class _Upload:
-    """One body on its way to disk: small ones in one call, long ones a MiB at a time while the
-    next is received."""
+    """One body on its way to disk: small ones in one call, long ones in two buffers of a MiB, one
+    being written in a thread while the other fills."""
 
     def __init__(
         self, rc: RequestContext, target: Target, length: int | None, limit: int | None
@@ -109,40 +111,67 @@ class _Upload:
         self._hasher = None if self._checks is None else Hasher(self._checks.algorithms)
         self._digests: Digests = {}
         self._held: Sequence[Lock] = ()
+        self._writer: Writer | None = None
+        self._writing: asyncio.Task[None] | None = None
         if rc.submitted:
             held = rc.services.state.covering(target.key, now=rc.now)
             self._held = [lock for lock in held if lock.token in rc.submitted]
 
     async def run(self) -> Response:
         self._rc.asked_for_body = True
-        with self._rc.services.runner.bodies.lease() as take:
-            return await self._receive(take)
+        try:
+            with self._rc.services.runner.bodies.lease() as take:
+                rest = await self._receive(take)
+                return await self._finish(rest)
+        except BaseException:
+            await self._give_up()
+            raise
 
-    async def _receive(self, take: Callable[[int], bool]) -> Response:
-        buffer = bytearray()
-        writer: Writer | None = None
+    async def _receive(self, take: Callable[[int], bool]) -> Gathered:
+        """Returns what is not written yet when all of it is here."""
+        buffer = Gathered()
         received = 0
         gathered = SMALL_BODY
-        try:
-            async for chunk in body_chunks(self._rc.receive):
-                received += len(chunk)
-                if self._limit is not None and received > self._limit:
-                    raise ContentTooLarge(f"the body is larger than {self._limit} bytes")
-                buffer += chunk
-                if len(buffer) >= gathered == SMALL_BODY and take(INLINE_LIMIT):
-                    # Where too many bodies wait already, this one is written in small pieces.
-                    gathered = INLINE_LIMIT
-                if len(buffer) < gathered or received == self._length:
-                    continue
-                self._require_room(received)
-                writer = await self._flush(writer, bytes(buffer))
-                buffer.clear()
-            check_length(self._length, received)
-            return await self._finish(writer, bytes(buffer))
-        except BaseException:
-            if writer is not None:
-                writer.discard()
-            raise
+        has_second = False
+        async for chunk in body_chunks(self._rc.receive):
+            received += len(chunk)
+            if self._limit is not None and received > self._limit:
+                raise ContentTooLarge(f"the body is larger than {self._limit} bytes")
+            buffer.add(chunk)
+            if buffer.size >= gathered == SMALL_BODY and take(INLINE_LIMIT):
+                # Where too many bodies wait already, this one is written in small pieces.
+                gathered = INLINE_LIMIT
+            if buffer.size < gathered or received == self._length:
+                continue
+            self._require_room(received)
+            await self._written()
+            self._writing = asyncio.ensure_future(self._flush(buffer))
+            buffer = Gathered()
+            has_second = has_second or (gathered == INLINE_LIMIT and take(INLINE_LIMIT))
+            if not has_second:
+                await self._written()
+        check_length(self._length, received)
+        await self._written()
+        return buffer
+
+    async def _written(self) -> None:
+        """Waits for the buffer before. Raises what went wrong with it."""
+        if self._writing is not None:
+            await self._writing
+            self._writing = None
+
+    async def _give_up(self) -> None:
+        """Nothing of it stays. What a thread works with is not closed under its hands."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+            if not self._writing.cancelled():
+                self._writing.exception()  # what ended the upload is told, not what followed
+        writer = self._writer
+        if writer is not None and writer.size > INLINE_LIMIT:
+            # To free what is long takes the file system longer than others should wait.
+            await self._rc.services.runner.hop(writer.discard)
+        elif writer is not None:
+            writer.discard()
 
     def _require_room(self, received: int) -> None:
         """A body whose length nobody told of ends where it does not fit any more."""
@@ -150,53 +179,41 @@ class _Upload:
         if self._length is None:
             require_room(services, services.state, target.key, received, target.stat)
 
-    async def _flush(self, writer: Writer | None, data: bytes) -> Writer:
-        def write() -> Writer:
-            current = writer
-            if current is None:
-                current = self._create()
-            try:
-                self._write(current, data)
-            except BaseException:
-                current.discard()
-                raise
-            return current
+    async def _flush(self, buffer: Gathered) -> None:
+        await self._rc.services.runner.hop(partial(self._write, buffer))
 
-        return await self._rc.services.runner.hop(write)
-
-    def _write(self, writer: Writer, data: bytes) -> None:
-        writer.write(data)
+    def _write(self, buffer: Gathered) -> Writer:
+        if self._writer is None:
+            self._writer = self._create()
+        self._writer.write(*buffer.pieces)
         if self._hasher is not None:
-            self._hasher.update(data)
+            for piece in buffer.pieces:
+                self._hasher.update(memoryview(piece))
+        return self._writer
 
     def _create(self) -> Writer:
         return self._rc.services.storage.create(self._target.path, size_hint=self._length)
 
-    async def _finish(self, writer: Writer | None, data: bytes) -> Response:
+    async def _finish(self, rest: Gathered) -> Response:
         services = self._rc.services
-        is_quick = self._hasher is None or len(data) <= SMALL_BODY
-        if writer is None and services.runner.inline and not services.storage.durable and is_quick:
+        is_quick = self._hasher is None or rest.size <= SMALL_BODY
+        is_whole = self._writer is None
+        if is_whole and services.runner.inline and not services.storage.durable and is_quick:
             # The checks may have run in a thread, where waiting for the gate stalls nobody.
             self._rc.wait_s = 0.0
-            writer = services.runner.call(self._complete, None, data)
+            services.runner.call(self._complete, rest)
             try:
-                return self._publish(writer)
+                return self._publish()
             except GateBusy:
-                data = b""  # it is in the writer already
+                self._rc.wait_s = services.settings.gate_wait_s
+                return await services.runner.hop(self._publish)
         self._rc.wait_s = services.settings.gate_wait_s
-        return await services.runner.hop(partial(self._complete_and_publish, writer, data))
+        return await services.runner.hop(partial(self._complete_and_publish, rest))
 
-    def _complete(self, writer: Writer | None, data: bytes) -> Writer:
-        writer = writer or self._create()
-        try:
-            if data:
-                self._write(writer, data)
-            self._check_digests()
-            writer.seal(mtime_ns=self._rc.times.modified_ns)
-        except BaseException:
-            writer.discard()
-            raise
-        return writer
+    def _complete(self, rest: Gathered) -> None:
+        writer = self._write(rest)
+        self._check_digests()
+        writer.seal(mtime_ns=self._rc.times.modified_ns)
 
     def _check_digests(self) -> None:
         """Raises BadRequest (400) when the body is not what the client says it is."""
@@ -204,26 +221,20 @@ class _Upload:
             self._digests = self._hasher.digests()
             self._checks.check(self._digests)
 
-    def _complete_and_publish(self, writer: Writer | None, data: bytes) -> Response:
-        return self._publish(self._complete(writer, data))
+    def _complete_and_publish(self, rest: Gathered) -> Response:
+        self._complete(rest)
+        return self._publish()
 
-    def _publish(self, writer: Writer) -> Response:
+    def _publish(self) -> Response:
         """Raises GateBusy with the writer as it was, to be called again."""
-        rc = self._rc
+        rc, writer = self._rc, self._writer
+        assert writer is not None
         parent = self._target.key.parent
-        try:
-            with rc.hold([self._target.key], [parent] if parent else []) as view:
-                stat, replaced = self._commit(view, writer)
-                if self._digests:
-                    keep_digests(view, self._target.key, stat, self._digests)
-            writer.settle()
-        except GateBusy:
-            if rc.wait_s:
-                writer.discard()
-            raise
-        except BaseException:
-            writer.discard()
-            raise
+        with rc.hold([self._target.key], [parent] if parent else []) as view:
+            stat, replaced = self._commit(view, writer)
+            if self._digests:
+                keep_digests(view, self._target.key, stat, self._digests)
+        writer.settle()
         return self._stored(stat, replaced=replaced)
 
     def _commit(self, view: GateView, writer: Writer) -> tuple[Stat, bool]:

@@ -15,6 +15,8 @@ from typing import NamedTuple, Protocol
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath, Key
 
+Bytes = bytes | bytearray | memoryview
+
 
 class Kind(enum.Enum):
     """What is mapped to a path."""
@@ -138,8 +140,8 @@ class Writer(Protocol):
     def size(self) -> int:
         """Bytes written so far."""
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Appends all of `data`. Raises NoSpace, QuotaExceeded, StorageFailure."""
+    def write(self, *pieces: Bytes) -> None:
+        """Appends all of the pieces. Raises NoSpace, QuotaExceeded, StorageFailure."""
 
     def seal(self, *, mtime_ns: int | None = None) -> None:
         """Sets mode and times and makes the data durable (as the policy says). Outside the gate.

@@ -14,6 +14,7 @@ from davserver.errors import StorageError
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath, Key
 from davserver.storage.base import (
+    Bytes,
     Capability,
     Entry,
     Located,
@@ -225,9 +226,9 @@ class _FaultyWriter:
     def size(self) -> int:
         return self._inner.size
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, *pieces: Bytes) -> None:
         self._fuse.burn()
-        self._inner.write(data)
+        self._inner.write(*pieces)
 
     def seal(self, *, mtime_ns: int | None = None) -> None:
         self._fuse.burn()

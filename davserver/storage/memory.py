@@ -28,6 +28,7 @@ from davserver.storage import names
 from davserver.storage._nodes import Node, Place, touch
 from davserver.storage._oserrors import show
 from davserver.storage.base import (
+    Bytes,
     Capability,
     Entry,
     Located,
@@ -86,8 +87,10 @@ class _MemoryWriter:
             raise StorageFailure(f"{show(self._path)}: nothing to publish")
         return self._buffer
 
-    def write(self, data: bytes | memoryview) -> None:
-        self._open_buffer().extend(data)
+    def write(self, *pieces: Bytes) -> None:
+        buffer = self._open_buffer()
+        for piece in pieces:
+            buffer.extend(piece)
 
     def seal(self, *, mtime_ns: int | None = None) -> None:
         self._mtime_ns = new_mtime_ns(mtime_ns)

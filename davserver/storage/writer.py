@@ -27,7 +27,7 @@ from davserver.protocol.path import DavPath
 from davserver.storage import _linux, names
 from davserver.storage._oserrors import creating, show, translate_io, translating
 from davserver.storage._stat import look
-from davserver.storage.base import Kind, Stat
+from davserver.storage.base import Bytes, Kind, Stat
 from davserver.storage.policy import Policy, new_mtime_ns, require_creatable
 from davserver.storage.resolve import Found
 
@@ -35,6 +35,7 @@ _O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 _HAS_PROC = os.path.isdir("/proc/self/fd")
 _LOOK_FOR_SPACE_FROM = 1 << 20  # bytes; smaller bodies find out by writing
+_IOV_MAX = 1024  # pieces that one writev takes, on every system of note
 _MODE_MASK = 0o777  # never setuid, setgid or sticky: the content is another one now
 _ATTRIBUTES = ("user.", "system.posix_acl_access", "com.apple.")
 
@@ -91,14 +92,18 @@ class FileWriter:
     def _new_hidden(self) -> bytes:
         return names.encode(names.hidden_name(self._policy.owner))
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Appends all of `data`. May block."""
-        rest = memoryview(data)
+    def write(self, *pieces: Bytes) -> None:
+        """Appends all of the pieces. May block."""
+        rest = [memoryview(piece) for piece in pieces]
         try:
             while rest:
-                count = os.write(self._fd, rest)
+                one = len(rest) == 1
+                count = os.write(self._fd, rest[0]) if one else os.writev(self._fd, rest[:_IOV_MAX])
                 self._size += count
-                rest = rest[count:]
+                while rest and count >= len(rest[0]):
+                    count -= len(rest.pop(0))
+                if count:
+                    rest[0] = rest[0][count:]
         except OSError as error:
             self._failed = True
             raise translate_io(error, self._path) from error
