@@ -9,7 +9,7 @@ from functools import partial
 from davserver.asgi import Scope
 from davserver.auth.base import Attempt, Principal
 from davserver.context import RequestContext
-from davserver.errors import DavError, Forbidden
+from davserver.errors import DavError, Forbidden, TooManyRequests
 from davserver.methods._rights import challenged, require
 from davserver.methods.base import Method
 from davserver.origin import client_address, is_private, is_trusted, raw_path
@@ -22,8 +22,8 @@ async def admit(rc: RequestContext, method: Method | None = None) -> None:
     try:
         rc.principal = await _principal(rc)
     except DavError as error:
-        if error.delay_s:
-            await sleep(error.delay_s)
+        if error.delay_s or error.status == TooManyRequests.status:
+            await sleep(rc.services.runner.refusals.delay(error.delay_s))
         raise
     rc.can_write = rc.may_write(rc.path)
     if method is not None and not rc.principal.name:

@@ -31,7 +31,7 @@ _PAUSE_S = 0.05
 _WATCH_S = 2.0
 _REST_S = 5.0
 _STRIKES = 3
-_CROWDED_DELAY_S = 4.0
+_REFUSAL_S = 0.01
 _HASH_NICENESS = 19
 _BODIES_LIMIT = 64 << 20
 SMALL_BODY = 65_536
@@ -90,10 +90,11 @@ class BodyBudget:
             self.left += taken
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting(Generic[T]):
+@dataclass(slots=True, eq=False)
+class _Ask(Generic[T]):
     function: Callable[[], T]
     done: asyncio.Future[T]
+    waiters: int = 0
 
 
 class Turnstile:
@@ -104,51 +105,60 @@ class Turnstile:
 
     Args:
         threads: that run at once.
-        limit: that may wait, of one address.
+        patience_s: who has waited for so long is refused.
     """
 
-    def __init__(self, threads: int, *, limit: int = 256) -> None:
+    def __init__(self, threads: int, *, patience_s: float = 30.0) -> None:
         self._threads = threads
-        self._limit = limit
+        self._patience_s = patience_s
         self._pool = ThreadPoolExecutor(threads, "davserver-hash", _lower_priority)
         self._running = 0
-        self._waiting: OrderedDict[str, deque[_Waiting[Any]]] = OrderedDict()
-        self._same: dict[object, asyncio.Future[Any]] = {}
+        self._waiting: OrderedDict[str, deque[_Ask[Any]]] = OrderedDict()
+        self._same: dict[object, _Ask[Any]] = {}
 
     async def run(self, function: Callable[[], T], *, address: str, same: object = None) -> T:
         """Returns what the function returns. `same` says which asks are the same, None none.
-        Raises TooManyRequests (429) when too many of the address wait."""
+        Raises TooManyRequests (429) when its turn did not come."""
         key = None if same is None else (address, same)
-        done = None if key is None else self._same.get(key)
-        if done is None:
-            done = self._enqueue(function, address)
-            if key is not None:
-                self._same[key] = done
-                done.add_done_callback(lambda _: self._same.pop(key, None))
-        return await asyncio.shield(done)
+        ask = None if key is None else self._same.get(key)
+        if ask is None:
+            ask = self._enqueue(function, address, key)
+        ask.waiters += 1
+        try:
+            # Not a timeout(), which wants a task: a request may run outside of any.
+            await asyncio.wait([ask.done], timeout=self._patience_s)
+        finally:
+            ask.waiters -= 1
+        if not ask.done.done():
+            retry = ((b"retry-after", b"30"),)
+            raise TooManyRequests("too many sign-ins at once", headers=retry)
+        result: T = ask.done.result()
+        return result
 
-    def _enqueue(self, function: Callable[[], T], address: str) -> asyncio.Future[T]:
-        queue = self._waiting.get(address)
-        if queue is not None and len(queue) >= self._limit:
-            error = TooManyRequests("too many sign-ins at once", headers=((b"retry-after", b"5"),))
-            error.delay_s = _CROWDED_DELAY_S
-            raise error
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    def _enqueue(self, function: Callable[[], T], address: str, key: object) -> _Ask[T]:
+        ask = _Ask(function, asyncio.get_running_loop().create_future())
         # Whoever asked may be gone when there is an error to be told.
-        done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        self._waiting.setdefault(address, deque()).append(_Waiting(function, done))
-        self._start()
-        return done
+        ask.done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        if key is not None:
+            self._same[key] = ask
+            ask.done.add_done_callback(lambda _: self._same.pop(key, None))
+        self._waiting.setdefault(address, deque()).append(ask)
+        # Not at once: this one is counted as waiting only then.
+        asyncio.get_running_loop().call_soon(self._start)
+        return ask
 
     def _start(self) -> None:
         while self._waiting and self._running < self._threads:
             address, queue = self._waiting.popitem(last=False)
-            task = queue.popleft()
+            ask = queue.popleft()
             if queue:
                 self._waiting[address] = queue
+            if not ask.waiters:
+                ask.done.cancel()  # all who asked have left
+                continue
             self._running += 1
-            future = asyncio.get_running_loop().run_in_executor(self._pool, task.function)
-            future.add_done_callback(partial(self._ended, task.done))
+            future = asyncio.get_running_loop().run_in_executor(self._pool, ask.function)
+            future.add_done_callback(partial(self._ended, ask.done))
 
     def _ended(self, done: asyncio.Future[Any], future: asyncio.Future[Any]) -> None:
         self._running -= 1
@@ -156,8 +166,6 @@ class Turnstile:
             done.cancel()
             return
         self._start()
-        if done.cancelled():
-            return
         error = future.exception()
         if error is None:
             done.set_result(future.result())
@@ -167,6 +175,27 @@ class Turnstile:
     def close(self) -> None:
         """Ends the threads, after what they are at."""
         self._pool.shutdown()
+
+
+class Pace:
+    """Holds refusals back, the longer the more there are: who is refused asks again, and thousands
+    that do so at once would take the time of others.
+
+    Args:
+        interval_s: between two that are let go, where many are held.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, interval_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval_s = interval_s
+        self._clock = clock
+        self._next = 0.0
+
+    def delay(self, least_s: float) -> float:
+        """Returns the seconds that one more has to wait."""
+        now = self._clock()
+        self._next = max(now, self._next) + self._interval_s
+        return max(least_s, self._next - now)
 
 
 def hash_threads(workers: int) -> int:
@@ -188,6 +217,7 @@ class Runner:
 
     Attributes:
         bodies: what request bodies may fill.
+        refusals: how refused sign-ins are held back.
     """
 
     def __init__(
@@ -204,6 +234,7 @@ class Runner:
         self._tree = ThreadPoolExecutor(4, thread_name_prefix="davserver-tree")
         self._hash = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="davserver-hash")
         self._turnstile = Turnstile(hash_threads)
+        self.refusals = Pace(_REFUSAL_S)
         self._ended = threading.Event()
         self._repeating: list[threading.Thread] = []
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from davserver.aio import Turnstile, hash_threads
+from davserver.aio import Pace, Turnstile, hash_threads
 from davserver.errors import TooManyRequests
 
 
@@ -52,7 +52,7 @@ def test_addresses_take_turns() -> None:
         return results
 
     assert asyncio.run(main()) == ["a1", "a2", "a3", "a4", "b1", "b2", "c1"]
-    assert hashes.begun == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
+    assert hashes.begun == ["a1", "b1", "c1", "a2", "b2", "a3", "a4"]
 
 
 @pytest.mark.security("S-13")
@@ -104,24 +104,38 @@ def test_who_asks_the_same_gets_one_result() -> None:
 
 
 @pytest.mark.security("S-13", "A-03")
-def test_only_so_many_of_one_address_wait() -> None:
+def test_who_has_waited_for_too_long_is_refused_and_costs_nothing_any_more() -> None:
     hashes = Hashes()
 
-    async def main() -> int:
-        turnstile = Turnstile(1, limit=2)
-        tasks = [asyncio.ensure_future(turnstile.run(hashes("a"), address="a")) for _ in range(3)]
+    async def main() -> list[object]:
+        turnstile = Turnstile(1, patience_s=0.05)
+        tasks = [asyncio.ensure_future(turnstile.run(hashes(name), address="a")) for name in "abc"]
+        refused = await asyncio.gather(*tasks, return_exceptions=True)
+        last = asyncio.ensure_future(turnstile.run(hashes("d"), address="a"))
         await asyncio.sleep(0)
-        with pytest.raises(TooManyRequests) as refused:
-            await turnstile.run(hashes("a"), address="a")
-        tasks.append(asyncio.ensure_future(turnstile.run(hashes("b"), address="b")))
-        await asyncio.sleep(0)
-        hashes.let_go(4)
-        await asyncio.gather(*tasks)
+        hashes.let_go(2)
+        refused.append(await last)
         turnstile.close()
-        assert refused.value.delay_s > 0
-        return len(tasks)
+        return list(refused)
 
-    assert asyncio.run(main()) == 4
+    *refused, last = asyncio.run(main())
+
+    assert [type(error) for error in refused] == [TooManyRequests] * 3
+    assert last == "d"
+    # b and c had left when their turn came.
+    assert hashes.begun == ["a", "d"]
+
+
+@pytest.mark.security("A-03")
+def test_refusals_come_the_later_the_more_there_are() -> None:
+    now = [100.0]
+    pace = Pace(0.25, clock=lambda: now[0])
+
+    assert [pace.delay(1.0) for _ in range(6)] == [1.0, 1.0, 1.0, 1.0, 1.25, 1.5]
+    now[0] += 1.5
+    assert pace.delay(0.0) == 0.25
+    now[0] += 100
+    assert [pace.delay(0.0), pace.delay(0.0)] == [0.25, 0.5]
 
 
 def test_an_error_reaches_all_who_asked_and_who_left_costs_nothing() -> None:
