@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from functools import cache
 
+from davserver.auth.basic import is_basic, parse_basic
+from davserver.auth.digest import is_digest, parse_digest
 from davserver.chunks import ChunkedBody, MalformedChunk
 from davserver.errors import (
     BadGateway,
@@ -204,6 +206,24 @@ def conditions(data: bytes) -> None:
             evaluate_http(found, _STATE, is_read=is_read)
 
 
+def authorization(data: bytes) -> None:
+    """The Authorization field of RFC 7617 and RFC 7616."""
+    found = parse_basic(data)
+    if found is not None:
+        name, password = found
+        assert is_basic(data)
+        assert name
+        assert ":" not in name
+        assert "\0" not in name + password
+    if is_digest(data):
+        try:
+            proof = parse_digest(data)
+        except BadRequest:
+            return
+        assert proof.nonce is not None
+        assert int(proof.nc, 16) >= 0
+
+
 def dates(data: bytes) -> None:
     evaluate_if_range(data, _STATE.etag, 1_000_000_000, _NOW)
     seconds = parse_http_date(data, now=_NOW)
@@ -304,6 +324,7 @@ TARGETS: dict[str, Target] = {
     "etag": etags,
     "digests": digests,
     "times": client_times,
+    "authorization": authorization,
     "conditions": conditions,
     "date": dates,
     "propfind": propfind,
@@ -334,6 +355,12 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"SHA1:a9993e364706816aba3e25717850c26c9cd0d89d ADLER32:024d0127",
     ),
     "times": (b"1000000000", b"-1.5"),
+    "authorization": (
+        b"Basic YWxpY2U6c2VjcmV0",
+        b'Digest username="alice", realm="r", nonce="n", uri="/a", response="0a", qop=auth,'
+        b' algorithm=SHA-256, nc=00000001, cnonce="c"',
+        b'Digest username*=UTF-8\'\'a%20b, realm="\\"", nonce=x',
+    ),
     "conditions": (b'\x00"a"\n\x01*\n\x02Sun, 06 Nov 1994 08:49:37 GMT', b"\x04return=minimal"),
     "date": (
         b"Sun, 06 Nov 1994 08:49:37 GMT",
