@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from abc import abstractmethod
 from typing import Any, Final
 
@@ -150,7 +151,7 @@ class Connection(HttpToolsProtocol):
         return self._remaining if self._phase is _BODY else 0
 
     def default_lines(self) -> bytes:
-        return self._edge.default_lines(self.server_state.default_headers)
+        return self._edge.default_lines(self.server_state.default_headers, time.time())
 
     async def empty_buffer(self) -> None:
         self.transport.set_write_buffer_limits(0)  # nothing may wait, so writing is paused now

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from davserver.accesslog import AccessLog
 from davserver.config import Settings
+from davserver.protocol.dates import format_http_date
 from davserver.protocol.status import status_line
 from davserver.requesthead import KnownFields
 
@@ -49,6 +50,7 @@ class Edge:
         self._timer: asyncio.TimerHandle | None = None
         self._default_fields: list[tuple[bytes, bytes]] | None = None
         self._default_lines = b""
+        self._second = 0
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -112,11 +114,24 @@ class Edge:
         # Armed while the loop runs: it dies with it.
         self._timer = loop.call_later(self._interval, self._tick)
 
-    def default_lines(self, fields: list[tuple[bytes, bytes]]) -> bytes:
-        """Returns the header lines of every answer. The server makes a new list each second."""
-        if fields is not self._default_fields:
-            self._default_fields = fields
-            self._default_lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+    def default_lines(self, fields: list[tuple[bytes, bytes]], now: float) -> bytes:
+        """Returns the header lines of every answer.
+
+        Args:
+            fields: what uvicorn would send. Its Date is as old as its last tick, so that the
+                Last-Modified of a file just written would be later (RFC 9110 section 8.8.2.1).
+            now: seconds since the epoch.
+        """
+        second = int(now)
+        if fields is not self._default_fields or second != self._second:
+            self._default_fields, self._second = fields, second
+            date = format_http_date(second)
+            self._default_lines = b"".join(
+                [
+                    b"%b: %b\r\n" % (name, date if name == b"date" else value)
+                    for name, value in fields
+                ]
+            )
         return self._default_lines
 
 

@@ -725,3 +725,13 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert condition()
+
+
+@pytest.mark.rfc("HV-02")
+def test_date_is_the_moment_of_the_answer_and_not_that_of_the_last_tick() -> None:
+    edge = Edge(Settings(root="/"), None, lambda: [])
+    ticked = [(b"date", b"Thu, 01 Jan 1970 00:00:00 GMT"), (b"x", b"y")]
+
+    for now, second in ((0.9, b"00"), (1.1, b"01"), (1.9, b"01"), (2.0, b"02")):
+        date = b"Thu, 01 Jan 1970 00:00:%b GMT" % second
+        assert edge.default_lines(ticked, now) == b"date: %b\r\nx: y\r\n" % date
