@@ -41,6 +41,7 @@ class Cause(enum.Enum):
     REDIRECT_SECURE = "plain http is redirected to https; clients do not follow"
     REDIRECT_SLASH = "a path is redirected to the same with a slash; clients do not follow"
     RIGHTS = "the user has no right to it"
+    ROOM = "there is no room for what was uploaded"
     SCHEME_UNKNOWN = "the server does not know that clients use https"
     SERVER = "the server does not do as RFC 4918 says"
     SIGN_IN = "the request for sign-in does not reach the client"

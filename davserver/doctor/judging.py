@@ -21,6 +21,7 @@ _BY_STATUS = {
     502: Cause.GATEWAY,
     503: Cause.GATEWAY,
     504: Cause.TIMEOUT,
+    507: Cause.ROOM,
 }
 
 

@@ -165,6 +165,10 @@ REMEDIES: dict[Cause, dict[str, str]] = {
 ADVICE: dict[Cause, str] = {
     Cause.CLOCK: "Set the clock of the server, or of this machine (chrony, systemd-timesyncd).",
     Cause.RIGHTS: "Give a URL where the user may write, or another user.",
+    Cause.ROOM: (
+        "Make room: on the disk, in the quota of the share, of the user. Or examine with less:"
+        " --size 64KiB."
+    ),
     Cause.SERVER: (
         "If it is davserver that answers, this is a fault of it: please report it with this text."
         " Else something between rewrites requests or answers."

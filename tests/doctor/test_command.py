@@ -69,6 +69,16 @@ def test_something_broken_is_1_with_what_mends_it(server: Server) -> None:
         assert other not in remedy, "nginx was recognised"
 
 
+def test_a_full_quota_is_told_as_one(tmp_path: Path) -> None:
+    with Server(tmp_path, shares={"small": "quota = 40_000"}) as server:
+        told = examine(f"{server.url}small/")
+
+    assert told.code == BROKEN
+    assert set(told.checks("BROKEN")) == {"PUT, chunked", "PUT, 2 MiB", "length"}
+    assert "1. There is no room for what was uploaded" in told.text
+    assert "\n2. " not in told.text
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["http://127.0.0.1:1/"], ["http://localhost/", "--size", "x"], ["nothing"]],
