@@ -30,12 +30,12 @@ def announcement(settings: Settings, roster: Roster, port: int) -> str:
     served = f"{count} share{'s' * (count > 1)}" if count else settings.served[0].path.resolve()
     rows = [
         ("Finder", f"Go > Connect to Server:  {base}"),
-        ("Windows", f"net use Z: {base}"),
+        ("Windows", f"net use Z: {base}{'' if roster.is_open else ' /user:NAME'}"),
         ("", f"Explorer, address bar:  {_unc(base)}"),
         ("Linux", f"gio mount {dav}"),
         ("", f"sudo mount -t davfs {base} /mnt"),
         ("cadaver", f"cadaver {base}"),
-        ("rclone", f"rclone lsf \":webdav,vendor=other,url='{base}':\""),
+        ("rclone", _rclone(base, roster)),
     ]
     return "\n".join(
         [
@@ -65,6 +65,12 @@ def _certificate(settings: Settings) -> list[str]:
     files = files_of(settings)
     assert files is not None
     return [f"Its certificate, SHA-256: {fingerprint(files.certificate)}"]
+
+
+def _rclone(base: str, roster: Roster) -> str:
+    if roster.is_open:
+        return f"rclone lsf \":webdav,vendor=other,url='{base}':\""
+    return f"rclone config create dav webdav url {base} vendor other user NAME pass PASSWORD"
 
 
 def _unc(base: str) -> str:

@@ -214,7 +214,16 @@ def _check_share(root: Path, *, writes: bool) -> None:
     if not os.access(root, os.R_OK | os.X_OK):
         fail(f"{root} cannot be read by {_user()}")
     if writes and not os.access(root, os.W_OK):
-        fail(f"{root} cannot be written by {_user()} (--read-only serves it all the same)")
+        fail(f"{root} cannot be written by {_user()} ({_ways_out()})")
+
+
+def _ways_out() -> str:
+    """Returns what to do about a folder that the server's user cannot write."""
+    from davserver.container import is_container
+
+    if is_container(os.environ):
+        return "give it to that user, or let PUID and PGID say whose it is"
+    return "--read-only serves it all the same"
 
 
 def _check_state(settings: Settings) -> None:

@@ -81,7 +81,7 @@ def check_health(environment: Mapping[str, str]) -> int:
     """Asks the server within this container how it is; returns the exit code."""
     from davserver.config import load_settings
 
-    settings = load_settings(environment=environment, flags={"root": "/data"})
+    settings = load_settings(environment=environment, any_folder=True)
     scheme = "https" if settings.has_tls else "http"
     prefix = urllib.parse.quote(settings.prefix)
     url = f"{scheme}://127.0.0.1:{settings.port}{prefix}/.davserver/health"

@@ -227,6 +227,24 @@ def test_a_folder_without_permission_is_refused(root: Path, mode: int, message: 
     )
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_in_the_container_a_folder_of_somebody_else_names_puid(tmp_path: Path, root: Path) -> None:
+    for folder in (root.parent, *root.parent.parents[:2]):
+        folder.chmod(0o755)
+    told = refused(
+        root.parent,
+        str(root),
+        "--anonymous",
+        "write",
+        "--state",
+        str(root.parent / "mine"),
+        command=PRELOADED,
+        DAVSERVER_CONTAINER="1",
+    )
+
+    assert "cannot be written by user 1000:1000 (give it to that user, or let PUID" in told
+
+
 # --- serving ------------------------------------------------------------------------------------
 
 
@@ -398,6 +416,14 @@ def test_the_thing_to_type_is_told_for_each_client(
     told = announcement(Settings(root=tmp_path, **keys), NOBODY, 8080)  # type: ignore[arg-type]
 
     assert [text for text in expected if text not in told] == []
+
+
+def test_where_there_are_users_what_is_told_signs_in(tmp_path: Path) -> None:
+    users = Roster({}, is_open=False, names=("alice",))
+    told = announcement(Settings(root=tmp_path), users, 8080)
+
+    assert "net use Z: http://127.0.0.1:8080/ /user:NAME\n" in told
+    assert "url http://127.0.0.1:8080/ vendor other user NAME pass PASSWORD\n" in told
 
 
 def test_every_address_is_told_as_one_that_can_be_typed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import yaml
 
 from davserver.cli import main, serve
 from davserver.config import Settings, load_settings
-from davserver.container import IdentityError, take_identity
+from davserver.container import IdentityError, check_health, take_identity
 
 TOP = Path(__file__).parent.parent
 IDENTITY = (
@@ -144,6 +144,13 @@ def test_the_health_check_tells_a_server_that_is_not_there() -> None:
     assert command[0] == "python"
     assert done.returncode == 1
     assert "refused" in done.stderr
+
+
+def test_the_health_check_reads_settings_with_shares(tmp_path: Path) -> None:
+    file = tmp_path / "davserver.toml"
+    file.write_text('state = "/state"\nport = 1\n[[share]]\nname = "a"\npath = "/data/a"\n')
+
+    assert check_health({"DAVSERVER_CONFIG": str(file)}) == 1
 
 
 def identity(folder: Path, **variables: str) -> list[str]:
