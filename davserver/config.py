@@ -283,26 +283,28 @@ def load_settings(
         if value is not None:
             values[name] = value
             sources[name] = f"--{name.replace('_', '-')}"
-    return _validate(values, sources, text, any_folder=any_folder)
-
-
-def _validate(
-    values: Mapping[str, object], sources: Mapping[str, str], text: str, *, any_folder: bool
-) -> Settings:
     try:
         return Settings.model_validate(values, context={_ANY_FOLDER: any_folder})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        message = first["msg"].removeprefix("Value error, ")
-        message = message[:1].lower() + message[1:]
-        where = _where(first["loc"], sources, text)
-        raise SettingsError(f"{where}: {message}" if where else message) from None
+        raise SettingsError(_told(error, sources, config, text)) from None
+
+
+def _told(
+    error: ValidationError, sources: Mapping[str, str], config: Path | None, text: str
+) -> str:
+    """Returns the first of what is wrong, with its place: in one value, or in the whole file."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+    if first["loc"]:
+        return f"{_where(first['loc'], sources, text)}: {message}"
+    return f"{config}: {message}" if config else message
 
 
 def _where(loc: tuple[int | str, ...], sources: Mapping[str, str], text: str) -> str:
-    """Returns where a value stands, "" for what is wrong with the whole."""
-    if not loc:
-        return ""
+    """Returns where a value stands."""
     name = str(loc[0])
     source = sources.get(name, name)
     if len(loc) > 2 and isinstance(loc[1], int) and ", line " in source:
@@ -337,9 +339,18 @@ def _flatten(config: Path, text: str) -> dict[str, object]:
         for name, entry in entries:
             if name not in Settings.model_fields or section_of(name) != section:
                 where = f"{section}.{name}" if section else name
-                raise SettingsError(f"{config}, line {line_of(text, name)}, {where}: unknown key")
+                line = line_of(text, name)
+                raise SettingsError(f"{config}, line {line}, {where}: {_misplaced(name)}")
             flat[name] = _beside(config, entry) if _is_path(name) else entry
     return flat
+
+
+def _misplaced(name: str) -> str:
+    """Returns what is wrong with a key where it stands: another place is right, or none."""
+    if name not in Settings.model_fields or name in _TABLES:
+        return "unknown key"
+    section = section_of(name)
+    return f"stands in [{section}]" if section else "stands above the first [table]"
 
 
 def _is_path(name: str) -> bool:

@@ -43,7 +43,7 @@ def ensure(files: Files, settings: Settings, *, now: datetime.datetime) -> bool:
         import cryptography
     except ModuleNotFoundError:
         raise CertificateError(
-            "a self-signed certificate needs one more package: pip install 'davserver[tls]'"
+            "a self-signed certificate needs one more package: pip install cryptography"
         ) from None
     del cryptography
     if _lasts(files, now):

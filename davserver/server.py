@@ -45,9 +45,7 @@ def prepare_metrics(settings: Settings) -> Metering | None:
     if settings.metrics_listen is None:
         return None
     if importlib.util.find_spec("prometheus_client") is None:
-        raise CannotListen(
-            "metrics_listen needs prometheus-client: pip install 'davserver[metrics]'"
-        )
+        raise CannotListen("metrics_listen needs one more package: pip install prometheus-client")
     methods = sorted(build_registry().methods)
     return Metering(
         Board(methods, settings.workers), _bind(*split_address(settings.metrics_listen))

@@ -72,8 +72,13 @@ def test_the_environment_may_name_the_file_and_give_lists(tmp_path: Path) -> Non
         ),
         pytest.param(
             'root = "/srv"\nkeep_alive_s = 1\n',
-            "{file}, line 2, keep_alive_s: unknown key",
+            "{file}, line 2, keep_alive_s: stands in [http]",
             id="a key outside of its table",
+        ),
+        pytest.param(
+            'root = "/srv"\n[dav]\nport = 1\n',
+            "{file}, line 3, dav.port: stands above the first [table]",
+            id="a key within a table",
         ),
         pytest.param(
             'root = "/srv"\n# port = 1\nport = 70000\n',
@@ -116,7 +121,9 @@ def test_the_environment_may_name_the_file_and_give_lists(tmp_path: Path) -> Non
             "{file}, line 4, tls.tls: input should be 'self-signed'",
             id="a key with the name of its table",
         ),
-        pytest.param("port = 1\n", "no folder is named: davserver serve DIR", id="no folder"),
+        pytest.param(
+            "port = 1\n", "{file}: no folder is named: davserver serve DIR", id="no folder"
+        ),
     ],
 )
 def test_an_error_names_file_line_and_key(tmp_path: Path, text: str, message: str) -> None:
@@ -314,7 +321,7 @@ def test_the_file_has_shares_users_and_rules(tmp_path: Path) -> None:
         pytest.param(
             "homes = true",
             "home = true",
-            "{file}, line 11, share[1].home: extra inputs are not permitted",
+            "{file}, line 11, share[1].home: unknown key",
             id="unknown",
         ),
         pytest.param(
@@ -324,9 +331,15 @@ def test_the_file_has_shares_users_and_rules(tmp_path: Path) -> None:
             " not a password",
             id="a password in clear",
         ),
-        pytest.param('"homes"', '"photos"', "two shares are named 'photos'", id="two of a name"),
-        pytest.param('"s"', '"s"\nroot = "r"', "root and share exclude each other", id="root too"),
-        pytest.param('state = "s"', "", "state must be set where there are shares", id="no state"),
+        pytest.param(
+            '"homes"', '"photos"', "{file}: two shares are named 'photos'", id="two of a name"
+        ),
+        pytest.param(
+            '"s"', '"s"\nroot = "r"', "{file}: root and share exclude each other", id="root too"
+        ),
+        pytest.param(
+            'state = "s"', "", "{file}: state must be set where there are shares", id="no state"
+        ),
         pytest.param(
             '"photos"',
             '".DavServer"',

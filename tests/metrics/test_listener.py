@@ -315,4 +315,4 @@ def test_what_to_install_is_told_where_it_is_missing(tmp_path: Path, state: Path
         command=(sys.executable, "-c", f"{hidden}; main()"),
     )
 
-    assert told == "metrics_listen needs prometheus-client: pip install 'davserver[metrics]'"
+    assert told == "metrics_listen needs one more package: pip install prometheus-client"
