@@ -21,7 +21,8 @@ from davserver.auth.throttle import Throttle, shown
 from davserver.configtables import check_user_name
 from davserver.errors import BadRequest, DavError, Forbidden, Unauthorized
 
-logger = logging.getLogger(__name__)
+failures = logging.getLogger("davserver.signin")
+"""A name of its own, for config/fail2ban-davserver.conf reads its lines."""
 
 
 class SignIn:
@@ -130,8 +131,7 @@ class SignIn:
     def _failure(self, attempt: Attempt, name: str) -> DavError:
         error = self._refusal(attempt)
         error.delay_s = self._throttle.failed(attempt.address, name, attempt.now)
-        # A stable line: config/fail2ban-davserver.conf reads it.
-        logger.warning("sign-in failed from %s as %s", attempt.address, shown(name))
+        failures.warning("sign-in failed from %s as %s", attempt.address, shown(name))
         return error
 
     def _refusal(

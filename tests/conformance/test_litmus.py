@@ -35,16 +35,22 @@ _SUMMARY = re.compile(r"<- summary for `(\w+)': of (\d+) tests run: (\d+) passed
 def test_litmus_suite_passes_without_warning(
     suite: str, server: Server, client: Callable[[str], str], tmp_path: Path
 ) -> None:
+    url = server.url + ("files/" if (server.root / "files").exists() else "")
+    run_litmus(suite, [client("litmus"), url], tmp_path)
+
+
+def run_litmus(suite: str, command: list[str], folder: Path) -> None:
+    """Runs one suite in a folder; it must be complete, without a failure or a warning."""
     result = subprocess.run(
-        [client("litmus"), server.url + ("files/" if (server.root / "files").exists() else "")],
-        cwd=tmp_path,
+        command,
+        cwd=folder,
         env={"TESTS": suite, "PATH": "/usr/bin:/bin"},
         capture_output=True,
         timeout=170,
         check=False,
     )
     output = result.stdout.decode(errors="replace").replace("\r", "\n")
-    report = report_of(output, tmp_path)
+    report = report_of(output, folder)
     summaries = [(m[1], *map(int, m.groups()[1:])) for m in _SUMMARY.finditer(output)]
 
     assert [(suite, SUITES[suite], SUITES[suite], 0)] == summaries, report

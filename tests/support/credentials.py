@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from pathlib import Path
 from typing import Any
 
 from argon2 import PasswordHasher
 
 from davserver.auth.digest import MD5, SHA256, digest_of
+from davserver.auth.usersfile import changing_users
+from davserver.configtables import parse_user
 from tests.support.dav import Content, Dav
 from tests.support.reply import Reply
 
@@ -32,6 +35,12 @@ def entry(
         "md5": digest_of(name, realm, password, MD5),
     }
     return {"name": name, "password": quick_hash(password), "digest": digest, **keys}
+
+
+def add_users(state: Path, *names: str, **keys: Any) -> None:
+    """Gives users accounts in the users file of a state folder, as `davserver user add` does."""
+    with changing_users(state / "users.toml") as entries:
+        entries.update({name: parse_user(entry(name, **keys)) for name in names})
 
 
 def basic_field(name: str, password: str = "secret") -> str:

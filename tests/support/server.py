@@ -20,7 +20,7 @@ from tests.support.reply import HeaderInput
 
 START_S = 20
 STOP_S = 20
-_LISTENS = re.compile(r"https?://127\.0\.0\.1:(\d+)")
+_LISTENS = re.compile(r" at https?://[^/\s]+:(\d+)")
 
 
 class Server:
