@@ -33,7 +33,7 @@ from davserver.protocol.preconditions import HttpConditions
 from davserver.quotas import Quotas
 from davserver.state.base import GateView, State
 from davserver.storage.base import Entry, Kind, LinkedEntry, Reader, Stat, Storage
-from davserver.storage.batches import Files, filtered, names_of
+from davserver.storage.batches import Plain, filtered, names_of
 
 _CHARSET = re.compile(rb";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 
@@ -168,7 +168,7 @@ class RequestContext:
         varies = self.varies_below(path, key)
 
         def keep(batch: Sequence[Entry]) -> Sequence[Entry]:
-            if not varies and isinstance(batch, Files):
+            if not varies and isinstance(batch, Plain):
                 return batch
             return [
                 entry

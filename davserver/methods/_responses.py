@@ -17,7 +17,7 @@ from davserver.protocol.names import QName
 from davserver.protocol.path import DavPath, Key, encode_segments, quote_segment, quote_segments
 from davserver.protocol.quirks import is_supportedlock_of_members_left_out
 from davserver.storage.base import Entry, Kind, Quota, Stat
-from davserver.storage.batches import Files, StatColumns, StatList, names_of
+from davserver.storage.batches import Plain, columns_of, kinds_of, names_of, picked
 from davserver.usage import quota_at
 
 _NO_ROWS: Mapping[QName, bytes] = {}
@@ -89,30 +89,27 @@ class MemberRenderer:
         if batch.at.varies:
             return [None] * len(batch.names)
         apart = {*batch.rows, *self._locked(batch)}
-        if isinstance(batch.entries, Files) and not apart:
-            return self._render_alike(batch, Kind.FILE, batch.names, batch.entries)
-        found: list[bytes | None] = [None] * len(batch.names)
-        stats = [entry.stat for entry in batch.entries]
-        for kind in {stat.kind for stat in stats}:
-            chosen = [
-                index
-                for index, stat in enumerate(stats)
-                if stat.kind is kind and batch.raws[index] not in apart
-            ]
-            names, columns = [batch.names[i] for i in chosen], StatList([stats[i] for i in chosen])
-            responses = self._render_alike(batch, kind, names, columns)
-            for index, response in zip(chosen, responses, strict=True):
+        entries, raws = batch.entries, batch.raws
+        if isinstance(entries, Plain) and len(entries.kinds) == 1 and not apart:
+            (kind,) = entries.kinds
+            return self._render_alike(batch, kind, entries)
+        found: list[bytes | None] = [None] * len(entries)
+        kinds = kinds_of(entries)
+        for kind in set(kinds):
+            alike = [i for i, one in enumerate(kinds) if one is kind and raws[i] not in apart]
+            responses = self._render_alike(batch, kind, picked(entries, alike, kind))
+            for index, response in zip(alike, responses, strict=True):
                 found[index] = response
         return found
 
     def _render_alike(
-        self, batch: _Batch, kind: Kind, names: Sequence[str], stats: StatColumns
+        self, batch: _Batch, kind: Kind, entries: Sequence[Entry]
     ) -> Sequence[bytes | None]:
         """Renders members of one kind, of which nothing is stored."""
-        if not names:
+        if not entries:
             return ()
-        at = batch.at
-        members = Members(kind, names, stats, batch.now, at.can_write, self._is_lean)
+        at, names, columns = batch.at, names_of(entries), columns_of(entries)
+        members = Members(kind, names, columns, batch.now, at.can_write, self._is_lean)
         return self._plan.render_members(at.href, quote_segments(names), members)
 
     def _locked(self, batch: _Batch) -> Collection[bytes]:

@@ -24,7 +24,7 @@ from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.path import DavPath, Key, quote_segment
 from davserver.protocol.quirks import leaves_out_missing_properties
 from davserver.storage.base import Entry, Kind, LinkedEntry, Stat
-from davserver.storage.batches import BATCH, Files, batches_of
+from davserver.storage.batches import BATCH, Plain, batches_of, kinds_of, picked
 from davserver.usage import quota_at
 
 logger = logging.getLogger(__name__)
@@ -235,18 +235,28 @@ class _Walk:
 
     def _render_batch(self, level: _Level, entries: Sequence[Entry]) -> None:
         """Renders members; at depth infinity inner collections wait until they are entered."""
-        if not isinstance(entries, Files):
-            entries = self._set_apart(level, entries)
+        if self._depth is Depth.INFINITY:
+            entries = self._set_aside(level, entries)
+        if not isinstance(entries, Plain):
+            entries = self._without_linked(level, entries)
         if entries:
             self.writer.add(self._members.render(level.at, entries))
             self._count += len(entries)
 
-    def _set_apart(self, level: _Level, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Returns the members that can be rendered together. The others have been rendered, or
-        wait."""
-        if self._depth is Depth.INFINITY:
+    def _set_aside(self, level: _Level, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Has the collections wait, and returns the other members."""
+        if isinstance(entries, Plain):
+            if Kind.COLLECTION not in entries.kinds:
+                return entries
+            kinds = kinds_of(entries)
+            files = [index for index, kind in enumerate(kinds) if kind is Kind.FILE]
             level.pending.extend([one for one in entries if one.stat.kind is Kind.COLLECTION])
-            entries = [one for one in entries if one.stat.kind is not Kind.COLLECTION]
+            return picked(entries, files, Kind.FILE)
+        level.pending.extend([one for one in entries if one.stat.kind is Kind.COLLECTION])
+        return [one for one in entries if one.stat.kind is not Kind.COLLECTION]
+
+    def _without_linked(self, level: _Level, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Renders what leads elsewhere, and returns the other members."""
         if not self._plan.needs & (Needs.DEAD | Needs.LOCKS) and level.at.can_write:
             return entries
         # What is stored of a link's target is stored under another key; a share may be written

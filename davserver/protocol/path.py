@@ -26,8 +26,7 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ENCODED_SEPARATOR = re.compile(rb"%(?:2[Ff]|00)")
 _UNRESERVED = re.compile(rb"[A-Za-z0-9\-._~]*")
 _TO_QUOTE = re.compile(rb"[^A-Za-z0-9\-._~]")
-_UNRESERVED_EACH = re.compile(rb"[A-Za-z0-9\-._~/]*")
-_TO_QUOTE_EACH = re.compile(rb"[^A-Za-z0-9\-._~/]")
+_TO_QUOTE_EACH = re.compile(rb"[^A-Za-z0-9\-._~/%]+")
 _QUOTED = {bytes([octet]): b"%%%02X" % octet for octet in range(256)}
 _NOT_CREATABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _RESERVED = ".davserver"
@@ -210,9 +209,13 @@ def quote_segments(names: Sequence[str]) -> list[bytes]:
     if not names:
         return []
     raw = "/".join(names).encode("utf-8", "surrogateescape")
-    if not _UNRESERVED_EACH.fullmatch(raw):
-        raw = _TO_QUOTE_EACH.sub(_quote_match, raw)
-    return raw.split(b"/")
+    # From here on "%" is the beginning of an escape. A blank is what most names have, if anything.
+    raw = raw.replace(b"%", b"%25").replace(b" ", b"%20")
+    return _TO_QUOTE_EACH.sub(_quote_run, raw).split(b"/")
+
+
+def _quote_run(match: re.Match[bytes]) -> bytes:
+    return b"%" + match[0].hex("%").upper().encode("ascii")
 
 
 def _quote_match(match: re.Match[bytes]) -> bytes:

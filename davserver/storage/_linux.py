@@ -163,6 +163,11 @@ class StatxRows:
         begin, end, _ = part.indices(len(self))
         return StatxRows(self._raw[begin * _STATX_SIZE : end * _STATX_SIZE])
 
+    def pick(self, indices: Sequence[int]) -> StatxRows:
+        """Returns some of the rows."""
+        begins = [index * _STATX_SIZE for index in indices]
+        return StatxRows(b"".join([self._raw[begin : begin + _STATX_SIZE] for begin in begins]))
+
     def modes(self) -> list[int]:
         return self._column("H", 28)
 

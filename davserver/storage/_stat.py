@@ -11,7 +11,7 @@ from typing import NamedTuple
 from davserver.protocol.path import encode_segments
 from davserver.storage import _linux
 from davserver.storage.base import Entry, Kind, Stat
-from davserver.storage.batches import BATCH, Files, stat_of
+from davserver.storage.batches import BATCH, Plain, stat_of
 
 _IFMT = 0o170000
 _KINDS = {st.S_IFREG: Kind.FILE, st.S_IFDIR: Kind.COLLECTION}
@@ -69,8 +69,9 @@ class Looker:
         if self._room is None:
             self._room = _linux.StatxRoom(BATCH)
         failures, rows = _statx_each(dir_fd, encode_segments(names), self._room)
-        if not any(failures) and _are_files(rows):
-            return Files(names, rows)
+        kinds = None if any(failures) else _plain_kinds(rows)
+        if kinds:
+            return Plain(names, rows, kinds)
         euid = os.geteuid()
         entries: list[Entry] = []
         for name, failed, fields in zip(names, failures, rows, strict=True):
@@ -84,14 +85,17 @@ class Looker:
         return entries
 
 
-def _are_files(rows: _linux.StatxRows) -> bool:
-    """True when all are plain files that the mode lets us read."""
+def _plain_kinds(rows: _linux.StatxRows) -> frozenset[Kind]:
+    """Returns the kinds that there are; none at all when there is a link, a special file, or one
+    whose mode does not let us read it."""
     modes = set(rows.modes())
-    if any(mode & _IFMT != st.S_IFREG for mode in modes):
-        return False
-    if all(mode & 0o444 == 0o444 for mode in modes):
-        return True
-    return all(mode & 0o400 for mode in modes) and set(rows.uids()) == {os.geteuid()}
+    is_open = all(mode & 0o444 == 0o444 for mode in modes)
+    if not is_open and not (
+        all(mode & 0o400 for mode in modes) and set(rows.uids()) == {os.geteuid()}
+    ):
+        return frozenset()
+    kinds = frozenset(_KINDS.get(mode & _IFMT, _OTHER) for mode in modes)
+    return frozenset() if _OTHER in kinds else kinds
 
 
 class PlainLooker(Looker):

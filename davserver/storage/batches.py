@@ -78,13 +78,19 @@ class StatList:
         return [stat.executable for stat in self._stats]
 
 
-class Files(Sequence[Entry]):
-    """Plain files that we may read, as statx told of them. Entries are made when asked for."""
+class Plain(Sequence[Entry]):
+    """Files and collections that we may read, as statx told of them. Entries are made when asked
+    for.
 
-    __slots__ = ("_rows", "names")
+    Attributes:
+        kinds: of which kinds there are members, at most.
+    """
 
-    def __init__(self, names: Sequence[str], rows: StatxRows) -> None:
+    __slots__ = ("_rows", "kinds", "names")
+
+    def __init__(self, names: Sequence[str], rows: StatxRows, kinds: frozenset[Kind]) -> None:
         self.names = names
+        self.kinds = kinds
         self._rows = rows
 
     def __len__(self) -> int:
@@ -93,15 +99,22 @@ class Files(Sequence[Entry]):
     @overload
     def __getitem__(self, index: int) -> Entry: ...
     @overload
-    def __getitem__(self, index: slice) -> Files: ...
-    def __getitem__(self, index: int | slice) -> Entry | Files:
+    def __getitem__(self, index: slice) -> Plain: ...
+    def __getitem__(self, index: int | slice) -> Entry | Plain:
         if isinstance(index, slice):
-            return Files(self.names[index], self._rows[index])
+            return Plain(self.names[index], self._rows[index], self.kinds)
         return list(self)[index]
 
     def __iter__(self) -> Iterator[Entry]:
         for name, fields in zip(self.names, self._rows, strict=True):
             yield _new(Entry, (name, stat_of(fields)))
+
+    def pick(self, indices: Sequence[int], kinds: frozenset[Kind]) -> Plain:
+        """Returns some of the members, of these kinds."""
+        return Plain([self.names[i] for i in indices], self._rows.pick(indices), kinds)
+
+    def each_kind(self) -> list[Kind]:
+        return [Kind.COLLECTION if mode & 0o040000 else Kind.FILE for mode in self._rows.modes()]
 
     def sizes(self) -> Sequence[int]:
         return self._rows.sizes()
@@ -118,7 +131,7 @@ class Files(Sequence[Entry]):
         return list(map(tag_of, self._rows.inodes(), self._rows.sizes(), moments))
 
     def executables(self) -> Sequence[bool]:
-        return [mode & 0o100 != 0 for mode in self._rows.modes()]
+        return [mode & 0o140100 == 0o100100 for mode in self._rows.modes()]
 
 
 class Scan(Iterator[Entry]):
@@ -149,7 +162,23 @@ def filtered(members: Iterator[Entry], keep: Callable[[Sequence[Entry]], Sequenc
 
 
 def names_of(batch: Sequence[Entry]) -> Sequence[str]:
-    return batch.names if isinstance(batch, Files) else [entry.name for entry in batch]
+    return batch.names if isinstance(batch, Plain) else [entry.name for entry in batch]
+
+
+def kinds_of(batch: Sequence[Entry]) -> Sequence[Kind]:
+    """Returns the kind of each."""
+    return batch.each_kind() if isinstance(batch, Plain) else [one.stat.kind for one in batch]
+
+
+def columns_of(batch: Sequence[Entry]) -> StatColumns:
+    return batch if isinstance(batch, Plain) else StatList([entry.stat for entry in batch])
+
+
+def picked(batch: Sequence[Entry], indices: Sequence[int], kind: Kind) -> Sequence[Entry]:
+    """Returns some members of a batch, all of which are of one kind."""
+    if isinstance(batch, Plain):
+        return batch.pick(indices, frozenset({kind}))
+    return [batch[index] for index in indices]
 
 
 def _gathered(members: Iterator[Entry]) -> Iterator[Sequence[Entry]]:

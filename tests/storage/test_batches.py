@@ -13,13 +13,29 @@ from hypothesis import strategies as st
 from davserver.protocol.path import DavPath
 from davserver.storage import _linux
 from davserver.storage.base import Entry, Kind, Stat
-from davserver.storage.batches import BATCH, Files, StatList, batches_of, filtered, names_of
+from davserver.storage.batches import (
+    BATCH,
+    Plain,
+    StatList,
+    batches_of,
+    columns_of,
+    filtered,
+    kinds_of,
+    names_of,
+    picked,
+)
 from davserver.storage.filesystem import FilesystemStorage
 
 seconds = st.integers(-(1 << 62), 1 << 62)
 nanoseconds = st.integers(0, 999_999_999)
 half, whole = st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 64) - 1)
-modes = st.sampled_from([0o100644, 0o100755, 0o100600])
+KINDS = {
+    0o100644: Kind.FILE,
+    0o100755: Kind.FILE,
+    0o100600: Kind.FILE,
+    0o040755: Kind.COLLECTION,
+}
+modes = st.sampled_from(sorted(KINDS))
 rows = st.lists(
     st.tuples(
         *(st.sampled_from([0xFFF, 0x7FF]), half, modes, whole, whole),
@@ -30,30 +46,35 @@ rows = st.lists(
 )
 
 
-def files(fields: list[tuple[int, ...]]) -> Files:
+def plain(fields: list[tuple[int, ...]]) -> Plain:
     raw = b"".join([_linux._STATX.pack(*row) for row in fields])
-    return Files([f"f{number}" for number in range(len(fields))], _linux.StatxRows(raw))
+    names = [f"f{number}" for number in range(len(fields))]
+    return Plain(names, _linux.StatxRows(raw), frozenset(KINDS.values()))
 
 
 @given(rows)
 @settings(max_examples=100, deadline=None)
-def test_columns_of_files_are_those_of_their_stats(fields: list[tuple[int, ...]]) -> None:
-    some = files(fields)
+def test_columns_are_those_of_the_stats(fields: list[tuple[int, ...]]) -> None:
+    some = plain(fields)
     stats = StatList([entry.stat for entry in some])
 
-    assert some.sizes() == stats.sizes()
+    kinds = [KINDS[row[2]] for row in fields]
+    indices = [index for index, kind in enumerate(kinds) if kind is Kind.FILE]
+    of_files = picked(some, indices, Kind.FILE)
+
+    assert kinds_of(some) == kinds == [entry.stat.kind for entry in some]
+    assert list(of_files) == picked(list(some), indices, Kind.FILE)
+    assert columns_of(of_files).sizes() == columns_of(list(of_files)).sizes()
+    assert columns_of(of_files).tags() == columns_of(list(of_files)).tags()
     assert some.mtimes_s() == stats.mtimes_s()
     assert some.births_s() == stats.births_s()
-    assert some.tags() == stats.tags()
     assert some.executables() == stats.executables()
 
 
 @given(rows, st.integers(0, 6), st.integers(0, 6))
 @settings(max_examples=50, deadline=None)
-def test_a_part_of_files_has_their_entries(
-    fields: list[tuple[int, ...]], begin: int, end: int
-) -> None:
-    some = files(fields)
+def test_a_part_has_its_entries(fields: list[tuple[int, ...]], begin: int, end: int) -> None:
+    some = plain(fields)
 
     assert list(some[begin:end]) == list(some)[begin:end]
     assert len(some[begin:end]) == len(list(some)[begin:end])
@@ -77,7 +98,7 @@ def storage(tmp_path: Path) -> FilesystemStorage:
         pytest.param(0o644, "link", id="a link among them"),
     ],
 )
-def test_files_alone_come_in_columns_and_others_as_entries(
+def test_what_is_plain_comes_in_columns_and_a_link_as_an_entry(
     storage: FilesystemStorage, tmp_path: Path, mode: int, other: str | None
 ) -> None:
     root = tmp_path / "root"
@@ -92,7 +113,7 @@ def test_files_alone_come_in_columns_and_others_as_entries(
         batches = list(batches_of(members))
 
     assert sum(map(len, batches)) == BATCH + 10 + (other is not None)
-    assert all(isinstance(batch, Files) for batch in batches) is (other is None)
+    assert all(isinstance(batch, Plain) for batch in batches) is (other != "link")
     for batch in batches:
         for name, entry in zip(names_of(batch), batch, strict=True):
             assert storage.stat(DavPath((name,))) == entry.stat
