@@ -76,7 +76,7 @@ def test_every_variable_of_the_image_and_of_compose_is_one_we_read() -> None:
     caddy = (TOP / "config" / "compose.caddy.yaml").read_text("utf-8")
     named = set(re.findall(r"\bDAVSERVER_([A-Z_]+)", compose + caddy + instruction("ENV")))
 
-    assert {name.lower() for name in named} - set(Settings.model_fields) == {"container"}
+    assert {name.lower() for name in named} - set(Settings.model_fields) == {"config", "container"}
     assert '"127.0.0.1:8080:8080"' in compose
     assert 'DAVSERVER_ANONYMOUS: "write"' in compose
 
@@ -87,13 +87,22 @@ def composed(name: str) -> dict[str, Any]:
     return found
 
 
+def interpolated(value: str, **variables: str) -> str:
+    """Returns a value as Compose reads it: `${NAME}` and `${NAME:-default}`."""
+    return re.sub(
+        r"\$\{(\w+)(?::-([^}]*))?\}", lambda found: variables.get(found[1], found[2] or ""), value
+    )
+
+
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.caddy.yaml"])
 def test_compose_runs_the_image_read_only_and_with_what_it_needs(name: str) -> None:
     service = composed(name)["services"]["davserver"]
 
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
-    assert [volume.rpartition(":")[2] for volume in service["volumes"]] == ["/data", "/state"]
+    data, *rest = service["volumes"]
+    assert data.endswith(":/data")
+    assert rest == ["state:/state", ".:/config:ro"]
     assert service["stop_grace_period"] == "45s"
 
 
@@ -102,8 +111,11 @@ def test_compose_with_caddy_lets_nobody_else_to_the_server_and_trusts_caddy() ->
     server, caddy = found["services"]["davserver"], found["services"]["caddy"]
     network = ipaddress.ip_network(found["networks"]["front"]["ipam"]["config"][0]["subnet"])
     addresses = [one["networks"]["front"]["ipv4_address"] for one in (server, caddy)]
+    given = {
+        k: interpolated(v, DOMAIN="files.example.org") for k, v in server["environment"].items()
+    }
     settings = load_settings(
-        environment={k: v for k, v in server["environment"].items() if k.startswith("DAVSERVER_")},
+        environment={k: v for k, v in given.items() if k.startswith("DAVSERVER_")},
         flags={"root": "/data"},
     )
     caddyfile = (TOP / "config" / "Caddyfile").read_text("utf-8")
@@ -112,6 +124,7 @@ def test_compose_with_caddy_lets_nobody_else_to_the_server_and_trusts_caddy() ->
     assert all(ipaddress.ip_address(address) in network for address in addresses)
     assert settings.trusted_proxies == (addresses[1],)
     assert settings.anonymous is None
+    assert settings.public_url == (f"https://files.example.org{settings.prefix}",)
     assert f"/{settings.prefix.strip('/')}/*" in caddyfile
     assert set(re.findall(r"\{\$(\w+):", caddyfile)) == set(caddy["environment"])
     assert caddy["environment"]["DAVSERVER"] == f"davserver:{settings.port}"
