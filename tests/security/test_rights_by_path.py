@@ -309,6 +309,16 @@ def test_dead_properties_of_what_is_left_out_are_not_copied(listed: World) -> No
     assert listed.alice.prop("/copy/secret/f", "{x:}topic") is None
 
 
+def test_links_that_lead_nowhere_or_out_are_no_members_that_a_rule_keeps(listed: World) -> None:
+    listed.fill("/plain/", "/plain/f")
+    os.symlink("missing", listed.root / "plain/dangling")
+    os.symlink("/etc", listed.root / "plain/out")
+
+    assert listed.bob.members("/plain/") == ["/plain/f"]
+    assert listed.bob.copy("/plain/", "/copy/").status == 201
+    assert sorted(tree(listed.alice, "/copy/")) == ["/copy/f"]
+
+
 CHANGES = [
     pytest.param("MOVE", "/a/", "/new/", id="out of it"),
     pytest.param("MOVE", "/a/b/", "/new/", id="a part of it"),
