@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 import davserver
-from davserver.config import Settings
+from davserver.cli import main
+from davserver.config import Settings, section_of
 from davserver.registry import build_registry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +34,34 @@ def test_the_table_names_no_setting_that_does_not_exist() -> None:
     named = re.findall(r"^\| `([a-z0-9_]+)` \|", section("Settings"), re.MULTILINE)
 
     assert sorted(Settings.model_fields) == sorted(named)
+
+
+@pytest.mark.parametrize("key", Settings.model_fields)
+def test_the_table_tells_where_in_the_file_a_key_stands(key: str) -> None:
+    place = f"`[[{key}]]`" if key in ("share", "user", "rule") else ""
+    if found := section_of(key):
+        place = f"`[{found}]`"
+
+    assert f"\n| `{key}` | {place} | " in section("Settings")
+
+
+@pytest.mark.parametrize(
+    "steps", re.findall(r"^```sh$(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+)
+def test_the_steps_are_shell_with_commands_and_files_that_there_are(steps: str) -> None:
+    subprocess.run(["sh", "-n", "-c", steps], check=True)
+
+    for command in re.findall(r"davserver (?!davserver)((?:user |locks )?[a-z][a-z-]*)", steps):
+        found: click.Command = main
+        for name in command.split():
+            assert isinstance(found, click.Group)
+            found = found.commands[name]
+    assert [file for file in re.findall(r"config/[\w.-]+", steps) if not is_there(file)] == []
+
+
+def is_there(file: str) -> bool:
+    """True for a file of config/, and for one that the steps make."""
+    return (ROOT / file).exists() or file == "config/.env"
 
 
 def test_every_method_and_extension_is_in_the_compliance_table() -> None:
