@@ -250,14 +250,9 @@ def test_in_the_container_a_folder_of_somebody_else_names_puid(tmp_path: Path, r
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_starts_within_a_second_serves_and_ends_with_0(
-    root: Path, workers: str, number: signal.Signals
-) -> None:
-    begun = time.monotonic()
+def test_it_starts_serves_and_ends_with_0(root: Path, workers: str, number: signal.Signals) -> None:
     with started(root, "--workers", workers) as (process, port):
         assert options(port) == 200
-        # Twice the promise, for a busy machine.
-        assert time.monotonic() - begun < 2
 
         process.send_signal(signal.SIGHUP)
         process.send_signal(number)
