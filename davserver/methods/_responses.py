@@ -14,7 +14,7 @@ from davserver.errors import StorageError
 from davserver.properties.base import Members, Needs, Plan, Resource
 from davserver.protocol.headers import Depth
 from davserver.protocol.names import QName
-from davserver.protocol.path import DavPath, Key, encode_segments, quote_segment, quote_segments
+from davserver.protocol.path import DavPath, Key, encode_segments, quote_segments
 from davserver.protocol.quirks import is_supportedlock_of_members_left_out
 from davserver.storage.base import Entry, Kind, Quota, Stat
 from davserver.storage.batches import Plain, columns_of, kinds_of, names_of, picked
@@ -130,11 +130,14 @@ class MemberRenderer:
         resource.now = batch.now
         resource.hides_supportedlock = self._is_lean
         has_locks, has_quota = Needs.LOCKS in needs, Needs.QUOTA in needs
-        for (name, stat), raw, response in zip(batch.entries, batch.raws, found, strict=True):
+        segments = quote_segments(batch.names)
+        for (name, stat), raw, segment, response in zip(
+            batch.entries, batch.raws, segments, found, strict=True
+        ):
             if response is not None:
                 continue
             is_collection = stat.kind is Kind.COLLECTION
-            href = at.href + quote_segment(name)
+            href = at.href + segment
             resource.href = href + b"/" if is_collection else href
             resource.name = name
             resource.stat = stat

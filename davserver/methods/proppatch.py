@@ -22,6 +22,7 @@ from davserver.properties.digests import DIGESTS
 from davserver.protocol.deadprops import name_only
 from davserver.protocol.multistatus import MultiStatusWriter, PropStat
 from davserver.protocol.names import PropertyChange, QName
+from davserver.protocol.path import Key
 from davserver.protocol.quirks import is_windows_proppatch_exempt
 from davserver.protocol.xmlread import parse_proppatch
 from davserver.state.base import GateView
@@ -78,11 +79,7 @@ def _update(
     """Raises _Refused."""
     before = dict(view.properties(target.key))
     rows, attributes, origin = _prepare(rc, target, changes, before)
-    for change in rows:
-        try:
-            view.patch(target.key, [change])
-        except StateFull as exc:
-            raise _Refused({origin[change.name]: from_storage(exc)}) from exc
+    _store(target.key, rows, origin, view)
     if not attributes:
         view.commit()
         return
@@ -96,6 +93,23 @@ def _update(
         with suppress(StorageError):
             stat = rc.services.storage.stat(target.path)
             carry_digests(view, target.key, before, (target.stat, stat))
+
+
+def _store(
+    key: Key, rows: Sequence[PropertyChange], origin: Mapping[str, QName], view: GateView
+) -> None:
+    """Raises _Refused."""
+    try:
+        view.patch(key, rows)
+        return
+    except StateFull:
+        view.rollback()
+    # One by one it is seen which of them is too much.
+    for change in rows:
+        try:
+            view.patch(key, [change])
+        except StateFull as exc:
+            raise _Refused({origin[change.name]: from_storage(exc)}) from exc
 
 
 def _prepare(

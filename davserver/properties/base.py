@@ -220,7 +220,11 @@ class Plan:
             self._form(kind, every, rendered) for kind in (Kind.FILE, Kind.COLLECTION, Kind.OTHER)
         )
         known = {one.name for one in rendered} | {one.name for one in every}
-        self._dead = [(name, name_only(name)) for name in request.names if name not in known]
+        self._dead = [
+            (None if name.startswith(PRIVATE) else name, name_only(name))
+            for name in request.names
+            if name not in known
+        ]
         self._dead_absent = b"".join([absent for _, absent in self._dead])
         self.needs = self._needs(every, rendered)
 
@@ -327,12 +331,12 @@ class Plan:
             for name, element in dead.items():
                 if not self._is_shadowed(name):
                     found.append(name_only(name) if self._names_only else element)
-        for name, absent in self._dead:
-            if name in dead and not name.startswith(PRIVATE):
-                if not self._all_dead:
-                    found.append(dead[name])
-            else:
+        for asked, absent in self._dead:
+            stored = None if asked is None else dead.get(asked)
+            if stored is None:
                 missing.append(absent)
+            elif not self._all_dead:
+                found.append(stored)
 
     def _is_shadowed(self, name: QName) -> bool:
         """True for rows that are not dead properties, but what a live one is made of."""

@@ -49,6 +49,8 @@ PRIVATE = "{davserver:}"
 
 _MEMBERS_PER_QUERY = 256
 _KEYS_PER_QUERY = 500
+_ROWS_PER_INSERT = 8
+"""As many statements are kept compiled."""
 _ITSELF = "root = ? AND parent = ? AND member = ?"
 _CHILDREN = "root = ? AND parent = ? AND member > x''"
 _DEEPER = "root = ? AND parent >= ? AND parent < ?"
@@ -127,6 +129,7 @@ def read_members(
     db: Executor, parent: Key, names: Sequence[bytes]
 ) -> dict[bytes, dict[QName, bytes]]:
     found: dict[bytes, dict[QName, bytes]] = {}
+    seen: dict[bytes, tuple[QName, int]] = {}
     where = (parent.root, parent.path)
     # Most collections have no member with properties: one cheap look instead of one a member.
     if not names or not db.query(f"SELECT 1 FROM properties WHERE {_CHILDREN} LIMIT 1", where):
@@ -143,8 +146,15 @@ def read_members(
             (*where, *part),
         )
         for member, name, value, stored in rows:
-            if _is_whole(name, value, stored):
-                found.setdefault(member, {})[QName(name.decode())] = value
+            known = seen.get(name)
+            if known is None:
+                known = seen[name] = QName(name.decode()), zlib.crc32(name)
+            # Most are whole: what is not, is looked at (and told) by `_is_whole`.
+            if stored == zlib.crc32(value, known[1]) or _is_whole(name, value, stored):
+                properties = found.get(member)
+                if properties is None:
+                    properties = found[member] = {}
+                properties[known[0]] = value
     return found
 
 
@@ -155,12 +165,14 @@ def write(
     where = split(key)
     for name in before.keys() - after.keys():
         db.query(f"DELETE FROM properties WHERE {_ITSELF} AND name = ?", (*where, name))
-    for name, value in after.items():
-        if before.get(name) != value:
-            db.query(
-                "INSERT OR REPLACE INTO properties VALUES(?,?,?,?,?,?)",
-                (*where, name, value, _sum(name.encode(), value)),
-            )
+    changed = [name for name, value in after.items() if before.get(name) != value]
+    for begin in range(0, len(changed), _ROWS_PER_INSERT):
+        part = changed[begin : begin + _ROWS_PER_INSERT]
+        marks = ",".join(["(?,?,?,?,?,?)"] * len(part))
+        bindings: list[Value] = []
+        for name in part:
+            bindings += (*where, name, after[name], _sum(name.encode(), after[name]))
+        db.query(f"INSERT OR REPLACE INTO properties VALUES{marks}", bindings)
 
 
 def has_rows(db: Executor, key: Key) -> bool:

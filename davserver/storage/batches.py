@@ -103,7 +103,8 @@ class Plain(Sequence[Entry]):
     def __getitem__(self, index: int | slice) -> Entry | Plain:
         if isinstance(index, slice):
             return Plain(self.names[index], self._rows[index], self.kinds)
-        return list(self)[index]
+        index = range(len(self))[index]
+        return next(iter(self[index : index + 1]))
 
     def __iter__(self) -> Iterator[Entry]:
         for name, fields in zip(self.names, self._rows, strict=True):

@@ -326,6 +326,31 @@ def test_too_many_properties_are_507_and_removing_makes_room(make_dav: MakeDav) 
     assert sorted(dav.propfind("/f", props=names)["/f"][200]) == names[1:]
 
 
+@pytest.mark.rfc("PP-06", "PP-11")
+def test_of_several_properties_the_one_that_is_too_much_is_named(make_dav: MakeDav) -> None:
+    dav = make_dav("filesystem", properties_per_resource=3)
+    dav.put("/f", b"x")
+    names = [f"{E}p{number}" for number in range(5)]
+    dav.proppatch("/f", set=dict.fromkeys(names[:3], "x"))
+
+    body = update(drop("<e:p0/>") + put("<e:p3>x</e:p3><e:p4>x</e:p4>"))
+    answer = dav.proppatch("/f", body)
+
+    assert outcome(answer) == {424: [names[0], names[3]], 507: [names[4]]}
+    assert sorted(dav.propfind("/f", props=names)["/f"][200]) == names[:3]
+
+
+def test_many_properties_are_set_and_changed_at_once(dav: AppDav) -> None:
+    dav.put("/f", b"x")
+    names = [f"{E}p{number:02}" for number in range(30)]
+
+    dav.proppatch("/f", set={name: name[-3:] for name in names})
+    dav.proppatch("/f", set=dict.fromkeys(names[5:25], "new"))
+
+    values = [value(dav, name, "/f") for name in names]
+    assert values == [name[-3:] if not 5 <= i < 25 else "new" for i, name in enumerate(names)]
+
+
 # -- around it ---------------------------------------------------------------------------------
 
 
