@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from functools import partial
 
 from davserver.asgi import Scope
-from davserver.auth.base import Attempt, Principal
+from davserver.auth.base import Attempt, Principal, Privilege
 from davserver.context import RequestContext
 from davserver.errors import DavError, Forbidden, TooManyRequests
 from davserver.methods._rights import challenged, require
-from davserver.methods.base import Method
 from davserver.origin import client_address, is_private, is_trusted, raw_path
 from davserver.protocol.headers import DavHeaders
 
 
-async def admit(rc: RequestContext, method: Method | None = None) -> None:
-    """Sets the principal, and what it may do here. Raises 401 with a challenge, 400, 403, 429;
-    who has to sign in first learns nothing else."""
+async def admit(rc: RequestContext, privilege: Privilege | None = None) -> None:
+    """Sets the principal, and what it may do here. Raises 401 with a challenge, 400, 403, 429; who
+    has to sign in first, to have the privilege, learns nothing else.
+
+    None is for what is no secret, the way to the mount: Windows asks there before it has a user.
+    """
     try:
         rc.principal = await _principal(rc)
     except DavError as error:
@@ -26,8 +28,8 @@ async def admit(rc: RequestContext, method: Method | None = None) -> None:
             await sleep(rc.services.runner.refusals.delay(error.delay_s))
         raise
     rc.can_write = rc.may_write(rc.path)
-    if method is not None and not rc.principal.name:
-        require(rc, method.privilege, rc.path)
+    if privilege is not None and not rc.principal.name:
+        require(rc, privilege, rc.path)
 
 
 async def _principal(rc: RequestContext) -> Principal:

@@ -107,7 +107,7 @@ class Pipeline:
             raise NotImplementedMethod(
                 f"{rc.method!r} is no method of this server", headers=((b"allow", self._methods),)
             )
-        await admit(rc, method)
+        await admit(rc, method.privilege)
         rc.headers.recall(_check_framing)
         self._read_headers(rc, method)
         authorize(rc, method)

@@ -482,3 +482,11 @@ def test_each_failure_is_one_line_of_the_log(
         'sign-in failed from 192.0.2.1 as "alice"',
         'sign-in failed from 192.0.2.1 as "no\\u0022body\\u2028x"',
     ]
+
+
+def test_the_way_to_the_mount_is_no_secret_and_nothing_else_is_told(make_signed: Make) -> None:
+    dav = make_signed(prefix="/a/b")
+
+    assert [dav.options(path).status for path in ("/", "/a/", "/a")] == [200] * 3
+    assert dav.get("/", basic("alice", "wrong")).status == 401
+    assert [dav.options(path).status for path in ("/a/b", "/a/b/", "/a/b/x")] == [401] * 3
