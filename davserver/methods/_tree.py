@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO
@@ -212,9 +212,28 @@ class TreeDelete:
             batch = self._permitted(frame, batch)
             files = [entry for entry in batch if entry.stat.kind is not Kind.COLLECTION]
             frame.pending += [e.name for e in batch if e.stat.kind is Kind.COLLECTION]
-            with removing(self._rc.services, view, self._doomed(frame, view, files)) as gone:
+            is_known = has_traces(self._rc.services, view, frame.key)
+            if not is_known and frame.target is None and not self._rc.services.quotas:
+                self._delete_unknown(frame, files)
+                return
+            doomed = self._doomed(frame, files) if is_known else []
+            with removing(self._rc.services, view, doomed) as gone:
                 for entry in files:
                     self._delete_file(frame, entry, view, gone)
+
+    def _delete_unknown(self, frame: Frame, files: Sequence[Entry]) -> None:
+        """Deletes files of which the state knows nothing: what covers one covers the collection."""
+        progress = self._rc.progress
+        with closing(self._storage.members(frame.path)) as members:
+            for entry in files:
+                try:
+                    members.delete(entry.name)
+                except ResourceNotFound:
+                    continue
+                except StorageError as error:
+                    self._fail(frame, frame.path.child(entry.name), error, collection=False)
+                    continue
+                progress.members += 1
 
     def _permitted(self, frame: Frame, batch: Sequence[Entry]) -> Sequence[Entry]:
         """Returns the members that the asker may remove, and tells of the others."""
@@ -235,8 +254,8 @@ class TreeDelete:
                 self._failures.add(frame.path, Forbidden("no right to a member"), collection=True)
         return permitted
 
-    def _doomed(self, frame: Frame, view: GateView, files: Sequence[Entry]) -> _Doomed:
-        names = [e.name for e in files] if has_traces(self._rc.services, view, frame.key) else []
+    def _doomed(self, frame: Frame, files: Sequence[Entry]) -> _Doomed:
+        names = [entry.name for entry in files]
         return [(frame.path.child(n), child_key(self._storage, frame.key, n)) for n in names]
 
     def _delete_file(self, frame: Frame, entry: Entry, view: GateView, gone: list[Key]) -> None:

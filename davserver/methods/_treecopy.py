@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import islice
 
 from davserver.context import RequestContext, Target
@@ -21,7 +22,7 @@ from davserver.errors import (
 from davserver.methods._members import CopyRights
 from davserver.methods._tree import BATCH, Failures, Frame, as_dav, child_key, refuse_cancelled
 from davserver.protocol.path import DavPath, Key
-from davserver.storage.base import Entry, Kind, LinkedEntry, Stat
+from davserver.storage.base import Entry, Kind, LinkedEntry, Members, Stat
 from davserver.usage import given_way, require_room, room, size_of
 
 _FATAL = (NoSpace, QuotaExceeded, ParentMissing, ParentChanged)
@@ -131,20 +132,24 @@ class TreeCopy:
             frame.close()
             stack.pop()
             return
-        for entry in permitted:
-            path = frame.path.child(entry.name)
-            try:
-                stat = self._follow(path, entry)
-            except StorageError as error:
-                self._failures.add(path, as_dav(error), collection=False)
-                continue
-            if stat is None:
-                continue
-            if stat.kind is not Kind.COLLECTION:
-                self._copy_file(frame, entry.name, stat)
-            # A link to a collection above would be copied into itself without end.
-            elif all(above.identity != (stat.device, stat.inode) for above in stack):
-                frame.pending.append(entry.name)
+        with closing(self._storage.members(frame.path, copy_to=frame.target)) as members:
+            for entry in permitted:
+                self._copy_member(stack, entry, members)
+
+    def _copy_member(self, stack: list[Frame], entry: Entry, members: Members) -> None:
+        frame = stack[-1]
+        try:
+            stat = self._follow(frame, entry)
+        except StorageError as error:
+            self._failures.add(frame.path.child(entry.name), as_dav(error), collection=False)
+            return
+        if stat is None:
+            return
+        if stat.kind is not Kind.COLLECTION:
+            self._copy_file(frame, entry.name, stat, members)
+        # A link to a collection above would be copied into itself without end.
+        elif all(above.identity != (stat.device, stat.inode) for above in stack):
+            frame.pending.append(entry.name)
 
     def _permitted(self, frame: Frame, batch: Sequence[Entry]) -> Sequence[Entry]:
         permitted = self._rights.permitted(frame.path, batch)
@@ -154,37 +159,35 @@ class TreeCopy:
             self._failures.add(frame.path, error, collection=True)
         return permitted
 
-    def _follow(self, path: DavPath, entry: Entry) -> Stat | None:
+    def _follow(self, frame: Frame, entry: Entry) -> Stat | None:
         """Returns what a link leads to: None where that is no member. Raises UnsupportedKind for
         a special file."""
         if entry.stat.kind is not Kind.OTHER:
             return entry.stat
         if type(entry) is not LinkedEntry:
-            raise UnsupportedKind(f"{path.name!r} is no file and no collection")
+            raise UnsupportedKind(f"{entry.name!r} is no file and no collection")
         try:
-            stat = self._storage.locate(path).stat
+            stat = self._storage.locate(frame.path.child(entry.name)).stat
         except EscapesRoot:
             return None
         return None if stat is None or stat.kind is Kind.OTHER else stat
 
-    def _copy_file(self, frame: Frame, name: str, stat: Stat) -> None:
-        assert frame.target is not None
-        path = frame.path.child(name)
+    def _copy_file(self, frame: Frame, name: str, stat: Stat, members: Members) -> None:
         mtime_ns = None if self._nonce is None else kept_time_ns(stat, self._nonce)
         if self._left is not None and self.size + stat.size > self._left:
             raise QuotaExceeded(f"the copy is larger than the {max(0, self._left)} bytes left")
         try:
-            copy = self._storage.copy(path, frame.target.child(name), mtime_ns=mtime_ns)
+            size = members.copy(name, mtime_ns=mtime_ns)
         except _FATAL:
             raise
         except ResourceNotFound:
             return  # deleted while we were copying: it is no member any more
         except StorageError as error:
-            self._failures.add(path, as_dav(error), collection=False)
+            self._failures.add(frame.path.child(name), as_dav(error), collection=False)
             return
         self._rc.progress.members += 1
-        self._rc.progress.bytes += copy.size
-        self.size += copy.size
+        self._rc.progress.bytes += size
+        self.size += size
 
     def _descend(self, stack: list[Frame], name: str) -> None:
         parent = stack[-1]

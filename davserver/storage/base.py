@@ -161,6 +161,19 @@ class Writer(Protocol):
         """Leaves nothing behind. Harmless after commit, and twice."""
 
 
+class Members(Protocol):
+    """The members of one collection, for a walk that changes many of them. Close it."""
+
+    def delete(self, name: str) -> None:
+        """As Storage.delete of the member that is stored by this name."""
+
+    def copy(self, name: str, *, mtime_ns: int | None = None) -> int:
+        """As Storage.copy of a file, to the same name in the other collection. Returns the bytes
+        of the copy."""
+
+    def close(self) -> None: ...
+
+
 class Storage(Protocol):
     """A tree of resources."""
 
@@ -227,6 +240,10 @@ class Storage(Protocol):
         """Copies one file to an unmapped target (usually a hidden name), whole or not at all;
         reflink or copy_file_range where possible. mtime None means now. Raises as open and
         create do."""
+
+    def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
+        """Returns the members of a collection, to be deleted, or to be copied to another: one
+        that has a hidden name, or is in one that has. Raises nothing: its calls do."""
 
     def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
         """One atomic step, for a file or a whole tree. With `replace` a file may take the place

@@ -11,8 +11,8 @@ from davserver.protocol.path import DavPath
 from davserver.storage._oserrors import translate_io, translating
 from davserver.storage.base import Stat
 from davserver.storage.policy import Policy
-from davserver.storage.reader import FileReader, open_reader
-from davserver.storage.writer import FileWriter, open_writer
+from davserver.storage.reader import open_reader
+from davserver.storage.writer import open_writer
 
 _FICLONE = 0x40049409
 _CHUNK = 1 << 20  # bytes a read and write
@@ -48,8 +48,10 @@ def copy_file(
             mode = os.fstat(reader.fileno()).st_mode
         writer = open_writer(policy, target, mode=mode)
         try:
-            with translating(target):
-                _copy_content(policy, reader, writer, target)
+            try:
+                writer.advance(copy_content(policy, reader.fileno(), writer.fd))
+            except OSError as error:
+                raise translate_io(error, target) from error
             writer.seal(mtime_ns=mtime_ns)
             return writer.commit(replace=False)
         finally:
@@ -58,40 +60,48 @@ def copy_file(
         reader.close()
 
 
-def _copy_content(policy: Policy, reader: FileReader, writer: FileWriter, target: DavPath) -> None:
-    if _reflink(policy, reader, writer):
-        return
-    offset = 0
+def copy_content(policy: Policy, source: int, target: int) -> int:
+    """Copies all of one open file into another one, which is new. Returns how many bytes that
+    are. Raises OSError."""
+    if _reflink(policy, source, target):
+        return os.fstat(target).st_size
+    done = 0
     if hasattr(os, "copy_file_range") and "copy_file_range" not in policy.fallbacks:
-        offset = _copy_in_kernel(reader, writer, target)
+        done = _copy_in_kernel(source, target)
     # What the kernel did not do, or came to the file since: to its end, whatever its size was.
-    while data := reader.read_at(offset, _CHUNK):
-        writer.write(data)
-        offset += len(data)
+    while data := os.pread(source, _CHUNK, done):
+        write_all(target, data)
+        done += len(data)
+    return done
 
 
-def _reflink(policy: Policy, reader: FileReader, writer: FileWriter) -> bool:
+def write_all(fd: int, data: bytes) -> None:
+    """Appends all of `data`. Raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _reflink(policy: Policy, source: int, target: int) -> bool:
     if not sys.platform.startswith("linux") or "reflink" in policy.fallbacks:
         return False
     try:
-        fcntl.ioctl(writer.fd, _FICLONE, reader.fileno())
+        fcntl.ioctl(target, _FICLONE, source)
     except OSError:
         return False
-    writer.advance(os.fstat(writer.fd).st_size)
     return True
 
 
-def _copy_in_kernel(reader: FileReader, writer: FileWriter, target: DavPath) -> int:
-    """Returns how many bytes were copied; both descriptors stand behind them."""
+def _copy_in_kernel(source: int, target: int) -> int:
+    """Returns how many bytes were copied; the target stands behind them."""
     done = 0
     while True:
         try:
-            count = os.copy_file_range(reader.fileno(), writer.fd, _KERNEL_CHUNK, done)
+            count = os.copy_file_range(source, target, _KERNEL_CHUNK, done)
         except OSError as error:
             if error.errno in _CANNOT:
                 return done
-            raise translate_io(error, target) from error
+            raise
         if not count:
             return done
-        writer.advance(count)
         done += count

@@ -18,12 +18,14 @@ from davserver.storage.base import (
     Capability,
     Entry,
     Located,
+    Members,
     Quota,
     Reader,
     Stat,
     Storage,
     Writer,
 )
+from davserver.storage.bymember import MembersByPath
 
 
 class Fuse:
@@ -154,6 +156,9 @@ class FaultyStorage:
     def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
         self.fuse.burn()
         return self._inner.copy(source, target, mtime_ns=mtime_ns)
+
+    def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
+        return MembersByPath(self, path, copy_to)
 
     def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
         self.fuse.burn()

@@ -33,11 +33,13 @@ from davserver.storage.base import (
     Entry,
     Kind,
     Located,
+    Members,
     Quota,
     Reader,
     Stat,
     Writer,
 )
+from davserver.storage.bymember import open_members
 from davserver.storage.copying import copy_file
 from davserver.storage.leftovers import Leftover, find_leftovers
 from davserver.storage.policy import Durability, Policy, require_creatable
@@ -181,6 +183,9 @@ class FilesystemStorage:
         """As copy, of a file in another storage."""
         origin_policy = origin._policy
         return copy_file(self._policy, source, target, mtime_ns=mtime_ns, origin=origin_policy)
+
+    def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
+        return open_members(self._policy, self, path, copy_to)
 
     def make_collection(self, path: DavPath) -> None:
         self._policy.refuse_read_only(path)

@@ -32,11 +32,13 @@ from davserver.storage.base import (
     Capability,
     Entry,
     Located,
+    Members,
     Quota,
     Reader,
     Stat,
     Writer,
 )
+from davserver.storage.bymember import MembersByPath
 from davserver.storage.policy import new_mtime_ns
 
 P = ParamSpec("P")
@@ -275,6 +277,9 @@ class MemoryStorage:
         writer.seal(mtime_ns=mtime_ns)
         writer.executable = node.executable
         return writer.commit(replace=False)
+
+    def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
+        return MembersByPath(self, path, copy_to)
 
     @_locked
     def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:

@@ -31,12 +31,14 @@ from davserver.storage.base import (
     Kind,
     LinkedEntry,
     Located,
+    Members,
     Quota,
     Reader,
     Stat,
     Storage,
     Writer,
 )
+from davserver.storage.bymember import MembersByPath
 
 _TOP = Key("", b"")
 
@@ -211,6 +213,13 @@ class Mounts:
         if one is other:
             return one.copy(inner, goal, mtime_ns=mtime_ns)
         return copy_across(one, inner, other, goal, mtime_ns=mtime_ns)
+
+    def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
+        found = self._share(path)
+        goal = found if copy_to is None else self._share(copy_to)
+        if found is None or goal is None or found[1] is not goal[1]:
+            return MembersByPath(self, path, copy_to)
+        return found[1].members(found[2], copy_to=None if copy_to is None else goal[2])
 
     def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
         if target.is_root:

@@ -21,6 +21,7 @@ from davserver.storage.policy import Policy
 
 T = TypeVar("T")
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FEW = 64
 _OTHER = Kind.OTHER
 _EFFECTIVE = os.access in os.supports_effective_ids
 
@@ -44,7 +45,8 @@ def open_scan(policy: Policy, path: DavPath, *, everything: bool) -> Iterator[It
         with directory:
             batches = _batches(policy, fd, directory)
             if everything:
-                yield _all_members(policy, path, fd, batches)
+                members = _all_members(policy, path, fd, batches)
+                yield chain.from_iterable(_translated(path, members))
             else:
                 yield Scan(_translated(path, _members(policy, path, fd, batches)))
     finally:
@@ -150,15 +152,24 @@ def _look(policy: Policy, fd: int, name: bytes) -> Seen | None:
 
 def _all_members(
     policy: Policy, path: DavPath, fd: int, batches: Iterator[list[str]]
-) -> Iterator[Entry]:
-    """Looks at each when it is its turn: whoever lists everything is about to change it."""
-    for name in chain.from_iterable(_translated(path, batches)):
-        try:
-            with translating(path):
-                seen = look(fd, names.encode(name), plain=policy.resolver.plain)
-        except ResourceNotFound:
-            continue  # gone since it was read
-        yield LinkedEntry(name, seen.stat) if seen.is_link else Entry(name, seen.stat)
+) -> Iterator[Sequence[Entry]]:
+    """Looks at few together: whoever lists everything is about to change it."""
+    plain = policy.resolver.plain
+    look_closer = partial(_any_member, policy, path, fd)
+    for batch in batches:
+        for begin in range(0, len(batch), _FEW):
+            few = batch[begin : begin + _FEW]
+            yield get_looker(plain=plain).members(fd, few, look_closer)
+
+
+def _any_member(policy: Policy, path: DavPath, fd: int, name: str) -> Entry | None:
+    """Returns one member, whatever it is; None for one that is gone since it was read."""
+    try:
+        with translating(path):
+            seen = look(fd, names.encode(name), plain=policy.resolver.plain)
+    except ResourceNotFound:
+        return None
+    return LinkedEntry(name, seen.stat) if seen.is_link else Entry(name, seen.stat)
 
 
 def _resolve_link(policy: Policy, path: DavPath, name: str) -> Entry | None:

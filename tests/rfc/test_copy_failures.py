@@ -142,17 +142,17 @@ def test_a_disk_that_is_full_is_507(make_dav: MakeDav, monkeypatch: pytest.Monke
     dav = make_dav(fallbacks=("reflink", "copy_file_range"))
     fill(dav, "/a/", "/a/1", "/a/2", "/b/", "/b/old")
     before = tree(dav)
-    link = os.link
+    utime = os.utime
     left = [1]
 
     def fail(*args: object, **options: object) -> None:
         if not left[0]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         left[0] -= 1
-        link(*args, **options)  # type: ignore[arg-type]
+        utime(*args, **options)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "link", fail)
+        patch.setattr(os, "utime", fail)
         reply = dav.copy("/a/", "/b/")
 
     assert reply.status == 507

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -250,3 +251,21 @@ def test_the_top_has_no_space_of_its_own(mounts: Mounts, p: P) -> None:
     assert mounts.quota(p("c/d")) is None
     mounts.sync(p(""))
     mounts.sync(p("a"))
+
+
+def test_members_are_copied_within_a_share_and_across_shares(mounts: Mounts, p: P) -> None:
+    put(mounts, p("a/f"), b"data")
+    for into in ("a/to", "b/to"):
+        mounts.make_collection(p(into))
+        with closing(mounts.members(p("a"), copy_to=p(into))) as found:
+            found.copy("f")
+    with closing(mounts.members(p("a"))) as found:
+        found.delete("f")
+
+    assert get(mounts, p("a/to/f")) == get(mounts, p("b/to/f")) == b"data"
+    assert members(mounts, p("a")) == {"to": Kind.COLLECTION}
+
+
+def test_a_share_is_no_member_that_can_be_deleted(mounts: Mounts, p: P) -> None:
+    with closing(mounts.members(p(""))) as found, pytest.raises(StorageError):
+        found.delete("a")

@@ -32,8 +32,8 @@ from tests.support.crashplans import Scenario, fill, request_of
 from tests.support.reply import Reply
 
 _SYSTEM = ["copy_file_range", "dup", "fchmod", "fchown", "fstat", "fstatvfs", "fsync", "getxattr"]
-_SYSTEM += ["link", "listxattr", "mkdir", "open", "pread", "preadv", "readlink", "rename", "rmdir"]
-_SYSTEM += ["scandir", "setxattr", "stat", "unlink", "utime", "write"]
+_SYSTEM += ["link", "listxattr", "mkdir", "open", "pread", "preadv", "readlink", "rename"]
+_SYSTEM += ["read", "rmdir", "scandir", "setxattr", "stat", "unlink", "utime", "write", "writev"]
 _PLACES = ("davserver.storage", "shutil")
 _QUOTA, _SPACE = "{DAV:}quota-not-exceeded", "{DAV:}sufficient-disk-space"
 

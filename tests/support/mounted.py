@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from davserver.protocol.path import DavPath, Key
-from davserver.storage.base import Entry, Located, Quota, Reader, Stat, Storage, Writer
+from davserver.storage.base import Entry, Located, Members, Quota, Reader, Stat, Storage, Writer
 from davserver.storage.mounts import Mounts
 
 
@@ -67,6 +67,10 @@ class OneShare:
 
     def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
         return self.mounts.copy(self._in(source), self._in(target), mtime_ns=mtime_ns)
+
+    def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
+        into = None if copy_to is None else self._in(copy_to)
+        return self.mounts.members(self._in(path), copy_to=into)
 
     def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
         self.mounts.rename(self._in(source), self._in(target), replace=replace)

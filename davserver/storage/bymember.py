@@ -1,0 +1,150 @@
+"""The members of one collection, deleted or copied one after the other.
+
+A walk through a tree names them by nothing but their own names: the collection is looked up once
+for many of them. Whatever is not the plain case goes the way that its whole path takes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat as st
+from contextlib import suppress
+
+from davserver.errors import ResourceNotFound, StorageError
+from davserver.protocol.path import DavPath
+from davserver.storage import names
+from davserver.storage._oserrors import show, translate_io
+from davserver.storage.base import Members, Storage
+from davserver.storage.copying import copy_content, write_all
+from davserver.storage.policy import Policy, new_mtime_ns
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SMALL = 1 << 14  # bytes: read and written by hand, in two calls
+
+
+class MembersByPath:
+    """Members, each looked up by its path: for any storage."""
+
+    def __init__(self, storage: Storage, path: DavPath, copy_to: DavPath | None) -> None:
+        self._storage = storage
+        self._path = path
+        self._copy_to = copy_to
+
+    def delete(self, name: str) -> None:
+        self._storage.delete(self._path.child(name))
+
+    def copy(self, name: str, *, mtime_ns: int | None = None) -> int:
+        assert self._copy_to is not None
+        source, target = self._path.child(name), self._copy_to.child(name)
+        return self._storage.copy(source, target, mtime_ns=mtime_ns).size
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class OpenMembers(MembersByPath):
+    """Members in a directory that is held open, and where they are copied to in another."""
+
+    def __init__(
+        self, policy: Policy, storage: Storage, path: DavPath, copy_to: DavPath | None
+    ) -> None:
+        super().__init__(storage, path, copy_to)
+        self._policy = policy
+        self._fd = policy.resolver.open(path, _DIRECTORY)
+        self._target_fd = -1
+        if copy_to is not None:
+            try:
+                self._target_fd = policy.resolver.open(copy_to, _DIRECTORY)
+            except BaseException:
+                os.close(self._fd)
+                raise
+
+    def close(self) -> None:
+        """Closes the directories."""
+        for fd in (self._fd, self._target_fd):
+            if fd >= 0:
+                os.close(fd)
+
+    def delete(self, name: str) -> None:
+        try:
+            os.unlink(names.encode(name), dir_fd=self._fd)
+        except FileNotFoundError as error:
+            raise ResourceNotFound(f"{show(self._path.child(name))}: is gone") from error
+        except OSError:
+            super().delete(name)  # it is a collection by now, or it says why not
+
+    def copy(self, name: str, *, mtime_ns: int | None = None) -> int:
+        if not (name.isascii() and name.isprintable()):
+            return super().copy(name, mtime_ns=mtime_ns)
+        raw = name.encode()
+        try:
+            source = os.open(raw, _READ, dir_fd=self._fd)
+        except OSError:
+            return super().copy(name, mtime_ns=mtime_ns)  # a link, or it says why not
+        try:
+            try:
+                found = os.fstat(source)
+            except OSError as error:
+                raise translate_io(error, self._path.child(name)) from error
+            if not st.S_ISREG(found.st_mode):
+                return super().copy(name, mtime_ns=mtime_ns)
+            mode = found.st_mode & 0o777
+            try:
+                target = os.open(raw, _CREATE, mode, dir_fd=self._target_fd)
+            except OSError:
+                return super().copy(name, mtime_ns=mtime_ns)
+            return self._fill(name, (source, target), (found.st_size, mode), mtime_ns)
+        finally:
+            os.close(source)
+
+    def _fill(
+        self, name: str, ends: tuple[int, int], wanted: tuple[int, int], mtime_ns: int | None
+    ) -> int:
+        """Copies content and attributes into a new file, which is closed; removes what fails."""
+        source, target = ends
+        size, mode = wanted
+        try:
+            copied = _content(self._policy, source, target, size)
+            # A default ACL of its collection, or the umask, may have changed what was asked for.
+            if os.fstat(target).st_mode & 0o7777 != mode:
+                os.fchmod(target, mode)
+            modified_ns = new_mtime_ns(mtime_ns)
+            os.utime(target, ns=(modified_ns, modified_ns))
+            self._policy.sync_file(target)
+        except BaseException as error:
+            with suppress(OSError):
+                os.unlink(names.encode(name), dir_fd=self._target_fd)
+            if isinstance(error, OSError):
+                raise translate_io(error, self._path.child(name)) from error
+            raise
+        finally:
+            os.close(target)
+        return copied
+
+
+def _content(policy: Policy, source: int, target: int, size: int) -> int:
+    if size > _SMALL:
+        return copy_content(policy, source, target)
+    copied = 0
+    # A read that is given less than it asked for has come to the end.
+    while data := os.read(source, size + 1):
+        write_all(target, data)
+        copied += len(data)
+        if len(data) <= size:
+            break
+    return copied
+
+
+def open_members(
+    policy: Policy, storage: Storage, path: DavPath, copy_to: DavPath | None
+) -> Members:
+    """Returns the members of a directory. Raises nothing: where it cannot be opened each of them
+    says why."""
+    # Only where nobody looks may a file be written under its own name.
+    is_staged = copy_to is None or any(map(names.is_hidden, copy_to.segments))
+    if is_staged and not policy.read_only:
+        with suppress(StorageError):
+            return OpenMembers(policy, storage, path, copy_to)
+    return MembersByPath(storage, path, copy_to)

@@ -1,0 +1,248 @@
+"""Members of a collection that is looked up once for many of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from davserver import errors
+from davserver.protocol.path import DavPath
+from davserver.storage import bymember
+from davserver.storage.base import Storage
+from davserver.storage.bymember import OpenMembers
+from davserver.storage.faulty import FaultyStorage
+from davserver.storage.filesystem import FilesystemStorage
+from davserver.storage.memory import MemoryStorage
+
+Make = Callable[..., FilesystemStorage]
+SOURCE = DavPath(("source",))
+STAGED = DavPath((".davserver.me.0011223344556677",))
+MTIME_NS = 1_700_000_000_123_456_789
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    with ExitStack() as stack:
+
+        def make(root: Path = tmp_path, **options: object) -> FilesystemStorage:
+            keys: dict[str, object] = {"owner": "me", "is_alive": lambda _: True}
+            storage = FilesystemStorage(root, **(keys | {"durability": "none"} | options))  # type: ignore[arg-type]
+            stack.callback(storage.close)
+            return storage
+
+        (tmp_path / "source").mkdir()
+        (tmp_path / STAGED.name).mkdir()
+        yield make
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Path:
+    return tmp_path / STAGED.name
+
+
+def copy(storage: Storage, name: str, *, to: DavPath = STAGED, mtime_ns: int | None = None) -> int:
+    with closing(storage.members(SOURCE, copy_to=to)) as members:
+        return members.copy(name, mtime_ns=mtime_ns)
+
+
+def delete(storage: Storage, name: str, *, path: DavPath = SOURCE) -> None:
+    with closing(storage.members(path)) as members:
+        members.delete(name)
+
+
+# -- copies ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 16_384, 16_385, 300_000])
+@pytest.mark.parametrize("fallbacks", [frozenset(), frozenset({"reflink", "copy_file_range"})])
+def test_a_copy_has_the_content_and_the_mode(
+    make: Make, source: Path, staged: Path, size: int, fallbacks: frozenset[str]
+) -> None:
+    content = bytes(range(251)) * 1200
+    (source / "f").write_bytes(content[:size])
+    (source / "f").chmod(0o477)
+    copied = copy(make(fallbacks=fallbacks), "f", mtime_ns=MTIME_NS)
+    found = (staged / "f").stat()
+
+    assert copied == size
+    assert (staged / "f").read_bytes() == content[:size]
+    assert found.st_mode & 0o7777 == 0o477
+    assert found.st_mtime_ns == MTIME_NS
+
+
+def test_what_grows_is_copied_to_its_end(make: Make, source: Path, staged: Path) -> None:
+    (source / "f").write_bytes(b"0123456789" * 10)
+    with (source / "f").open("rb") as one, (staged / "f").open("wb") as other:
+        copied = bymember._content(make()._policy, one.fileno(), other.fileno(), 7)
+
+    assert copied == 100
+    assert (staged / "f").read_bytes() == b"0123456789" * 10
+
+
+@pytest.mark.parametrize("name", ["ä", "a b", "a\u0308"])
+def test_any_name_that_may_be_made_is_copied(
+    make: Make, source: Path, staged: Path, name: str
+) -> None:
+    (source / name).write_bytes(b"x")
+    copy(make(), name)
+
+    assert os.listdir(staged) == [name]
+
+
+def test_a_name_that_may_not_be_made_is_refused(make: Make, source: Path, staged: Path) -> None:
+    (source / "a\x01").write_bytes(b"x")
+    with pytest.raises(errors.InvalidName):
+        copy(make(), "a\x01")
+
+    assert os.listdir(staged) == []
+
+
+@pytest.mark.parametrize("call", ["write", "utime", "fchmod"])
+def test_a_copy_that_fails_leaves_nothing(
+    make: Make, source: Path, staged: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    (source / "f").write_bytes(b"x")
+    (source / "f").chmod(0o777)
+
+    def fail(*args: object, **keys: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    storage = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(errors.NoSpace):
+            copy(storage, "f")
+
+    assert os.listdir(staged) == []
+
+
+def test_a_member_that_is_gone_or_a_place_that_is_gone_is_told(
+    make: Make, source: Path, staged: Path
+) -> None:
+    storage = make()
+    (source / "f").write_bytes(b"x")
+    with pytest.raises(errors.ResourceNotFound):
+        copy(storage, "none")
+    with closing(storage.members(SOURCE, copy_to=STAGED)) as members:
+        staged.rmdir()
+        with pytest.raises(errors.ParentMissing):
+            members.copy("f")
+
+
+def test_where_somebody_may_look_a_file_is_never_half_there(make: Make, source: Path) -> None:
+    """Only below a hidden name is it written under its own."""
+    (source / "f").write_bytes(b"x")
+    (source / "to").mkdir()
+    storage = make()
+    visible = storage.members(SOURCE, copy_to=SOURCE.child("to"))
+    hidden = storage.members(SOURCE, copy_to=STAGED)
+    kinds = [isinstance(each, OpenMembers) for each in (visible, hidden)]
+    hidden.close()
+    visible.close()
+
+    assert kinds == [False, True]
+
+
+# -- what is no plain file ---------------------------------------------------------------------
+
+
+@pytest.mark.security("P-08")
+def test_a_link_is_copied_as_what_it_leads_to_and_never_out_of_the_root(
+    make: Make, source: Path, staged: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "secret"
+    outside.write_bytes(b"secret")
+    (source / "f").write_bytes(b"inside")
+    (source / "in").symlink_to("f")
+    (source / "out").symlink_to(outside)
+    storage = make()
+    copy(storage, "in")
+    with pytest.raises(errors.EscapesRoot):
+        copy(storage, "out")
+
+    assert (staged / "in").read_bytes() == b"inside"
+    assert os.listdir(staged) == ["in"]
+
+
+def test_a_fifo_in_the_place_of_a_file_holds_nobody_up(make: Make, source: Path) -> None:
+    os.mkfifo(source / "f")
+    with pytest.raises(errors.UnsupportedKind):
+        copy(make(), "f")
+
+
+# -- removals ----------------------------------------------------------------------------------
+
+
+def test_a_link_is_removed_and_not_what_it_leads_to(make: Make, source: Path) -> None:
+    (source / "f").write_bytes(b"x")
+    (source / "link").symlink_to("f")
+    delete(make(), "link")
+
+    assert os.listdir(source) == ["f"]
+
+
+def test_a_collection_in_the_place_of_a_file_goes_only_when_it_is_empty(
+    make: Make, source: Path
+) -> None:
+    (source / "empty").mkdir()
+    (source / "full" / "x").mkdir(parents=True)
+    storage = make()
+    delete(storage, "empty")
+    with pytest.raises(errors.CollectionNotEmpty):
+        delete(storage, "full")
+
+    assert os.listdir(source) == ["full"]
+
+
+def test_what_is_gone_and_what_is_read_only_is_told(make: Make, source: Path) -> None:
+    (source / "f").write_bytes(b"x")
+    with pytest.raises(errors.ResourceNotFound):
+        delete(make(), "none")
+    with pytest.raises(errors.ReadOnlyStorage):
+        delete(make(read_only=True), "f")
+
+    assert (source / "f").exists()
+
+
+@pytest.mark.security("P-08")
+def test_a_link_in_the_place_of_the_collection_leads_nowhere(
+    make: Make, source: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "f").write_bytes(b"x")
+    source.rmdir()
+    source.symlink_to(outside)
+    with pytest.raises(errors.EscapesRoot):
+        delete(make(), "f")
+
+    assert (outside / "f").exists()
+
+
+# -- other storages ----------------------------------------------------------------------------
+
+
+def test_every_storage_copies_and_deletes_members() -> None:
+    inner = MemoryStorage()
+    storage = FaultyStorage(inner, fail_at=0, error=errors.StorageFailure)
+    for path in (SOURCE, STAGED):
+        storage.make_collection(path)
+    writer = storage.create(SOURCE.child("f"))
+    writer.write(b"data")
+    writer.seal()
+    writer.commit(replace=False)
+    copied = copy(storage, "f")
+    delete(inner, "f")
+
+    assert copied == 4
+    assert inner.locate(SOURCE.child("f")).stat is None
+    assert inner.stat(STAGED.child("f")).size == 4
