@@ -30,8 +30,10 @@ class CopyRights:
         rights = self._rc.services.path_rights
         if rights is None:
             return entries
-        # The walk follows links, so that it is asked for anew.
+        # The walk follows links, and names may have changed hands since: it is asked for anew.
         key = self._rc.services.storage.canonical(path)
+        if not self._rc.may(Privilege.READ, path, key):
+            return ()
         varies = self._rc.varies_below(path, key)
         goal_varies = any(rights.varies_below(self._at(goal, path)) for goal in self._goals)
         return [
@@ -40,6 +42,12 @@ class CopyRights:
             if self._may_read(path, key, entry, varies=varies)
             and (not goal_varies or self._may_write(path.child(entry.name)))
         ]
+
+    def may_still_read(self, path: DavPath) -> bool:
+        """Asked right before a member is copied: it may be a link by now. Raises StorageError."""
+        if self._rc.services.path_rights is None:
+            return True
+        return self._rc.may(Privilege.READ, path, self._rc.services.storage.canonical(path))
 
     def _at(self, goal: DavPath, path: DavPath) -> DavPath:
         return DavPath(goal.segments + path.segments[self._top :])

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from davserver.auth.base import PathAuthorizer, Privilege
 from davserver.context import RequestContext, Target
-from davserver.errors import DavError, Forbidden, StorageError, Unauthorized
+from davserver.errors import DavError, Forbidden, ServiceUnavailable, StorageError, Unauthorized
 from davserver.methods.base import LockRule, Method
 from davserver.protocol.headers import Depth
 from davserver.protocol.multistatus import need_privilege
 from davserver.protocol.path import DavPath, Key
-from davserver.storage.base import Kind
+from davserver.storage.base import Kind, Stat
 
 
 def authorize(rc: RequestContext, method: Method) -> None:
@@ -85,6 +85,24 @@ def check_rights(rc: RequestContext, method: Method, target: Target) -> None:
         _check_members(rc, method, target)
     if target.destination is not None and method.destination is not None:
         _check_destination(rc, method, target)
+
+
+def check_opened(rc: RequestContext, target: Target, opened: Stat) -> None:
+    """Makes sure that what was opened is what was looked up, or may be read as well: a path can
+    come to lead elsewhere in between. Raises 403, 401; 503 where it keeps changing."""
+    if rc.services.path_rights is None:
+        return
+    if target.stat is not None and _is_same(target.stat, opened):
+        return
+    found = rc.services.storage.locate(rc.path)
+    _require_real(rc, Privilege.READ, rc.path, found.key)
+    if found.stat is None or not _is_same(found.stat, opened):
+        retry = ((b"retry-after", b"1"),)
+        raise ServiceUnavailable("it keeps changing", headers=retry)
+
+
+def _is_same(one: Stat, other: Stat) -> bool:
+    return (one.device, one.inode) == (other.device, other.inode)
 
 
 def binding_key(rc: RequestContext, method: Method, target: Target) -> Key:

@@ -153,11 +153,16 @@ class TreeCopy:
 
     def _permitted(self, frame: Frame, batch: Sequence[Entry]) -> Sequence[Entry]:
         permitted = self._rights.permitted(frame.path, batch)
-        if len(permitted) < len(batch) and not frame.is_partial:
+        if len(permitted) < len(batch):
+            self._leave_out(frame)
+        return permitted
+
+    def _leave_out(self, frame: Frame) -> None:
+        """Tells once of a collection that members of it are not copied."""
+        if not frame.is_partial:
             frame.is_partial = True
             error = Forbidden("members that may not be read here, or written there, are left out")
             self._failures.add(frame.path, error, collection=True)
-        return permitted
 
     def _follow(self, frame: Frame, entry: Entry) -> Stat | None:
         """Returns what a link leads to: None where that is no member. Raises UnsupportedKind for
@@ -177,6 +182,9 @@ class TreeCopy:
         if self._left is not None and self.size + stat.size > self._left:
             raise QuotaExceeded(f"the copy is larger than the {max(0, self._left)} bytes left")
         try:
+            if not self._rights.may_still_read(frame.path.child(name)):
+                self._leave_out(frame)
+                return
             size = members.copy(name, mtime_ns=mtime_ns)
         except _FATAL:
             raise

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from davserver.context import FileBody, Header, PartsBody, RequestContext, Response, Target
 from davserver.methods._checks import check, last_modified
+from davserver.methods._rights import check_opened
 from davserver.methods.base import Method
 from davserver.properties.rfc4918 import content_language
 from davserver.protocol.dates import format_http_date
@@ -34,6 +35,7 @@ def handle_get(rc: RequestContext, target: Target) -> Response:
     reader = rc.services.storage.open(target.path)
     try:
         fresh = target if reader.stat == target.stat else replace(target, stat=reader.stat)
+        check_opened(rc, target, reader.stat)
         if not _still_holds(rc, target, fresh):
             reader.close()
             return not_modified(rc, fresh)

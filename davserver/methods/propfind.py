@@ -210,6 +210,8 @@ class _Walk:
         is_loop = any(level.identity == identity for level in self._stack)
         try:
             key = self._storage.canonical(path)
+            if not self._may_still_read(path, key):
+                return
             if not is_loop:
                 self._open(path, key, href, entry.stat)
         except ResourceNotFound:
@@ -219,6 +221,10 @@ class _Walk:
             self.writer.status(href, error.status, condition=error.condition)
             return
         self._render_one(path, key, href, entry.stat)
+
+    def _may_still_read(self, path: DavPath, key: Key) -> bool:
+        """What was listed as a collection may be a link by now."""
+        return self._rc.services.path_rights is None or self._rc.may(Privilege.READ, path, key)
 
     def _render_one(self, path: DavPath, key: Key, href: bytes, stat: Stat) -> None:
         needs = self._plan.needs

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from davserver.state.memory import MemoryState
+from davserver.storage.filesystem import FilesystemStorage
 from tests.conftest import AppDav
 from tests.support.credentials import Basic, entry
 from tests.support.dav import XML
@@ -379,6 +380,79 @@ def test_a_lock_of_a_tree_needs_the_right_to_all_of_it(listed: World) -> None:
     assert listed.bob.lock_request("/a/", depth="0").status == 200
     assert listed.bob.lock_request("/z/").status == 200
     assert listed.alice.lock_request("/a/b/").status == 200
+
+
+# -- names that change hands meanwhile ---------------------------------------------------------
+
+
+def swap_before(
+    monkeypatch: pytest.MonkeyPatch, world: World, call: str, path: str, to: str, name: str = ""
+) -> None:
+    """Puts a link to `to` in the place of `path`, or of its member, right before the storage's
+    `call` for `path`."""
+    plain = getattr(FilesystemStorage, call)
+    place = world.root / path.strip("/") / name
+    swapped: list[str] = []
+
+    def swapping(self: FilesystemStorage, at: Any, *rest: Any, **keys: Any) -> Any:
+        if not swapped and "/" + "/".join(at.segments) == path:
+            swapped.append(call)
+            place.rename(world.root / "aside")
+            os.symlink(os.path.relpath(world.root / to, place.parent), place)
+        return plain(self, at, *rest, **keys)
+
+    monkeypatch.setattr(FilesystemStorage, call, swapping)
+
+
+@pytest.mark.security("A-06", "P-09")
+def test_a_file_that_becomes_a_link_is_not_read_through_it(
+    private: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swap_before(monkeypatch, private, "open", "/open/f", "private/f")
+
+    assert private.bob.get("/open/f").status == 403
+
+
+@pytest.mark.security("A-06", "P-09")
+def test_nor_is_it_copied_with_its_collection(
+    private: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private.fill("/plain/", "/plain/f")
+    private.alice.put("/private/f", b"hush")
+    swap_before(monkeypatch, private, "members", "/plain", "private/f", name="f")
+
+    reply = private.bob.copy("/plain/", "/copy/")
+
+    assert (reply.status, statuses_of(reply)) == (207, {"/plain/": 403})
+    assert sorted(tree(private.alice, "/copy/")) == []
+
+
+@pytest.mark.security("A-06", "P-09")
+def test_nor_is_what_a_collection_became_listed(
+    private: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private.fill("/plain/", "/plain/c/")
+    swap_before(monkeypatch, private, "canonical", "/plain/c", "private")
+
+    found = private.bob.propfind("/plain/", props=["{DAV:}getetag"], depth="infinity")
+
+    assert found.hrefs == ["/plain/"]
+
+
+def test_a_file_that_is_replaced_meanwhile_is_read_all_the_same(
+    private: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (private.root / "other").write_bytes(b"newer")
+    plain = FilesystemStorage.open
+
+    def replacing(self: FilesystemStorage, at: Any) -> Any:
+        if (private.root / "other").exists():
+            os.replace(private.root / "other", private.root / "open/f")
+        return plain(self, at)
+
+    monkeypatch.setattr(FilesystemStorage, "open", replacing)
+
+    assert private.bob.get("/open/f").body == b"newer"
 
 
 # -- headers that name paths -----------------------------------------------------------------
