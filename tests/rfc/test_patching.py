@@ -110,7 +110,7 @@ def test_characters_that_xml_forbids_are_400_and_never_stored(dav: AppDav, value
     assert dav.prop("/f", A) is None
 
 
-# RFC 4918 sections 14 and 15, RFC 4331, RFC 8144: all that may stand in the namespace.
+# RFC 4918 sections 14 and 15, RFC 3744, RFC 4331, RFC 5397: all that may stand in the namespace.
 DEFINED = {
     *("multistatus", "response", "href", "propstat", "prop", "status", "error", "collection"),
     *("responsedescription", "creationdate", "displayname", "getcontentlanguage"),
@@ -118,6 +118,7 @@ DEFINED = {
     *("resourcetype", "supportedlock", "lockentry", "lockscope", "locktype", "exclusive"),
     *("shared", "write", "activelock", "depth", "owner", "timeout", "locktoken", "lockroot"),
     *("quota-available-bytes", "quota-used-bytes"),
+    *("current-user-principal", "current-user-privilege-set", "supported-privilege-set"),
 }
 
 

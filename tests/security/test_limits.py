@@ -85,7 +85,7 @@ def test_the_owner_comes_back_as_it_was_and_cannot_break_out(dav: AppDav) -> Non
         ("/%00", {}, 400),
         ("/a%01", {}, 400),
         ("/.davserver.x", {}, 404),
-        ("/" + "n" * 256, {}, 400),
+        ("/" + "n" * 256, {}, 414),
     ],
     ids=["read-only", "reader", "no parent", "NUL", "control", "reserved", "long name"],
 )
