@@ -187,12 +187,12 @@ def exchanged(root: Path, target: str, extensions: dict[str, object]) -> list[di
 
 
 def test_a_server_that_takes_files_gets_all_of_a_cached_one_in_stretches(tmp_path: Path) -> None:
-    (tmp_path / "large").write_bytes(bytes(5 << 19))
+    (tmp_path / "large").write_bytes(bytes(5 << 18))
     *messages, last = exchanged(tmp_path, "/large", {FILE_MESSAGE: {}})
     stretches = [(message["offset"], message["count"]) for message in messages]
 
     assert {message["type"] for message in messages} == {FILE_MESSAGE}
-    assert stretches == [(0, 1 << 20), (1 << 20, 1 << 20), (2 << 20, 1 << 19)]
+    assert stretches == [(0, 1 << 19), (1 << 19, 1 << 19), (2 << 19, 1 << 18)]
     assert last == {"type": "http.response.body", "body": b""}
 
 
