@@ -306,6 +306,11 @@ class Runner:
         self._repeating.append(thread)
         thread.start()
 
+    @property
+    def is_closed(self) -> bool:
+        """True when there are no threads any more: who is cancelled at the end finds them gone."""
+        return self._ended.is_set()
+
     def close(self) -> None:
         """Ends the threads, after what they are at."""
         self._ended.set()

@@ -166,10 +166,10 @@ class _Upload:
             await asyncio.wait([self._writing])
             if not self._writing.cancelled():
                 self._writing.exception()  # what ended the upload is told, not what followed
-        writer = self._writer
-        if writer is not None and writer.size > INLINE_LIMIT:
+        writer, runner = self._writer, self._rc.services.runner
+        if writer is not None and writer.size > INLINE_LIMIT and not runner.is_closed:
             # To free what is long takes the file system longer than others should wait.
-            await self._rc.services.runner.hop(writer.discard)
+            await runner.hop(writer.discard)
         elif writer is not None:
             writer.discard()
 
