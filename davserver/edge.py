@@ -17,6 +17,7 @@ from davserver.protocol.dates import format_http_date
 from davserver.protocol.status import status_line
 from davserver.requesthead import KnownFields
 
+_SEEN = 4_096
 _KNOWN = 512
 """Blocks of header fields that are remembered: a MiB at the most."""
 
@@ -45,6 +46,7 @@ class Edge:
         """Monotonic seconds, as exact as the timer's interval."""
         self.known: dict[bytes, KnownFields] = {}
         """What a block of header fields says, by its bytes."""
+        self._seen_once: set[int] = set()
         self._open: set[Watched] = set()
         self._addresses: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
@@ -75,7 +77,14 @@ class Edge:
         return ", ".join(self._methods()).encode()
 
     def know(self, fields: bytes, known: KnownFields) -> None:
-        """Remembers header fields that were read."""
+        """Remembers header fields that were read, when they come for the second time: what is
+        sent once drives nothing out."""
+        mark = hash(fields)
+        if mark not in self._seen_once:
+            if len(self._seen_once) >= _SEEN:
+                self._seen_once.clear()
+            self._seen_once.add(mark)
+            return
         if len(self.known) >= _KNOWN:
             self.known.clear()
         self.known[fields] = known

@@ -20,6 +20,7 @@ from davserver.requesthead import (
     METHODS,
     REQUEST_LINE,
     SPECIAL,
+    Field,
     Framing,
     KnownFields,
     Refused,
@@ -30,8 +31,8 @@ from davserver.requesthead import (
     too_long,
     unknown_method,
     unparsable,
-    without_credentials,
     without_upgrade,
+    without_varying,
 )
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
@@ -115,7 +116,7 @@ class Guard(Connection):
             raise too_long(head, settings.url_limit)
         line_end = head.find(b"\r\n")
         line = REQUEST_LINE.fullmatch(head, 0, line_end)
-        cut = None if line is None else without_credentials(head[line_end:])
+        cut = None if line is None else without_varying(head[line_end:])
         if line is not None and cut is not None:
             known = self._edge.known.get(cut[0])
             if known is not None:
@@ -130,10 +131,10 @@ class Guard(Connection):
             raise Refused(400, b"the request head cannot be parsed")
         known = self._read_fields()
         if cut is None or self._upgraded or len(cut[0]) > KNOWN_LIMIT:
-            self._start(method, known, b"", rest)
+            self._start(method, known, [], rest)
             return
         if cut[1]:
-            known = known.without(b"authorization")
+            known = known.without_varying()
         self._edge.know(cut[0], known)
         self._start(method, known, cut[1], rest)
 
@@ -184,18 +185,18 @@ class Guard(Connection):
     def on_message_complete(self) -> None:
         self._complete = True
 
-    def _start(self, method: bytes, known: KnownFields, credentials: bytes, rest: bytes) -> None:
+    def _start(self, method: bytes, known: KnownFields, varying: list[Field], rest: bytes) -> None:
         settings = self._edge.settings
         name = METHODS.get(method)
         if name is None:
             raise unknown_method(method + b" \r\n", self._edge.allow)
-        if len(known.headers) + bool(credentials) > settings.header_count:
+        if len(known.headers) + len(varying) > settings.header_count:
             raise Refused(431, b"too many header fields")
         if len(self.url) > settings.url_limit:
             raise Refused(414, b"the URL is too long")
         cycle = Cycle(
             self,
-            self._build_scope(name, known, credentials),
+            self._build_scope(name, known, varying),
             keep_alive=known.keep_alive,
             expects_100=known.framing.expects_100 and known.has_body,
         )
@@ -225,11 +226,11 @@ class Guard(Connection):
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    def _build_scope(self, method: str, known: KnownFields, credentials: bytes) -> Scope:
+    def _build_scope(self, method: str, known: KnownFields, varying: list[Field]) -> Scope:
         headers, parsed, target = list(known.headers), known.parsed, self.url
-        if credentials:
-            headers.append((b"authorization", credentials))
-            parsed = parsed.with_credentials(credentials)
+        if varying:
+            headers += varying
+            parsed = parsed.with_fields(varying)
         if target[:1] != b"/" and target != b"*":
             target = origin_form(target, headers)
             parsed = DavHeaders(headers)

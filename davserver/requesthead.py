@@ -33,8 +33,13 @@ REQUEST_LINE = re.compile(rb"([A-Z]+) (/[!\"$-~]*) HTTP/1\.1")
 KNOWN_LIMIT = 2_048
 """Bytes of header fields that are remembered as read."""
 
-_CREDENTIALS = re.compile(rb"(?i)\r\nauthorization:[ \t]*([!-~](?:[ -~]*[!-~])?)(?=\r\n)")
-_CREDENTIALS_NAME = re.compile(rb"(?i)\nauthorization")
+VARYING = frozenset({b"authorization", b"range", b"if", b"lock-token"})
+"""Fields that are not remembered with the others."""
+
+_VARYING = re.compile(
+    rb"(?i)\r\n(authorization|range|if|lock-token):[ \t]*([!-~](?:[ -~]*[!-~])?)(?=\r\n)"
+)
+_VARYING_NAME = re.compile(rb"(?i)\n(?:authorization|range|if|lock-token)[ \t]*:")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?: |\Z)")
 _BARE_END = re.compile(rb"\n\r?\n")
 _UPGRADE = re.compile(rb"(?i)(?<=\r\n)(?:upgrade|http2-settings)[ \t]*:[^\r\n]*\r\n")
@@ -88,21 +93,19 @@ class KnownFields:
     has_body: bool
     keep_alive: bool
 
-    def without(self, name: bytes) -> KnownFields:
-        headers = tuple(field for field in self.headers if field[0] != name)
+    def without_varying(self) -> KnownFields:
+        headers = tuple(field for field in self.headers if field[0] not in VARYING)
         return replace(self, headers=headers, parsed=DavHeaders(headers))
 
 
-def without_credentials(fields: bytes) -> tuple[bytes, bytes] | None:
-    """Cuts the Authorization field out, lest passwords be remembered. Returns the rest and its
-    value, b"" when there is none; None when the parser must see it where it is."""
-    if _CREDENTIALS_NAME.search(fields) is None:
-        return fields, b""
-    found = _CREDENTIALS.search(fields)
-    if found is None:
-        return None
-    rest = fields[: found.start()] + fields[found.end() :]
-    return None if _CREDENTIALS_NAME.search(rest) else (rest, found[1])
+def without_varying(fields: bytes) -> tuple[bytes, list[Field]] | None:
+    """Cuts out the fields that are another with each request, and those that nobody should
+    remember. Returns the rest, and them; None when the parser must see them where they are."""
+    if _VARYING_NAME.search(fields) is None:
+        return fields, []
+    cut = [(found[1].lower(), found[2]) for found in _VARYING.finditer(fields)]
+    rest = _VARYING.sub(b"", fields)
+    return None if _VARYING_NAME.search(rest) else (rest, cut)
 
 
 def check_partial(head: bytearray, searched: int, *, limit: int, url_limit: int) -> None:

@@ -37,10 +37,12 @@ def ask(edge: EdgeInProcess, *heads: bytes) -> tuple[list[Seen], list[bytes]]:
 
 def test_the_second_request_is_read_as_the_first(edge: EdgeInProcess) -> None:
     head = b"GET /%b HTTP/1.1\r\n" + HOST + b"X: 1\r\n"
-    seen, answers = ask(edge, head % b"a", head % b"b?c", head.replace(b"GET", b"HEAD") % b"d")
+    heads = [head % b"a", head % b"b", head % b"b?c", head.replace(b"GET", b"HEAD") % b"d"]
+    seen, answers = ask(edge, *heads)
 
-    assert [one[:2] for one in seen] == [("GET", b"/a"), ("GET", b"/b"), ("HEAD", b"/d")]
-    assert answers == [b"200"] * 3
+    assert [one[0] for one in seen] == ["GET", "GET", "GET", "HEAD"]
+    assert [one[1] for one in seen] == [b"/a", b"/b", b"/b", b"/d"]
+    assert answers == [b"200"] * 4
 
 
 def test_bodies_of_known_requests_come_through(edge: EdgeInProcess) -> None:
@@ -48,10 +50,12 @@ def test_bodies_of_known_requests_come_through(edge: EdgeInProcess) -> None:
     chunked = (
         b"PUT /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n%b\r\n0\r\n\r\n"
     )
-    pieces = [sized % b"abc", sized % b"def", chunked % b"gh", chunked % b"ij"]
-    seen, _ = edge.exchange(pieces)
+    bodies = [b"abc", b"def", b"ghi"]
+    seen, _ = edge.exchange([sized % body for body in bodies])
+    short, _ = edge.exchange([chunked % body[:2] for body in bodies])
 
-    assert [one[2] for one in seen] == [b"abc", b"def", b"gh", b"ij"]
+    assert [one[2] for one in seen] == bodies
+    assert [one[2] for one in short] == [body[:2] for body in bodies]
 
 
 def test_pipelined_requests_are_answered_in_order(edge: EdgeInProcess) -> None:
@@ -63,9 +67,10 @@ def test_pipelined_requests_are_answered_in_order(edge: EdgeInProcess) -> None:
 
 
 def test_an_unknown_method_with_known_fields_is_501(edge: EdgeInProcess) -> None:
-    _, answers = ask(edge, b"GET / HTTP/1.1\r\n" + HOST, b"BREW / HTTP/1.1\r\n" + HOST)
+    plain = b"GET / HTTP/1.1\r\n" + HOST
+    _, answers = ask(edge, plain, plain, b"BREW / HTTP/1.1\r\n" + HOST)
 
-    assert answers == [b"200", b"501"]
+    assert answers == [b"200", b"200", b"501"]
 
 
 @pytest.mark.parametrize("name", [b"Authorization", b"authorization", b"AUTHORIZATION"])
@@ -82,34 +87,66 @@ def test_credentials_are_of_their_own_request_and_not_remembered(
     edge._config.loaded_app = noting
     head = b"GET / HTTP/1.1\r\n" + HOST + name + b": Basic %b\r\nX: 2\r\n"
     try:
-        ask(edge, head % b"c2VjcmV0", head % b"b3RoZXI=", b"GET / HTTP/1.1\r\nHost: x\r\nX: 2\r\n")
+        plain = b"GET / HTTP/1.1\r\nHost: x\r\nX: 2\r\n"
+        ask(edge, head % b"c2VjcmV0", head % b"YQ==", head % b"b3RoZXI=", plain)
     finally:
         edge._config.loaded_app = application
 
-    assert got == [b"Basic c2VjcmV0", b"Basic b3RoZXI=", None]
+    assert got == [b"Basic c2VjcmV0", b"Basic YQ==", b"Basic b3RoZXI=", None]
     assert b"c2VjcmV0" not in repr(known(edge).known).encode()
 
 
-def test_two_fields_of_credentials_are_not_remembered(edge: EdgeInProcess) -> None:
-    fields = b"Authorization: Basic YQ==\r\n" * 2
+def test_what_is_another_each_time_is_one_block(edge: EdgeInProcess) -> None:
     before = len(known(edge).known)
-    ask(edge, b"GET / HTTP/1.1\r\n" + HOST + fields)
+    for number in range(5):
+        fields = b"Range: bytes=%d-\r\nIf: (<urn:uuid:%d>)\r\nLock-Token: <urn:uuid:%d>\r\n"
+        ask(edge, b"GET / HTTP/1.1\r\n" + HOST + b"Y: 1\r\n" + fields % (number, number, number))
+    blocks = list(known(edge).known)
 
-    assert len(known(edge).known) == before
+    assert len(blocks) == before + 1
+    assert b"Range" not in blocks[-1]
+
+
+def test_what_is_sent_once_is_not_remembered(edge: EdgeInProcess) -> None:
+    before = dict(known(edge).known)
+    for number in range(100):
+        ask(edge, b"GET / HTTP/1.1\r\n" + HOST + b"Once: %d\r\n" % number)
+
+    assert known(edge).known == before
+
+
+def test_two_fields_of_one_name_both_arrive_in_order(edge: EdgeInProcess) -> None:
+    got: list[list[bytes]] = []
+    application = edge._config.loaded_app
+
+    async def noting(scope, receive, send):
+        got.append([value for name, value in scope["headers"] if name == b"if"])
+        await application(scope, receive, send)
+
+    edge._config.loaded_app = noting
+    head = b"GET / HTTP/1.1\r\n" + HOST + b"If: (<a:1>)\r\nZ: 1\r\nIf: (<b:2>)\r\n"
+    try:
+        ask(edge, head, head, head)
+    finally:
+        edge._config.loaded_app = application
+
+    assert got == [[b"(<a:1>)", b"(<b:2>)"]] * 3
 
 
 def test_credentials_count_among_the_fields(edge: EdgeInProcess) -> None:
     fields = HOST + b"".join(b"X-%d: 1\r\n" % number for number in range(9))
     head = b"GET / HTTP/1.1\r\n" + fields
-    _, answers = ask(edge, head, head + b"Authorization: Basic YQ==\r\n")
+    _, answers = ask(edge, head, head, head + b"Authorization: Basic YQ==\r\n")
 
-    assert answers == [b"200", b"431"]
+    assert answers == [b"200", b"200", b"431"]
 
 
 def test_what_is_remembered_has_a_limit(edge: EdgeInProcess) -> None:
     for number in range(1500):
-        ask(edge, b"GET / HTTP/1.1\r\n" + HOST + b"X: %d\r\n" % number)
-    ask(edge, b"GET / HTTP/1.1\r\n" + HOST + b"X: %b\r\n" % (b"y" * 4000))
+        head = b"GET / HTTP/1.1\r\n" + HOST + b"X: %d\r\n" % number
+        ask(edge, head, head)
+    head = b"GET / HTTP/1.1\r\n" + HOST + b"X: %b\r\n" % (b"y" * 4000)
+    ask(edge, head, head)
     sizes = [len(fields) for fields in known(edge).known]
 
     assert len(sizes) <= 512
@@ -121,7 +158,10 @@ def test_what_is_remembered_has_a_limit(edge: EdgeInProcess) -> None:
     fields=st.lists(
         st.tuples(
             st.sampled_from(
-                [b"X-A", b"Authorization", b"Range", b"Connection", b"Upgrade", b"Expect", b"Host"]
+                [
+                    *(b"X-A", b"Authorization", b"Range", b"Connection", b"Upgrade", b"Expect"),
+                    *(b"Host", b"If", b"if", b"Lock-Token", b"If-Match", b"Range "),
+                ]
             ),
             st.one_of(
                 st.sampled_from([b"close", b"100-continue", b"h2c", b"Basic YQ==", b"keep-alive"]),
@@ -137,8 +177,8 @@ def test_a_known_head_is_answered_as_an_unknown_one(
     head = line + b"\r\n" + HOST + b"".join(b"%b: %b\r\n" % field for field in fields)
     edge = EdgeInProcess()
     try:
-        first, second = (edge.exchange([head + b"\r\n"]) for _ in range(2))
+        first, second, third = (edge.exchange([head + b"\r\n"]) for _ in range(3))
     finally:
         edge.close()
 
-    assert first == second
+    assert first == second == third

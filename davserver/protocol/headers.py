@@ -62,13 +62,13 @@ class DavHeaders:
         self._known: dict[Hashable, object] = {} if known is None else known
         self.get: Callable[[bytes], bytes | None] = self._first.get
 
-    def with_credentials(self, value: bytes) -> DavHeaders:
-        """Returns these fields and Authorization: what is kept is kept of both, so that nothing
-        recalled may depend on that field."""
-        return DavHeaders([*self.items, (b"authorization", value)], self._known)
+    def with_fields(self, fields: Iterable[tuple[bytes, bytes]]) -> DavHeaders:
+        """Returns these fields and others: what is kept is kept of both, so that nothing recalled
+        may depend on those (Authorization, Range, If, Lock-Token)."""
+        return DavHeaders([*self.items, *fields], self._known)
 
     def recall(self, read: Callable[[DavHeaders], T]) -> T:
-        """Returns what `read` makes of these fields (without Authorization), the first time; an
+        """Returns what `read` makes of these fields (see `with_fields`), the first time; an
         error is made anew each time."""
         try:
             return self._known[read]  # type: ignore[return-value]  # put there below
