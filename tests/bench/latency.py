@@ -1,0 +1,96 @@
+"""How long a small GET takes while one worker moves what is large.
+
+    .venv/bin/python tests/bench/latency.py [--seconds 10]
+
+Measures a GET of 4 KiB, one at a time: alone, then beside a PUT and a GET of a GiB, over and over,
+and a PROPFIND of Depth infinity over 20,000 files, all on the same worker. Prints the median and
+the 99th percentile of both, and the latter as a multiple of the median of the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.load import Client
+from tests.bench.workloads import MIB, file, propfind, request, tree
+from tests.support.server import Server
+
+GIB = 1 << 30
+
+
+def small_gets(port: int, seconds: float) -> list[float]:
+    client = Client(port)
+    wanted = request("GET", "/small")
+    times = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        begun = time.perf_counter()
+        client.send(wanted)
+        client.receive()
+        times.append(time.perf_counter() - begun)
+        time.sleep(0.001)
+    client.close()
+    return times
+
+
+def work(port: int, kind: str, seconds: float) -> None:
+    """One of the large things, in a process of its own."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        client = Client(port)
+        if kind == "put":
+            client.send(request("PUT", "/up").replace(b": 0\r\n\r\n", b": %d\r\n\r\n" % GIB))
+            client.send_body(GIB)
+        else:
+            steps = {"get": request("GET", "/large"), "propfind": propfind("/tree/", "infinity")}
+            client.send(steps[kind])
+        client.receive()
+        client.close()
+
+
+def show(name: str, times: list[float]) -> None:
+    median = statistics.median(times)
+    p99 = sorted(times)[int(len(times) * 0.99)]
+    print(
+        f"{name}: median {median * 1000:.2f} ms, p99 {p99 * 1000:.2f} ms"
+        f" ({p99 / median:.1f} times), {len(times)} requests"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.work:
+        work(chosen.port, chosen.work, chosen.seconds)
+        return
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
+        server = stack.enter_context(Server(folder))
+        for make in (file("small", 4096), file("large", 1024 * MIB), tree("tree", 20_000, 100)):
+            make(server.root)
+        show("alone", small_gets(server.port, 3))
+        command = [sys.executable, __file__, "--port", str(server.port)]
+        command += ["--seconds", str(chosen.seconds)]
+        others = [subprocess.Popen([*command, "--work", kind]) for kind in _KINDS]
+        time.sleep(0.5)
+        show(f"beside {', '.join(_KINDS)}", small_gets(server.port, chosen.seconds - 1))
+        for other in others:
+            other.wait(120)
+
+
+_KINDS = ("put", "get", "propfind")
+
+if __name__ == "__main__":
+    main()
