@@ -131,7 +131,9 @@ def make_dav(tmp_path: Path) -> Iterator[Callable[..., AppDav]]:
         yield make
 
 
-@pytest.fixture(params=["filesystem", "memory", "share"])
+@pytest.fixture(
+    params=["filesystem", "memory", pytest.param("share", marks=pytest.mark.long)],
+)
 def dav(request: pytest.FixtureRequest, make_dav: Callable[..., AppDav]) -> AppDav:
     """A client of an application in memory, once over each kind of storage."""
     return make_dav(request.param)

@@ -160,6 +160,7 @@ def test_what_cannot_be_removed_is_told(server: Server) -> None:
         assert http.delete(f"/{name}").status == 204
 
 
+@pytest.mark.long
 def test_a_lock_that_cannot_be_given_back_is_waited_for(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,7 +238,17 @@ WORDS: dict[str, tuple[Faults, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("faults", "check", "verdict", "words"), WORDS.values(), ids=WORDS.keys())
+SLOW = ("Expect lost", "answers after the body", "uploads are gathered")
+"""What is found by waiting: seconds each."""
+
+
+@pytest.mark.parametrize(
+    ("faults", "check", "verdict", "words"),
+    [
+        pytest.param(*case, id=id, marks=[pytest.mark.long] if id in SLOW else [])
+        for id, case in WORDS.items()
+    ],
+)
 def test_what_is_no_failure_is_told_and_counts_not(
     server: Server, faults: Faults, check: str, verdict: str, words: str
 ) -> None:
@@ -277,6 +288,7 @@ def test_an_upload_that_stands_still(server: Server) -> None:
     assert "pause of 0.5 s" in told.checks("ok")
 
 
+@pytest.mark.long
 def test_an_upload_that_is_cut_off_for_standing_still(tmp_path: Path) -> None:
     with Server(tmp_path, environment={"DAVSERVER_BODY_IDLE_S": "1"}) as hasty:
         begun = time.monotonic()
