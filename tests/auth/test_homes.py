@@ -35,7 +35,7 @@ def make_homes(make_dav: Callable[..., AppDav], tmp_path: Path, held: Held) -> M
     bytes, and bob, who has none."""
 
     def make(home: dict[str, Any] | None = None, **settings: Any) -> tuple[AppDav, Basic, Basic]:
-        shares = {"home": {"homes": True} | (home or {}), "work": {}}
+        shares = {"home": {"homes": True} | (home or {}), "team": {}}
         users = [entry("alice", quota=1000), entry("bob")]
         keys = {"user": users, "anonymous": None} | settings
         dav = make_shares(make_dav, tmp_path, shares=shares, **keys)
@@ -57,7 +57,7 @@ def homes(dav: AppDav) -> set[str]:
         pytest.param(lambda alice: alice.propfind("/home/"), id="PROPFIND homes"),
         pytest.param(lambda alice: alice.propfind("/home/alice/"), id="PROPFIND home"),
         pytest.param(lambda alice: alice.put("/home/alice/f", b"x"), id="PUT"),
-        pytest.param(lambda alice: alice.copy("/work/", "/home/alice/work/"), id="COPY"),
+        pytest.param(lambda alice: alice.copy("/team/", "/home/alice/team/"), id="COPY"),
     ],
 )
 def test_a_home_is_there_at_its_users_first_use(
@@ -75,7 +75,7 @@ def test_a_home_is_there_at_its_users_first_use(
 @pytest.mark.parametrize(
     "use",
     [
-        pytest.param(lambda dav: dav.propfind("/work/", depth="1"), id="another share"),
+        pytest.param(lambda dav: dav.propfind("/team/", depth="1"), id="another share"),
         pytest.param(lambda dav: dav.get("/.davserver/health"), id="a reserved name"),
     ],
 )
@@ -120,9 +120,9 @@ def test_nobody_else_gets_in(make_homes: MakeHomes, path: str) -> None:
     "ask",
     [
         pytest.param(lambda alice: alice.delete("/home/alice/"), id="DELETE"),
-        pytest.param(lambda alice: alice.move("/home/alice/", "/work/x/"), id="MOVE"),
-        pytest.param(lambda alice: alice.copy("/work/c/", "/home/alice/"), id="COPY onto it"),
-        pytest.param(lambda alice: alice.move("/work/c/", "/home/alice/"), id="MOVE onto it"),
+        pytest.param(lambda alice: alice.move("/home/alice/", "/team/x/"), id="MOVE"),
+        pytest.param(lambda alice: alice.copy("/team/c/", "/home/alice/"), id="COPY onto it"),
+        pytest.param(lambda alice: alice.move("/team/c/", "/home/alice/"), id="MOVE onto it"),
         pytest.param(lambda alice: alice.mkcol("/home/other/"), id="MKCOL beside"),
         pytest.param(lambda alice: alice.put("/home/file", b"x"), id="PUT beside"),
         pytest.param(lambda alice: alice.delete("/home/"), id="DELETE all"),
@@ -131,7 +131,7 @@ def test_nobody_else_gets_in(make_homes: MakeHomes, path: str) -> None:
 def test_a_home_stays_where_it_is(make_homes: MakeHomes, ask: Callable[[Basic], Any]) -> None:
     dav, alice, _ = make_homes()
     alice.put("/home/alice/f", b"kept")
-    alice.mkcol("/work/c/")
+    alice.mkcol("/team/c/")
 
     assert ask(alice).status == 403
     assert alice.get("/home/alice/f").body == b"kept"
@@ -189,7 +189,7 @@ def test_where_none_can_be_made_the_shares_are_listed_all_the_same(
 
     monkeypatch.setattr("davserver.homes.make_home", refuse)
 
-    assert alice.members("/") == ["/home/", "/work/"]
+    assert alice.members("/") == ["/home/", "/team/"]
     assert alice.get("/home/").status == 403
 
 
@@ -203,7 +203,7 @@ def test_where_none_can_be_made_the_shares_are_listed_all_the_same(
         pytest.param("..", id="parent"),
         pytest.param(".", id="itself"),
         pytest.param("a/b", id="slash"),
-        pytest.param("../work", id="out of the share"),
+        pytest.param("../team", id="out of the share"),
         pytest.param(".davserver.x", id="reserved"),
         pytest.param("a\nb", id="control character"),
         pytest.param("a:b", id="colon"),
@@ -280,7 +280,7 @@ def test_a_users_quota_is_that_of_the_home(make_homes: MakeHomes) -> None:
     assert alice.put("/home/alice/f", b"x" * 600).status == 201
     refused = alice.put("/home/alice/g", b"x" * 401)
     assert (refused.status, refused.conditions) == (507, [f"{D}quota-not-exceeded"])
-    assert alice.put("/work/g", b"x" * 5000).status == 201
+    assert alice.put("/team/g", b"x" * 5000).status == 201
     assert bob.put("/home/bob/g", b"x" * 5000).status == 201
     told = alice.propfind("/home/alice/", props=[AVAILABLE, USED])["/home/alice/"][200]
     assert (told[AVAILABLE].text, told[USED].text) == ("400", "600")
