@@ -21,8 +21,8 @@ from davserver.errors import StateError
 from davserver.guard import Guard
 from davserver.metrics.board import Board, GateCounts, Meter
 from davserver.requesthead import Refused, request_line
+from davserver.service.health import look
 from davserver.state.base import Measured, State
-from davserver.web.service import look
 
 _BEAT_S = 1.0
 _CONNECTIONS = 64

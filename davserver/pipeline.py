@@ -24,6 +24,7 @@ from davserver.errors import (
     BadRequest,
     DavError,
     GateBusy,
+    MethodNotAllowed,
     NotFound,
     NotImplementedMethod,
     StateError,
@@ -53,7 +54,6 @@ from davserver.protocol.quirks import refresh_token_without_list, submitted_by_l
 from davserver.recovery import recover
 from davserver.registry import Registry
 from davserver.web.principals import principal
-from davserver.web.service import service
 from davserver.web.synthetic import ancestor
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,8 @@ _XML_TYPES = frozenset(
 _PLAIN = frozenset({"GET", "HEAD", "PUT", "OPTIONS"})
 """Methods to which Depth, Destination and Overwrite mean nothing: clients send them all the
 same."""
+_HTTP = frozenset({"GET", "HEAD", "POST", "PATCH"})
+"""Methods that a route refuses as such; those of WebDAV do not see it."""
 
 
 class Pipeline:
@@ -156,9 +158,27 @@ class Pipeline:
             if principal_name(below.segments) is not None:
                 return partial(self._synthetic, rc, partial(principal, rc))
             if below.segments[0] == ".davserver":
-                return partial(service, rc)
+                return partial(self._service, rc)
             raise NotFound("a reserved name")
         return None
+
+    async def _service(self, rc: RequestContext) -> Response:
+        """Runs the route of this path; what is none of its methods is as if nothing were there."""
+        name, *rest = (*rc.path.segments[1:], "")
+        route = self._registry.routes.get(name)
+        if route is None or (name and not rest[:-1] and rc.path.slash):
+            raise NotFound("a reserved name")
+        handler = route.methods.get("GET" if rc.method == "HEAD" else rc.method)
+        if handler is None:
+            if rc.method in _HTTP:
+                raise MethodNotAllowed(
+                    f"{rc.method} is not for {name}", headers=((b"allow", route.allow),)
+                )
+            raise NotFound("a reserved name")
+        if route.privilege is not None:
+            await admit(rc, route.privilege)
+        rc.headers.recall(_check_framing)
+        return await handler(rc, tuple(rest[:-1]), self.answer)
 
     async def _synthetic(
         self, rc: RequestContext, answer: Callable[[bytes], Awaitable[Response]]

@@ -14,10 +14,12 @@ from types import MappingProxyType, ModuleType
 import davserver.extensions
 import davserver.methods
 import davserver.properties
+import davserver.service
 from davserver.auth.base import Privilege
 from davserver.extensions.base import Extension
 from davserver.methods.base import Method
 from davserver.properties.base import LiveProperty, LivePropertyRegistry
+from davserver.service.base import Route
 from davserver.storage.base import Kind
 
 
@@ -28,6 +30,7 @@ class Registry:
     methods: MappingProxyType[str, Method]
     live: LivePropertyRegistry
     extensions: tuple[Extension, ...]
+    routes: MappingProxyType[str, Route]
     _allow: MappingProxyType[tuple[Kind | None, bool], bytes]
     _dav: tuple[bytes, bytes]
 
@@ -62,7 +65,10 @@ def build_registry(*, without: Collection[str] = ()) -> Registry:
     }
     tokens = "".join(f", {token}" for extension in extensions for token in extension.dav_tokens)
     dav = (f"1, 3{tokens}".encode(), f"1, 2, 3{tokens}".encode())
-    return Registry(MappingProxyType(methods), live, extensions, MappingProxyType(allow), dav)
+    routes = MappingProxyType({route.name: route for route in _routes()})
+    return Registry(
+        MappingProxyType(methods), live, extensions, routes, MappingProxyType(allow), dav
+    )
 
 
 def _modules(package: ModuleType) -> Iterator[ModuleType]:
@@ -77,6 +83,11 @@ def _methods(extensions: tuple[Extension, ...]) -> Iterator[Method]:
         yield from module.METHODS
     for extension in extensions:
         yield from extension.methods
+
+
+def _routes() -> Iterator[Route]:
+    for module in _modules(davserver.service):
+        yield from module.ROUTES
 
 
 def _properties(extensions: tuple[Extension, ...]) -> Iterator[LiveProperty]:
