@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from davserver.errors import BadRequest
 from davserver.protocol.headers import DavHeaders, parse_lock_token
+from davserver.protocol.prefer import Preferences, Return
 
 if TYPE_CHECKING:
     from davserver.protocol.ifheader import IfHeader
@@ -131,15 +132,11 @@ def leaves_out_missing_properties(headers: DavHeaders) -> bool:
     """True when a PROPFIND's 404 propstats may be left out.
 
     `Brief: t` is sent by Microsoft and Apple clients; `Prefer: return=minimal` is its standard
-    form (RFC 8144 section 2.1). RFC 7240 section 2: the first of two equal names counts.
+    form (RFC 8144 section 2.1).
     """
     if (headers.get(b"brief") or b"").lower() == b"t":
         return True
-    for preference in (headers.joined(b"prefer") or b"").split(b","):
-        name, _, value = preference.partition(b";")[0].partition(b"=")
-        if name.strip(b" \t").lower() == b"return":
-            return value.strip(b' \t"') == b"minimal"
-    return False
+    return headers.recall(Preferences.from_headers).returns is Return.MINIMAL
 
 
 def announces_executable(headers: DavHeaders) -> bool:

@@ -146,7 +146,7 @@ def test_without_the_rule_a_raw_token_is_400() -> None:
         pytest.param([(b"prefer", b"wait=1"), (b"prefer", b"return=minimal")], True, id="lines"),
         pytest.param([(b"prefer", b"return=representation")], False, id="representation"),
         pytest.param(
-            [(b"prefer", b"return=representation, return=minimal")], False, id="first counts"
+            [(b"prefer", b"return=minimal, return=representation")], False, id="contradiction"
         ),
         pytest.param([(b"prefer", b"return=Minimal")], False, id="values have a case"),
         pytest.param([(b"prefer", b"return")], False, id="no value"),
