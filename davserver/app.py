@@ -19,26 +19,16 @@ from davserver.auth.base import Authenticator, Authorizer, PathAuthorizer
 from davserver.config import Settings, require_apart
 from davserver.context import Header, RequestContext, Response, Services
 from davserver.counting import keep_counted
-from davserver.errors import (
-    BadRequest,
-    DavError,
-    InternalError,
-    MethodNotAllowed,
-    NameTooLong,
-    StateError,
-    StorageError,
-    UriTooLong,
-    from_storage,
-)
+from davserver.errors import DavError, InternalError, StateError, StorageError
 from davserver.jsonlog import Access
 from davserver.metrics.board import Meter
 from davserver.opening import open_parts
 from davserver.origin import raw_path
 from davserver.pipeline import Pipeline, has_body
 from davserver.protocol.headers import PARSED, DavHeaders
-from davserver.protocol.multistatus import error_body
 from davserver.protocol.path import DavPath
 from davserver.quotas import Quotas
+from davserver.refusing import as_dav_error, error_response
 from davserver.registry import Registry, build_registry
 from davserver.sending import send_response
 from davserver.signing import build_authorizer, build_home_limit, build_sign_in
@@ -266,19 +256,15 @@ class DavApp:
                 if self._meter is not None and error.delay_s:
                     # What is held back are guesses (auth/throttle.py).
                     self._meter.sign_in_failed()
-                response = self._error_response(rc, error)
-            except NameTooLong as error:
-                # RFC 4918 section 12.2: 414 is for the Request-URI alone, not for a Destination.
-                refused = UriTooLong if rc.destination is None else BadRequest
-                response = self._error_response(rc, refused(str(error)))
+                response = error_response(rc, error)
             except (StorageError, StateError) as error:
-                response = self._error_response(rc, from_storage(error))
+                response = error_response(rc, as_dav_error(rc, error))
             except ClientDisconnect:
                 status = 499
                 return
             except Exception:
                 logger.exception("%s failed", rc.method)
-                response = self._error_response(rc, InternalError("internal error"))
+                response = error_response(rc, InternalError("internal error"))
             status = response.status
             sent = await send_response(
                 scope,
@@ -313,21 +299,6 @@ class DavApp:
             )
         )
 
-    def _error_response(self, rc: RequestContext, error: DavError) -> Response:
-        headers = list(error.headers)
-        if isinstance(error, MethodNotAllowed) and not any(k == b"allow" for k, _ in headers):
-            headers.append((b"allow", rc.services.allow(None, rc.can_write)))
-        if error.close:
-            headers.append((b"connection", b"close"))
-        if error.condition is not None:
-            body = error_body(error.condition, error.hrefs, error.inner)
-            headers.append((b"content-type", b'application/xml; charset="utf-8"'))
-        else:
-            body = _text(error.detail)
-            headers.append((b"content-type", b"text/plain; charset=utf-8"))
-            headers.append((b"x-content-type-options", b"nosniff"))
-        return Response(error.status, headers, body)
-
 
 def _closing(rc: RequestContext, response: Response) -> tuple[Header, ...]:
     """A client that waits for 100 Continue and gets a final answer may still send its body, or
@@ -337,7 +308,3 @@ def _closing(rc: RequestContext, response: Response) -> tuple[Header, ...]:
     if any(name == b"connection" for name, _ in response.headers):
         return ()
     return ((b"connection", b"close"),)
-
-
-def _text(detail: str) -> bytes:
-    return detail.encode("ascii", "backslashreplace") + b"\n" if detail else b""

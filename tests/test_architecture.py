@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("properties",),
     ("aio",),
     ("context",),
-    ("origin",),
+    ("origin", "refusing"),
     ("signing", "usage"),
     ("copies",),
     ("leaving",),

@@ -1,0 +1,48 @@
+"""How an error becomes an answer: for the application, and for who runs requests of its own."""
+
+from __future__ import annotations
+
+from davserver.context import RequestContext, Response
+from davserver.errors import (
+    BadRequest,
+    DavError,
+    MethodNotAllowed,
+    NameTooLong,
+    StateError,
+    StorageError,
+    UriTooLong,
+    from_storage,
+)
+from davserver.protocol.multistatus import error_body
+
+
+def as_dav_error(rc: RequestContext, error: DavError | StorageError | StateError) -> DavError:
+    """Returns the DavError that an error of this request becomes."""
+    if isinstance(error, DavError):
+        return error
+    if isinstance(error, NameTooLong):
+        # RFC 4918 section 12.2: 414 is for the Request-URI alone, not for a Destination.
+        refused = UriTooLong if rc.destination is None else BadRequest
+        return refused(str(error))
+    return from_storage(error)
+
+
+def error_response(rc: RequestContext, error: DavError) -> Response:
+    """Returns the answer: the condition as XML where there is one, else a line of text."""
+    headers = list(error.headers)
+    if isinstance(error, MethodNotAllowed) and not any(k == b"allow" for k, _ in headers):
+        headers.append((b"allow", rc.services.allow(None, rc.can_write)))
+    if error.close:
+        headers.append((b"connection", b"close"))
+    if error.condition is not None:
+        body = error_body(error.condition, error.hrefs, error.inner)
+        headers.append((b"content-type", b'application/xml; charset="utf-8"'))
+    else:
+        body = _text(error.detail)
+        headers.append((b"content-type", b"text/plain; charset=utf-8"))
+        headers.append((b"x-content-type-options", b"nosniff"))
+    return Response(error.status, headers, body)
+
+
+def _text(detail: str) -> bytes:
+    return detail.encode("ascii", "backslashreplace") + b"\n" if detail else b""
