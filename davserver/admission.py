@@ -8,6 +8,7 @@ from functools import partial
 
 from davserver.asgi import Scope
 from davserver.auth.base import Attempt, Principal, Privilege
+from davserver.config import Settings
 from davserver.context import RequestContext
 from davserver.errors import DavError, Forbidden, TooManyRequests
 from davserver.methods._rights import challenged, require
@@ -47,7 +48,35 @@ async def _principal(rc: RequestContext) -> Principal:
 
 
 def _attempt(rc: RequestContext) -> Attempt:
-    settings, scope, headers = rc.services.settings, rc.scope, rc.headers
+    headers = rc.headers
+    attempt = attempt_of(
+        rc.services.settings,
+        rc.scope,
+        headers,
+        authorization=headers.single(b"authorization"),
+        method=rc.method,
+        uri=raw_path(rc.scope),
+        now=rc.now,
+    )
+    rc.is_private = attempt.secure
+    return attempt
+
+
+def attempt_of(
+    settings: Settings,
+    scope: Scope,
+    headers: DavHeaders,
+    *,
+    authorization: bytes | None,
+    method: str,
+    uri: bytes,
+    now: float,
+) -> Attempt:
+    """Returns what a request offers to prove who sends it. Raises BadRequest (400).
+
+    Args:
+        scope: what it says of the other end.
+    """
     proxies = settings.trusted_proxies
     client = scope.get("client")
     sender = ("sender", client and client[0], scope.get("scheme"), proxies)
@@ -57,17 +86,16 @@ def _attempt(rc: RequestContext) -> Attempt:
         return private, client_address(scope, headers, proxies=proxies)
 
     private, address = headers.recall_for(sender, read)
-    rc.is_private = settings.insecure_basic or private
     asserted = None
     if settings.proxy_header is not None:
         asserted = _asserted(scope, headers, settings.proxy_header, proxies)
     return Attempt(
-        authorization=headers.single(b"authorization"),
-        method=rc.method,
-        uri=raw_path(scope),
+        authorization=authorization,
+        method=method,
+        uri=uri,
         address=address,
-        secure=rc.is_private,
-        now=rc.now,
+        secure=settings.insecure_basic or private,
+        now=now,
         asserted=asserted,
     )
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from davserver.quotas import Quotas
 from davserver.refusing import as_dav_error, error_response
 from davserver.registry import Registry, build_registry
 from davserver.sending import send_response
+from davserver.shortcut import Shortcut, build_shortcut
 from davserver.signing import build_authorizer, build_home_limit, build_sign_in
 from davserver.state.base import State
 from davserver.storage.base import Storage
@@ -121,6 +122,7 @@ class _Opened:
 
     services: Services
     pipeline: Pipeline
+    shortcut: Shortcut | None
     requests: int = 0
     is_given_up: bool = False
     is_serving: bool = False
@@ -151,8 +153,11 @@ class DavApp:
     def _current(self) -> _Opened:
         if self._opened is None:
             services = self._open(self._settings)
-            self._opened = _Opened(services, Pipeline(services, self._registry))
+            self._opened = self._open_for(services)
         return self._opened
+
+    def _open_for(self, services: Services) -> _Opened:
+        return _Opened(services, Pipeline(services, self._registry), build_shortcut(services))
 
     def _serving(self) -> _Opened:
         """As _current, and what goes on beside the requests has begun."""
@@ -169,7 +174,7 @@ class DavApp:
         """
         services = self._open(settings)
         before = self._opened
-        self._opened = _Opened(services, Pipeline(services, self._registry))
+        self._opened = self._open_for(services)
         self._flush()
         self._log = open_log(settings)
         self._settings = settings
@@ -224,6 +229,47 @@ class DavApp:
                 self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    def at_once(
+        self,
+        method: bytes,
+        target: bytes,
+        fields: DavHeaders,
+        varying: Sequence[Header],
+        body: bytes,
+        peer: Scope,
+        lines: bytes,
+    ) -> bytes | bytearray | None:
+        """Answers a request that asks for nothing special, with its log line; None for any other:
+        it is to be asked in the usual way. Arguments: as those of Shortcut.answer."""
+        opened = self._opened
+        if opened is None or opened.shortcut is None or not opened.is_serving:
+            return None
+        begun = time.perf_counter()
+        quick = opened.shortcut.answer(method, target, fields, varying, body, peer, lines)
+        if quick is None:
+            return None
+        status, message, sent, principal = quick
+        name = method.decode("ascii")
+        seconds = time.perf_counter() - begun
+        if self._log is not None:
+            client = peer["client"]
+            self._log.line(
+                Access(
+                    name,
+                    target,
+                    status,
+                    sent,
+                    seconds,
+                    principal.name,
+                    client[0] if client else "-",
+                    agent=fields.get(b"user-agent"),
+                )
+            )
+        if self._meter is not None:
+            self._meter.received(len(body))
+            self._meter.request(name, status, sent, seconds)
+        return message
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         opened = self._serving()

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from davserver.asgi import FILE_MESSAGE, ASGIApp
+from davserver.asgi import FILE_MESSAGE, ASGIApp, Scope
 from davserver.chunks import ChunkedBody
 from davserver.cycle import Cycle
 from davserver.edge import Edge, refusal
@@ -88,6 +88,7 @@ class Connection(HttpToolsProtocol):
         self._stalled: tuple[int, float] | None = None
         self._half_closed = False
         self._extensions: dict[str, dict[str, object]] = {}
+        self._peer: Scope = {}
 
     # --- connection -----------------------------------------------------------------------------
 
@@ -98,6 +99,7 @@ class Connection(HttpToolsProtocol):
         self.server = get_local_addr(transport)
         self.client = get_remote_addr(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
+        self._peer = {"client": self.client, "scheme": self.scheme}
         if self.scheme == "http" and CAN_SEND and transport.get_extra_info("socket") is not None:
             self._extensions = {FILE_MESSAGE: {}}
         self._address = self.client[0] if self.client else "-"

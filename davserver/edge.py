@@ -8,18 +8,25 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from davserver.accesslog import AccessLog
+from davserver.asgi import Scope
 from davserver.config import Settings
 from davserver.protocol.dates import format_http_date
+from davserver.protocol.headers import DavHeaders
 from davserver.protocol.status import status_line
-from davserver.requesthead import KnownFields
+from davserver.requesthead import Field, KnownFields
 
 _SEEN = 4_096
 _KNOWN = 512
 """Blocks of header fields that are remembered: a MiB at the most."""
+
+
+AtOnce = Callable[
+    [bytes, bytes, DavHeaders, Sequence[Field], bytes, Scope, bytes], bytes | bytearray | None
+]
 
 
 class Watched(Protocol):
@@ -42,6 +49,8 @@ class Edge:
     ) -> None:
         self.log = log
         self._methods = methods
+        self.at_once: AtOnce | None = None
+        """Answers what asks for nothing special (app.py); None where nobody does."""
         self.now = 0.0
         """Monotonic seconds, as exact as the timer's interval."""
         self.known: dict[bytes, KnownFields] = {}

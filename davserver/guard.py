@@ -8,6 +8,8 @@ made wait unparsed, which keeps pipelined requests in order.
 
 from __future__ import annotations
 
+import re
+
 import httptools
 
 from davserver.asgi import Scope
@@ -120,6 +122,8 @@ class Guard(Connection):
         if line is not None and cut is not None:
             known = self._edge.known.get(cut[0])
             if known is not None:
+                if self._answer_at_once(line, known, cut[1], rest):
+                    return
                 self.url = line[2]
                 self._start(line[1], known, cut[1], rest)
                 return
@@ -137,6 +141,36 @@ class Guard(Connection):
             known = known.without_varying()
         self._edge.know(cut[0], known)
         self._start(method, known, cut[1], rest)
+
+    def _answer_at_once(
+        self, line: re.Match[bytes], known: KnownFields, varying: list[Field], rest: bytes
+    ) -> bool:
+        """Answers what is here as a whole and asks for nothing special, without a cycle or a
+        task."""
+        edge = self._edge
+        framing = known.framing
+        if (
+            edge.at_once is None
+            or not known.keep_alive
+            or framing.chunked
+            or framing.expects_100
+            or framing.length != len(rest)
+            or len(known.headers) + len(varying) > edge.settings.header_count
+            or len(line[2]) > edge.settings.url_limit
+            or self.flow.write_paused
+            or self._half_closed
+            or self.transport.is_closing()
+        ):
+            return False
+        parts = line[1], line[2], known.parsed, varying, rest
+        answer = edge.at_once(*parts, self._peer, self.default_lines())
+        if answer is None:
+            return False
+        self.transport.write(answer)
+        self.server_state.total_requests += 1
+        self._phase = _IDLE
+        self._deadline = edge.now + edge.settings.keep_alive_s
+        return True
 
     def _read_fields(self) -> KnownFields:
         version = self.parser.get_http_version()

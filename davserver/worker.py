@@ -63,6 +63,7 @@ class Worker(uvicorn.Server):
         self._metering = metering
         meter = None if metering is None else Meter(metering.board, seat)
         self._app = create_app(settings, meter=meter)
+        self._edge.at_once = self._app.at_once
         self._listener = None if meter is None else MetricsListener(settings, meter, self._app)
         self._guard: Callable[..., Guard] = partial(Guard, edge=self._edge)
         if meter is not None:

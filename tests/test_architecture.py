@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("service",),
     ("registry",),
     ("sending", "pipeline"),
+    ("shortcut",),
     ("claiming",),
     ("opening",),
     ("app",),

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from davserver.context import RequestContext
+from davserver.auth.base import Principal
+from davserver.context import RequestContext, Services
 from davserver.errors import StorageError
 from davserver.properties.base import Members, Needs, Plan, Resource
 from davserver.protocol.headers import Depth
@@ -57,6 +58,33 @@ def resource_at(
     """Returns a resource as renderers see it, without what has to be fetched first."""
     now = rc.services.clock()
     return Resource(href, name, stat, rc.principal.name, rc.base, now, can_write)
+
+
+def render_resource(
+    services: Services,
+    asker: Principal,
+    base: bytes,
+    plan: Plan,
+    at: tuple[DavPath, Key, bytes, Stat],
+    *,
+    can_write: bool,
+) -> bytes:
+    """Returns the `D:response` of one resource.
+
+    Args:
+        base: quoted mount prefix without trailing slash.
+        at: path, canonical key, href, and what is there.
+    """
+    path, key, href, stat = at
+    resource = Resource(href, path.name, stat, asker.name, base, services.clock(), can_write)
+    needs = plan.needs
+    if Needs.DEAD in needs:
+        resource.dead = services.state.properties(key)
+    if Needs.LOCKS in needs:
+        resource.locks = services.state.covering(key, now=resource.now)
+    if Needs.QUOTA in needs and stat.kind is Kind.COLLECTION:
+        resource.quota = quota_at(services, path, key)
+    return plan.render_response(resource)
 
 
 class MemberRenderer:

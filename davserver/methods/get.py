@@ -77,18 +77,24 @@ def _respond(rc: RequestContext, target: Target, reader: Reader) -> Response:
 
 def file_headers(rc: RequestContext, target: Target, stat: Stat, kind: bytes) -> list[Header]:
     """The validators and the description of a file, the same for GET, HEAD, 206 and 304."""
+    headers = describe(stat, kind, rc.now)
+    language = content_language(rc.services.state.properties(target.key))
+    if language:
+        headers.append((b"content-language", language))
+    return headers
+
+
+def describe(stat: Stat, kind: bytes, now: float) -> list[Header]:
+    """What `file_headers` has of any file with this Stat and of this media type."""
     etag = stat.etag
     headers: list[Header] = [
         (b"content-type", kind),
-        (b"last-modified", format_http_date(last_modified(stat, rc.now))),
+        (b"last-modified", format_http_date(last_modified(stat, now))),
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
     ]
     if etag is not None:
         headers.append((b"etag", etag.to_header()))
-    language = content_language(rc.services.state.properties(target.key))
-    if language:
-        headers.append((b"content-language", language))
     essence = kind.partition(b";")[0]
     if essence in _ACTIVE or essence.endswith(b"+xml"):
         # What somebody stored never runs in the origin of this server.

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from davserver.auth.base import Privilege
 from davserver.context import Header, RequestContext, Response, Target
 from davserver.errors import Forbidden, ResourceNotFound, StorageError, from_storage
-from davserver.methods._responses import Listed, MemberRenderer, resource_at
+from davserver.methods._responses import Listed, MemberRenderer, render_resource
 from davserver.methods.base import BodyPolicy, Method
 from davserver.properties.base import Needs, Plan
 from davserver.protocol.headers import Depth
@@ -25,7 +25,6 @@ from davserver.protocol.path import DavPath, Key, quote_segment
 from davserver.protocol.quirks import leaves_out_missing_properties
 from davserver.storage.base import Entry, Kind, LinkedEntry, Stat
 from davserver.storage.batches import BATCH, Plain, batches_of, kinds_of, picked
-from davserver.usage import quota_at
 
 logger = logging.getLogger(__name__)
 XML = (b"content-type", b'application/xml; charset="utf-8"')
@@ -137,7 +136,6 @@ class _Walk:
         self._members = MemberRenderer(rc, plan)
         self._depth = depth
         self._storage = rc.services.storage
-        self._state = rc.services.state
         self._limit = rc.services.settings.propfind_limit
         self._count = 0
         self._stack: list[_Level] = []
@@ -227,17 +225,14 @@ class _Walk:
         return self._rc.services.path_rights is None or self._rc.may(Privilege.READ, path, key)
 
     def _render_one(self, path: DavPath, key: Key, href: bytes, stat: Stat) -> None:
-        needs = self._plan.needs
-        can_write = self._rc.may_write(path)
-        resource = resource_at(self._rc, href, path.name, stat, can_write=can_write)
-        if Needs.DEAD in needs:
-            resource.dead = self._state.properties(key)
-        if Needs.LOCKS in needs:
-            resource.locks = self._state.covering(key, now=resource.now)
-        if Needs.QUOTA in needs and stat.kind is Kind.COLLECTION:
-            resource.quota = quota_at(self._rc.services, path, key)
+        rc = self._rc
+        at = (path, key, href, stat)
         self._count += 1
-        self.writer.add(self._plan.render_response(resource))
+        self.writer.add(
+            render_resource(
+                rc.services, rc.principal, rc.base, self._plan, at, can_write=rc.may_write(path)
+            )
+        )
 
     def _render_batch(self, level: _Level, entries: Sequence[Entry]) -> None:
         """Renders members; at depth infinity inner collections wait until they are entered."""

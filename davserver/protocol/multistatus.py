@@ -17,6 +17,11 @@ _HEAD = DECLARATION + b'<D:multistatus xmlns:D="DAV:">'
 _TAIL = b"</D:multistatus>"
 
 
+def whole(response: bytes) -> bytes:
+    """Returns the document of one `D:response` element that somebody else has made."""
+    return b"".join((_HEAD, response, _TAIL))
+
+
 @dataclass(frozen=True, slots=True)
 class PropStat:
     """The properties that share one status (RFC 4918 section 14.22).

@@ -129,6 +129,18 @@ class PlainLooker(Looker):
         return [entry for entry in found if entry is not None]
 
 
+def look_at_file(fd: int) -> Stat | None:
+    """Returns what an open file is, without its birth time; None for what is no file. In a third
+    of the time that `look` takes."""
+    found = os.fstat(fd)
+    mode = found.st_mode
+    if mode & _IFMT != st.S_IFREG:
+        return None
+    device, executable = found.st_dev, mode & 0o100 != 0
+    values = (_FILE, found.st_size, found.st_mtime_ns, None, device, found.st_ino, executable)
+    return _new(Stat, values)
+
+
 class _Threads(threading.local):
     def __init__(self) -> None:
         self.looker = Looker()

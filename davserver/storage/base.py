@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath, Key
@@ -277,3 +277,22 @@ class Storage(Protocol):
         leaving removes what then has that name there. Raises ParentMissing, AccessDenied."""
 
     def close(self) -> None: ...
+
+
+class DirectReader(Reader, Protocol):
+    """A Reader that reads without a copy."""
+
+    def try_read_into(self, buffer: memoryview, offset: int) -> bool:
+        """Fills the buffer from `offset`. False where it would block, or the file ends before:
+        then the buffer holds anything."""
+
+
+@runtime_checkable
+class DirectStorage(Protocol):
+    """A Storage that can do `locate` and `open` of an ordinary file in one step: those who can
+    offer this too."""
+
+    def open_direct(self, path: DavPath) -> tuple[Key, DirectReader] | None:
+        """Opens a file, and returns it with its key; its Stat has no birth time.
+        None for whatever is no file there, or is
+        reached through a link or another spelling: `locate` and `open` tell what it is."""

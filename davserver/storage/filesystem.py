@@ -30,6 +30,7 @@ from davserver.storage._oserrors import creating, show, translating
 from davserver.storage.attributes import put_attributes
 from davserver.storage.base import (
     Capability,
+    DirectReader,
     Entry,
     Kind,
     Located,
@@ -41,11 +42,12 @@ from davserver.storage.base import (
 )
 from davserver.storage.bymember import open_members
 from davserver.storage.copying import copy_file
+from davserver.storage.found import Found
 from davserver.storage.leftovers import Leftover, find_leftovers
 from davserver.storage.policy import Durability, Policy, require_creatable
 from davserver.storage.probing import probe_exchange, probe_folding
-from davserver.storage.reader import open_reader
-from davserver.storage.resolve import Found, Resolver, Symlinks
+from davserver.storage.reader import open_direct, open_reader
+from davserver.storage.resolve import Resolver, Symlinks
 from davserver.storage.rootlock import hold_root
 from davserver.storage.scanning import open_scan, remove_tree
 from davserver.storage.writer import open_writer, rename_new
@@ -165,6 +167,9 @@ class FilesystemStorage:
 
     def open(self, path: DavPath) -> Reader:
         return open_reader(self._policy, path)
+
+    def open_direct(self, path: DavPath) -> tuple[Key, DirectReader] | None:
+        return open_direct(self._policy, path)
 
     def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
         return open_writer(self._policy, path, size_hint=size_hint)

@@ -14,7 +14,8 @@ from davserver.errors import InvalidName, ParentMissing, ReadOnlyStorage
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import show
-from davserver.storage.resolve import Found, Resolver
+from davserver.storage.found import Found
+from davserver.storage.resolve import Resolver
 
 Durability = Literal["none", "file", "full"]
 

@@ -6,9 +6,9 @@ import errno
 import os
 
 from davserver.errors import IsACollection, UnsupportedKind
-from davserver.protocol.path import DavPath
+from davserver.protocol.path import DavPath, Key
 from davserver.storage._oserrors import show, translate_io, translating
-from davserver.storage._stat import look
+from davserver.storage._stat import look, look_at_file
 from davserver.storage.base import Kind, Stat
 from davserver.storage.policy import Policy
 
@@ -75,6 +75,18 @@ class FileReader:
             return self.try_read_at(offset, size)
         return bytes(buffer) if count == size else None
 
+    def try_read_into(self, buffer: memoryview, offset: int) -> bool:
+        flags = _RWF_NOWAIT if self._nowait else 0
+        if not flags and not self._plain_inline:
+            return False
+        try:
+            return os.preadv(self._fd, [buffer], offset, flags) == len(buffer)
+        except OSError as error:
+            if flags and error.errno in _NO_NOWAIT:
+                self._nowait = False  # as above
+                return self.try_read_into(buffer, offset)
+            return False  # whoever reads it in the usual way is told why
+
     def is_cached(self, offset: int, size: int) -> bool:
         """Looks at a byte now and then: what is cached comes and goes in longer stretches."""
         probe = [bytearray(1)]
@@ -96,6 +108,19 @@ class FileReader:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def open_direct(policy: Policy, path: DavPath) -> tuple[Key, FileReader] | None:
+    """As Storage.open_direct."""
+    found = policy.resolver.open_direct(path, _FLAGS)
+    if found is None:
+        return None
+    key, fd = found
+    stat = look_at_file(fd)
+    if stat is None:
+        os.close(fd)
+        return None
+    return key, FileReader(policy, path, fd, stat)
 
 
 def open_reader(policy: Policy, path: DavPath) -> FileReader:

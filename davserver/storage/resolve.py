@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, Self
+from functools import lru_cache
+from typing import Literal
 
 from davserver.errors import EscapesRoot, ResourceNotFound, UnsupportedKind
 from davserver.protocol.path import DavPath, Key
 from davserver.storage import _linux, names
 from davserver.storage._oserrors import show, translating
 from davserver.storage._stat import Seen, look
-from davserver.storage.base import Kind, Located, Stat
+from davserver.storage.base import Kind, Located
+from davserver.storage.found import Found
 
 Symlinks = Literal["deny", "within", "follow"]
 
@@ -29,50 +29,6 @@ _O_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
 _DIRECTORY = _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _ABSENT = frozenset({errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EILSEQ, errno.EINVAL})
 _WALK = _ABSENT | {errno.ELOOP, errno.EXDEV, errno.EAGAIN}
-
-
-@dataclass(slots=True)
-class Found:
-    """Where a path leads. Closes its descriptor when left.
-
-    Attributes:
-        dir_fd: directory of the last real component; the root's own for the root.
-        name: the last real component, b"" for the root.
-        segments: the canonical path, as far as it exists; the rest as the client spelled it.
-        seen: what is there; None: unmapped.
-        missing: how many trailing components are unmapped; 1 where only the name is.
-    """
-
-    dir_fd: int
-    name: bytes
-    segments: tuple[bytes, ...]
-    seen: Seen | None
-    missing: int = 0
-    owned: bool = True
-
-    @property
-    def stat(self) -> Stat | None:
-        return None if self.seen is None else self.seen.stat
-
-    def take(self) -> int:
-        """Returns a descriptor of the directory that the caller closes."""
-        if self.owned:
-            self.owned = False
-            return self.dir_fd
-        return os.dup(self.dir_fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self.owned:
-            self.owned = False
-            os.close(self.dir_fd)
 
 
 class Resolver:
@@ -220,6 +176,17 @@ class Resolver:
         found.__exit__(None, None, None)
         return None
 
+    def open_direct(self, path: DavPath, flags: int) -> tuple[Key, int] | None:
+        """Opens what is at a path, and returns its key; None where the path leads through a link,
+        or may be no canonical one, or nothing can be opened."""
+        if not self._openat2 or self.folding or not path.segments:
+            return None
+        key, relative = _relative(self.root_id, path.segments)
+        if len(relative) >= _PATH_MAX:
+            return None
+        fd = _linux.try_openat2(self.root_fd, relative, flags)
+        return None if fd < 0 else (key, fd)
+
     def open(self, path: DavPath, flags: int) -> int:
         """Opens what a path leads to, to read.
 
@@ -243,6 +210,13 @@ class Resolver:
                     return self.open_beneath((), flags)
                 flags |= os.O_NOFOLLOW | os.O_CLOEXEC
                 return os.open(found.name, flags, dir_fd=found.dir_fd)
+
+
+@lru_cache(4_096)
+def _relative(root_id: str, segments: tuple[str, ...]) -> tuple[Key, bytes]:
+    """Returns the key of a path that leads where it says, and what it is called on disk."""
+    path = b"/".join(map(names.encode, segments))
+    return Key(root_id, path), path
 
 
 class _Walk:

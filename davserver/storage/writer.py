@@ -28,8 +28,8 @@ from davserver.storage import _linux, names
 from davserver.storage._oserrors import creating, show, translate_io, translating
 from davserver.storage._stat import look
 from davserver.storage.base import Bytes, Kind, Stat
+from davserver.storage.found import Found
 from davserver.storage.policy import Policy, new_mtime_ns, require_creatable
-from davserver.storage.resolve import Found
 
 _O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})

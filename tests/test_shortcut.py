@@ -1,0 +1,396 @@
+"""The straight way (shortcut.py) answers byte for byte as the pipeline does, or not at all.
+
+Each request is sent on one connection until the guard knows its fields, once where the straight
+way is open and once where it is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from davserver.app import DavApp, create_app
+from davserver.auth.passwords import hash_password
+from davserver.config import Settings
+from davserver.configtables import Rule, UserEntry
+from davserver.connection import Phase
+from davserver.protocol.headers import DavHeaders
+from davserver.protocol.path import DavPath, Key
+from davserver.state.base import Change, Step, StepKind
+from tests.support.edge import EdgeInProcess, Wire
+
+TIMES = 4
+"""Of these the first two make the fields known."""
+PROPFIND = (
+    b'<D:propfind xmlns:D="DAV:" xmlns:X="urn:x"><D:prop><D:getetag/><D:resourcetype/>'
+    b"<D:displayname/><D:lockdiscovery/><D:quota-available-bytes/><X:color/></D:prop></D:propfind>"
+)
+XML = b"Content-Type: application/xml"
+
+
+def message(method: bytes, target: bytes, *fields: bytes, body: bytes = b"") -> bytes:
+    lines = [b"%b %b HTTP/1.1" % (method, target), b"Host: x", *fields]
+    if body:
+        lines.append(b"Content-Length: %d" % len(body))
+    return b"\r\n".join([*lines, b"", body])
+
+
+def propfind(target: bytes, *fields: bytes, body: bytes = PROPFIND) -> bytes:
+    return message(b"PROPFIND", target, b"Depth: 0", *fields, XML, body=body)
+
+
+PLAIN = {
+    "GET": message(b"GET", b"/f.txt"),
+    "GET as a browser": message(
+        b"GET", b"/f.txt", b"User-Agent: Mozilla/5.0", b"Accept: text/html", b"Sec-Fetch-Mode: cors"
+    ),
+    "HEAD": message(b"HEAD", b"/f.txt"),
+    "an empty file": message(b"GET", b"/empty"),
+    "HTML, in its sandbox": message(b"GET", b"/page.html"),
+    "a file below": message(b"GET", b"/c/deep/g%20h.bin"),
+    "a name that is not ASCII": message(b"GET", b"/%C3%A9t%C3%A9.txt"),
+    "a range": message(b"GET", b"/f.txt", b"Range: bytes=2-4"),
+    "the end": message(b"GET", b"/f.txt", b"Range: bytes=-3"),
+    "a range of HEAD": message(b"HEAD", b"/f.txt", b"Range: bytes=2-4"),
+    "no range": message(b"GET", b"/f.txt", b"Range: lines=1-2"),
+    "HEAD of a large file": message(b"HEAD", b"/large"),
+    "a part of a large file": message(b"GET", b"/large", b"Range: bytes=70000-170000"),
+    "PROPFIND of a file": propfind(b"/f.txt"),
+    "PROPFIND of a collection": propfind(b"/c/"),
+    "PROPFIND of the root": propfind(b"/"),
+    "PROPFIND of what has dead properties": propfind(b"/dead"),
+    "PROPFIND of all": message(b"PROPFIND", b"/dead", b"Depth: 0"),
+    "PROPFIND of names": propfind(
+        b"/dead", body=b'<D:propfind xmlns:D="DAV:"><D:propname/></D:propfind>'
+    ),
+    "Brief": propfind(b"/f.txt", b"Brief: t"),
+    "PROPFIND of what is locked": propfind(b"/locked"),
+}
+"""What the straight way answers."""
+OTHER = {
+    "nothing there": message(b"GET", b"/none"),
+    "a collection": message(b"GET", b"/c/"),
+    "a collection without its slash": propfind(b"/c"),
+    "a file with a slash": message(b"GET", b"/f.txt/"),
+    "a large file": message(b"GET", b"/large"),
+    "a query": message(b"GET", b"/f.txt?x"),
+    "a link": message(b"GET", b"/link"),
+    "PROPFIND of a link": propfind(b"/link"),
+    "a link that leads out": message(b"GET", b"/out"),
+    "a FIFO": message(b"GET", b"/fifo"),
+    "a reserved name": message(b"GET", b"/.davserver.x"),
+    "a dot segment": message(b"GET", b"/c/../f.txt"),
+    "the other spelling": message(b"GET", b"/e%CC%81te%CC%81.txt"),
+    "a language": message(b"GET", b"/german"),
+    "If-None-Match": message(b"GET", b"/f.txt", b'If-None-Match: "x"'),
+    "If-Match": message(b"GET", b"/f.txt", b'If-Match: "x"'),
+    "If": message(b"GET", b"/f.txt", b'If: (["x"])'),
+    "If-Range": message(b"GET", b"/f.txt", b"Range: bytes=2-4", b'If-Range: "x"'),
+    "two ranges": message(b"GET", b"/f.txt", b"Range: bytes=0-0"),
+    "a range past the end": message(b"GET", b"/f.txt", b"Range: bytes=100-"),
+    "two Range fields": message(b"GET", b"/f.txt", b"Range: bytes=0-1", b"Range: bytes=0-1"),
+    "a digest": message(b"GET", b"/f.txt", b"Want-Repr-Digest: sha-256=1"),
+    "a body of GET": message(b"GET", b"/f.txt", body=b"x"),
+    "the end of the connection": message(b"GET", b"/f.txt", b"Connection: close"),
+    "Depth 1": message(b"PROPFIND", b"/c/", b"Depth: 1", XML, body=PROPFIND),
+    "no Depth": message(b"PROPFIND", b"/f.txt", XML, body=PROPFIND),
+    "Prefer": propfind(b"/f.txt", b"Prefer: return=minimal"),
+    "JSON is wanted": propfind(b"/f.txt", b"Accept: application/json"),
+    "no XML": propfind(b"/f.txt", body=b"<D:propfind"),
+    "another type": message(
+        b"PROPFIND", b"/f.txt", b"Depth: 0", b"Content-Type: image/png", body=PROPFIND
+    ),
+    "PROPFIND of nothing": propfind(b"/none"),
+    "another method": message(b"OPTIONS", b"/f.txt"),
+}
+"""What it leaves to the pipeline."""
+
+
+@dataclass
+class Both:
+    """The same application behind two edges."""
+
+    app: DavApp
+    root: Path
+    edge: EdgeInProcess
+    taken: int = 0
+
+    def at_once(self, *parts: Any) -> bytes | bytearray | None:
+        answer = self.app.at_once(*parts)
+        self.taken += answer is not None
+        return answer
+
+    def exchange(self, *pieces: bytes) -> bytes:
+        """Sends the pieces on one connection, each after what the last one asked for came."""
+        return self.edge.run(self._exchange(pieces))
+
+    async def _exchange(self, pieces: Sequence[bytes]) -> bytes:
+        wire = Wire()
+        guard = self.edge.connect(wire)
+        for piece in pieces:
+            if wire.is_closing() or wire.ended:
+                break
+            guard.data_received(piece)
+            async with asyncio.timeout(20):
+                # In threads, too, and by timers.
+                while guard.cycle is not None and not guard.cycle.response_complete:
+                    if guard._phase is Phase.BODY and guard.cycle.asked:
+                        break  # the rest of the body is in the next piece
+                    await asyncio.sleep(0.001)
+        wire.close()
+        await asyncio.sleep(0)
+        return bytes(wire.written)
+
+    def ask(self, *requests: bytes) -> tuple[bytes, bytes]:
+        """Returns what the straight way said, and the pipeline; `taken` counts the former."""
+        self.taken = 0
+        self.edge._edge.known.clear()
+        self.edge._edge._seen_once.clear()
+        self.edge._edge.at_once = self.at_once
+        straight = self.exchange(*requests)
+        self.edge._edge.at_once = None
+        usual = self.exchange(*requests)
+        return without_chance(straight), without_chance(usual)
+
+
+def without_chance(answers: bytes) -> bytes:
+    """Without the date, boundaries, and the space on the disk."""
+    return re.sub(rb"\r\ndate: [^\r]*|[0-9a-f]{24}|(?<=available-bytes>)\d+", b"", answers)
+
+
+def statuses(answers: bytes) -> list[bytes]:
+    """Those of the answers, not of what they hold."""
+    return re.findall(rb"HTTP/1\.1 ([0-9]{3}) [^<\r]*\r\n", answers)
+
+
+def populate(root: Path) -> None:
+    (root / "c" / "deep").mkdir(parents=True)
+    (root / "c" / "deep" / "g h.bin").write_bytes(b"\0\1")
+    for name in ("f.txt", "dead", "german", "locked", "\u00e9t\u00e9.txt"):
+        (root / name).write_bytes(b"0123456789")
+        os.utime(root / name, ns=(1, 1_700_000_000_123_456_789))
+    (root / "empty").touch()
+    (root / "page.html").write_text("<script>")
+    (root / "large").write_bytes(os.urandom(300_000))
+    (root / "link").symlink_to("f.txt")
+    (root / "out").symlink_to("/etc/passwd")
+    os.mkfifo(root / "fifo")
+
+
+def prepare(both: Both) -> None:
+    """Sets properties, and a lock."""
+    set_color = (
+        b'<D:propertyupdate xmlns:D="DAV:"><D:set><D:prop><c xmlns="urn:x">red</c>'
+        b"%b</D:prop></D:set></D:propertyupdate>"
+    )
+    language = b"<D:getcontentlanguage>de</D:getcontentlanguage>"
+    lock = (
+        b'<D:lockinfo xmlns:D="DAV:"><D:lockscope><D:exclusive/></D:lockscope>'
+        b"<D:locktype><D:write/></D:locktype></D:lockinfo>"
+    )
+    requests = [
+        message(b"PROPPATCH", b"/dead", XML, body=set_color % b""),
+        message(b"PROPPATCH", b"/german", XML, body=set_color % language),
+        message(b"LOCK", b"/locked", b"Timeout: Infinite", XML, body=lock),
+    ]
+    answers = both.exchange(*requests)
+    assert [status[:1] for status in statuses(answers)] == [b"2"] * len(requests)
+
+
+@contextlib.contextmanager
+def opened(folder: Path, **keys: Any) -> Iterator[Both]:
+    root = folder / "root"
+    root.mkdir()
+    populate(root)
+    app = create_app(
+        Settings(
+            root=root,
+            state=folder / "state",
+            durability="none",
+            access_log=False,
+            anonymous=keys.pop("anonymous", "write"),
+            **keys,
+        ),
+        clock=lambda: 1_800_000_000.0,
+    )
+    edge = EdgeInProcess()
+    edge._config.loaded_app = app
+    app._serving()
+    try:
+        yield Both(app, root, edge)
+    finally:
+        edge.close()
+        app.close()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    with opened(tmp_path_factory.mktemp("shortcut")) as made:
+        prepare(made)
+        yield made
+
+
+@pytest.mark.parametrize("request_", PLAIN.values(), ids=PLAIN)
+def test_what_is_plain_goes_straight_and_is_the_same(both: Both, request_: bytes) -> None:
+    straight, usual = both.ask(*[request_] * TIMES)
+
+    assert both.taken == TIMES - 2
+    assert straight == usual
+    assert [status[:2] for status in statuses(straight)] == [b"20"] * TIMES
+
+
+@pytest.mark.parametrize("request_", OTHER.values(), ids=OTHER)
+def test_what_is_not_goes_the_usual_way(both: Both, request_: bytes) -> None:
+    if request_ is OTHER["two ranges"]:
+        request_ = request_.replace(b"0-0", b"0-0,5-6")
+    straight, usual = both.ask(*[request_] * TIMES)
+
+    assert both.taken == 0
+    assert straight == usual
+
+
+@given(
+    method=st.sampled_from([b"GET", b"HEAD", b"PROPFIND", b"OPTIONS"]),
+    target=st.sampled_from(
+        [b"/", b"/f.txt", b"/f.txt/", b"/c", b"/c/", b"/link", b"/none", b"/%2e/f.txt", b"/dead"]
+    ),
+    fields=st.lists(
+        st.sampled_from(
+            [
+                *(b"Range: bytes=1-2", b"Range: bytes=5-2", b"Range: bytes=0-", b"Depth: 0"),
+                *(b"Depth: infinity", b"Depth: 3", b"Accept: application/json", b"Accept: */*"),
+                *(b'If-None-Match: "a"', b"If-Match: *", b"Prefer: return=minimal", b"Brief: t"),
+                *(b"X-Forwarded-For: 1.2.3.4", b"Authorization: Basic eDp5", b"Overwrite: Q"),
+                *(b"Content-Type: text/xml", b"TE: trailers", b"Expect: 100-continue"),
+                *(b"Lock-Token: <urn:x>", b"If: (<urn:x>)", b"Translate: f", b"Origin: http://a"),
+            ]
+        ),
+        max_size=4,
+    ),
+    body=st.sampled_from([b"", PROPFIND, b"<x/>"]),
+)
+@hypothesis_settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_mixture_is_answered_the_same(
+    both: Both, method: bytes, target: bytes, fields: list[bytes], body: bytes
+) -> None:
+    straight, usual = both.ask(*[message(method, target, *fields, body=body)] * TIMES)
+
+    assert straight == usual
+
+
+def test_a_file_that_changes_is_never_told_of_as_it_was(both: Both) -> None:
+    request = message(b"GET", b"/changing")
+    answers = []
+    for content in (b"one", b"three"):
+        (both.root / "changing").write_bytes(content)
+        answers += both.ask(*[request] * TIMES)
+
+    assert answers[0] == answers[1]
+    assert answers[2] == answers[3]
+    assert answers[0].count(b"one") == answers[2].count(b"three") == TIMES
+
+
+def test_pipelined_requests_and_halves_come_out_in_order(both: Both) -> None:
+    one, other = PLAIN["GET"], PLAIN["PROPFIND of a file"]
+    pieces = [*[one] * 3, *[other] * 3, one + other, one[:9], one[9:], other[:-5], other[-5:]]
+    straight, usual = both.ask(*pieces)
+
+    assert both.taken
+    assert straight == usual
+    assert len(statuses(straight)) == 10
+
+
+def test_a_change_left_behind_is_recovered_before_anything_is_told(tmp_path: Path) -> None:
+    with opened(tmp_path) as both:
+        state = both.app.services.state
+        with state.hold([Key("", b"f.txt")], wait_s=0) as view:
+            step = Step(StepKind.APPLY, target=DavPath(("f.txt",)), values={"mtime_ns": 10**18})
+            view.record(Change("0" * 32, "", "0123456789abcdef", (step,)))
+            view.commit()
+        left = state.has_changes()
+        straight, usual = both.ask(*[PLAIN["GET"]] * TIMES)
+
+        assert left
+        assert not state.has_changes()
+        assert straight == usual
+        assert straight.count(b"last-modified: Sun, 09 Sep 2001 01:46:40 GMT") == TIMES
+
+
+ALICE = b"Authorization: Basic " + base64.b64encode(b"alice:secret")
+MALLORY = b"Authorization: Basic " + base64.b64encode(b"alice:guess")
+
+
+def test_who_has_signed_in_goes_straight_and_nobody_else(tmp_path: Path) -> None:
+    user = UserEntry(name="alice", password=hash_password("secret"))
+    with opened(tmp_path, user=[user], anonymous="none", insecure_basic=True) as both:
+        signed, _ = both.ask(*[message(b"GET", b"/f.txt", ALICE)] * 5)
+        taken = both.taken
+        anonymous, _ = both.ask(*[PLAIN["GET"]] * 5)
+        refused, _ = both.ask(*[message(b"GET", b"/f.txt", MALLORY)] * 2)
+
+        assert taken == 3
+        assert signed.count(b"0123456789") == 5
+        assert both.taken == 0
+        assert statuses(anonymous) == [b"401"] * 5
+        assert statuses(refused) == [b"401"] * 2
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"cors_origins": ["https://a.example"]},
+        {"rule": [Rule(path="/c", access="none", users=["bob"])]},
+        {"proxy_header": "X-User", "trusted_proxies": ["192.0.2.9"]},
+    ],
+    ids=["cors", "rules", "proxy header"],
+)
+def test_where_answers_depend_on_more_there_is_no_straight_way(
+    tmp_path: Path, keys: dict[str, Any]
+) -> None:
+    with opened(tmp_path, **keys) as both:
+        straight, usual = both.ask(*[PLAIN["GET"]] * TIMES)
+
+        assert both.taken == 0
+        assert straight == usual
+
+
+def test_a_disk_that_would_make_others_wait_is_read_elsewhere(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader: Callable[..., bool] = lambda self, buffer, offset: False  # noqa: E731
+    monkeypatch.setattr("davserver.storage.reader.FileReader.try_read_into", reader)
+    straight, usual = both.ask(*[PLAIN["GET"]] * TIMES)
+
+    assert both.taken == 0
+    assert straight == usual
+
+
+def test_an_answer_of_the_straight_way_has_its_line_in_the_log(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "f").write_bytes(b"abc")
+    app = create_app(root=tmp_path / "root", state=tmp_path / "state", durability="none")
+    app._serving()
+    peer = {"client": ("192.0.2.1", 1), "scheme": "http"}
+    headers = DavHeaders([(b"host", b"x")])
+    answer = app.at_once(b"GET", b"/f", headers, (), b"", peer, b"")
+    app.close()
+
+    assert answer is not None
+    line = capfdbinary.readouterr().out
+    assert re.fullmatch(rb"\S+Z 192\.0\.2\.1 - GET /f 200 3 \d+\.\dms\n", line)
