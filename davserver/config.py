@@ -95,6 +95,9 @@ class Settings(BaseModel):
     locks_per_resource: Count = Field(100, json_schema_extra=_in("limits"))
     properties_per_resource: Count = Field(1_000, json_schema_extra=_in("limits"))
     property_bytes: Count = Field(65_536, json_schema_extra=_in("limits"))
+    batch_operations: Count = Field(1_000, json_schema_extra=_in("limits"))
+    batch_body_limit: Count = Field(16_777_216, json_schema_extra=_in("limits"))
+    batch_content_limit: Count = Field(1_048_576, json_schema_extra=_in("limits"))
 
     head_timeout_s: Seconds = Field(10.0, json_schema_extra=_in("http"))
     body_idle_s: Seconds = Field(30.0, json_schema_extra=_in("http"))

@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("selfsigned", "reload"),
     ("properties",),
     ("aio",),
+    ("inthread",),
     ("context",),
     ("origin", "refusing"),
     ("signing", "usage"),

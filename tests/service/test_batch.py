@@ -1,0 +1,327 @@
+"""Batches: each operation is the single method, and a batch that is malformed does nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import AppDav
+from tests.support.credentials import Basic, entry
+from tests.support.dav import Dav
+from tests.support.reply import Reply
+
+BATCH = "/.davserver/batch"
+JSON = {"Content-Type": "application/json"}
+PATCH = (
+    '<D:propertyupdate xmlns:D="DAV:"><D:set><D:prop><topic xmlns="urn:x">t</topic>{}</D:prop>'
+    "</D:set></D:propertyupdate>"
+)
+
+
+def post(dav: Dav, *operations: dict[str, Any], atomic: bool = False) -> Reply:
+    body = json.dumps({"atomic": atomic, "operations": operations})
+    return dav.request("POST", BATCH, JSON, body.encode())
+
+
+def results(reply: Reply) -> list[dict[str, Any]]:
+    assert reply.headers["content-type"] == "application/json", reply
+    found: list[dict[str, Any]] = json.loads(reply.body)["results"]
+    return found
+
+
+def statuses(reply: Reply) -> list[int]:
+    return [result["status"] for result in results(reply)]
+
+
+def test_operations_run_in_order_and_one_that_fails_stops_none(dav: AppDav) -> None:
+    reply = post(
+        dav,
+        {"op": "mkcol", "href": "/a"},
+        {"op": "put", "href": "/a/f", "content": "text é"},
+        {"op": "mkcol", "href": "/a"},
+        {"op": "put", "href": "/a/g", "base64": "AAH/"},
+        {"op": "copy", "href": "/a/f", "destination": "/a/copy"},
+        {"op": "move", "href": "/a/g", "destination": "/moved"},
+        {"op": "delete", "href": "/a/f"},
+    )
+
+    assert reply.status == 207
+    assert statuses(reply) == [201, 201, 405, 201, 201, 201, 204]
+    assert dav.members("/") == ["/a/", "/moved"]
+    assert dav.get("/a/copy").body == "text é".encode()
+    assert dav.get("/moved").body == b"\x00\x01\xff"
+    assert dav.get("/a/f").status == 404
+
+
+def test_a_result_has_what_the_single_method_tells(dav: AppDav) -> None:
+    dav.put("/f", b"x")
+    stored, copied, locked = results(
+        post(
+            dav,
+            {"op": "put", "href": "/f", "content": "y", "content-type": "text/plain"},
+            {"op": "copy", "href": "/f", "destination": "/g"},
+            {"op": "lock", "href": "/f", "owner": "me & <you>", "timeout": 77},
+        )
+    )
+    (lock,) = dav.locks("/f")
+
+    assert stored["headers"]["etag"] == dav.get("/f").headers["etag"]
+    assert (stored["op"], stored["href"], stored["message"]) == ("put", "/f", "No Content")
+    assert copied["headers"]["location"] == "/g"
+    token = lock.findtext("{DAV:}locktoken/{DAV:}href")
+    assert locked["headers"]["lock-token"] == f"<{token}>"
+    assert lock.findtext("{DAV:}owner") == "me & <you>"
+    assert lock.findtext("{DAV:}timeout") == "Second-77"
+
+
+def test_conditions_are_each_operations_own(dav: AppDav) -> None:
+    etag = dav.put("/f", b"x").headers["etag"]
+    reply = post(
+        dav,
+        {"op": "put", "href": "/f", "content": "y", "if-match": '"other"'},
+        {"op": "put", "href": "/f", "content": "y", "if-none-match": "*"},
+        {"op": "delete", "href": "/f", "if": '(["other"])'},
+        {"op": "copy", "href": "/f", "destination": "/g"},
+        {"op": "copy", "href": "/f", "destination": "/g", "overwrite": False},
+        {"op": "put", "href": "/f", "content": "y", "if-match": etag},
+    )
+
+    assert statuses(reply) == [412, 412, 412, 201, 412, 204]
+    assert dav.get("/g").body == b"x"
+    assert dav.get("/f").body == b"y"
+
+
+def test_locks_hold_and_tokens_are_submitted(dav: AppDav) -> None:
+    dav.put("/f", b"x")
+    dav.mkcol("/c")
+    token, other = dav.lock("/f").token, dav.lock("/c").token
+    refused, moved = results(
+        post(
+            dav,
+            {"op": "delete", "href": "/f"},
+            {"op": "move", "href": "/f", "destination": "/c/f", "lock-tokens": [token, other]},
+        )
+    )
+
+    assert refused["status"] == 423
+    assert refused["error"]["DAV:"]["lock-token-submitted"] == [
+        {"namespace": "DAV:", "name": "href", "content": "/f"}
+    ]
+    assert moved["status"] == 201
+
+
+def test_locks_are_refreshed_and_given_up(dav: AppDav) -> None:
+    dav.put("/f", b"x")
+    token = dav.lock("/f").token
+    refreshed = post(dav, {"op": "lock", "href": "/f", "refresh": token, "timeout": 99})
+    (lock,) = dav.locks("/f")
+    given_up = post(dav, {"op": "unlock", "href": "/f", "lock-token": token})
+
+    assert statuses(refreshed) == [200]
+    assert lock.findtext("{DAV:}timeout") == "Second-99"
+    assert statuses(given_up) == [204]
+    assert dav.locks("/f") == []
+
+
+def test_a_multistatus_is_told_inside(dav: AppDav) -> None:
+    dav.mkcol("/c")
+    dav.put("/c/f", b"x")
+    dav.lock("/c/f")
+    deleted, refused, patched = results(
+        post(
+            dav,
+            {"op": "delete", "href": "/c"},
+            {"op": "proppatch", "href": "/c", "xml": PATCH.format("<D:getetag/>")},
+            {"op": "proppatch", "href": "/c", "xml": PATCH.format("")},
+        )
+    )
+
+    (member,) = deleted["multistatus"]["results"]
+    assert (deleted["status"], member["href"], member["status"]) == (207, "/c/f", 423)
+    (answer,) = refused["multistatus"]["results"]
+    assert [(p["status"], p["properties"]) for p in answer["propstat"]] == [
+        (424, {"urn:x": {"topic": None}}),
+        (403, {"DAV:": {"getetag": None}}),
+    ]
+    (answer,) = patched["multistatus"]["results"]
+    assert [p["status"] for p in answer["propstat"]] == [200]
+    assert dav.prop("/c", "{urn:x}topic").text == "t"
+
+
+def test_reserved_names_and_other_servers_are_none_of_its_business(dav: AppDav) -> None:
+    reply = post(
+        dav,
+        {"op": "delete", "href": "/.davserver/batch"},
+        {"op": "put", "href": BATCH, "content": ""},
+        {"op": "copy", "href": "/", "destination": "/.davserver/x"},
+    )
+
+    assert statuses(reply) == [404, 404, 404]
+
+
+def test_rights_are_those_of_the_single_methods(make_dav: Callable[..., AppDav]) -> None:
+    rules = [{"path": "/alice", "access": "none", "users": ["bob"]}]
+    users = [entry("alice"), entry("bob")]
+    dav = make_dav(user=users, anonymous=None, rule=rules)
+    alice, bob = Basic(dav, "alice"), Basic(dav, "bob")
+    alice.mkcol("/alice")
+    alice.put("/alice/f", b"x")
+    reply = post(
+        bob,
+        {"op": "delete", "href": "/alice/f"},
+        {"op": "put", "href": "/f", "content": "y"},
+        {"op": "copy", "href": "/f", "destination": "/alice/g"},
+    )
+
+    assert statuses(reply) == [403, 201, 403]
+    assert alice.members("/alice") == ["/alice/f"]
+
+
+def test_a_lock_is_its_creators(make_dav: Callable[..., AppDav]) -> None:
+    dav = make_dav(user=[entry("alice"), entry("bob")], anonymous=None)
+    alice, bob = Basic(dav, "alice"), Basic(dav, "bob")
+    alice.put("/f", b"x")
+    token = post(alice, {"op": "lock", "href": "/f"})
+    held = results(token)[0]["headers"]["lock-token"][1:-1]
+    write = {"op": "put", "href": "/f", "content": "y", "lock-tokens": [held]}
+
+    assert statuses(post(bob, write)) == [423]
+    assert statuses(post(alice, write)) == [204]
+
+
+def test_who_may_only_read_changes_nothing(make_dav: Callable[..., AppDav]) -> None:
+    dav = make_dav(anonymous="read")
+
+    assert statuses(post(dav, {"op": "mkcol", "href": "/c"})) == [403]
+
+
+def test_who_must_sign_in_is_asked_to(make_dav: Callable[..., AppDav]) -> None:
+    dav = make_dav(user=[entry("alice")], anonymous=None)
+
+    assert post(dav, {"op": "mkcol", "href": "/c"}).status == 401
+
+
+PUT = {"op": "put", "href": "/f", "content": ""}
+MALFORMED = {
+    "not JSON": b"{",
+    "no object": b"[]",
+    "not UTF-8": b'{"atomic": false, "x": "\xff"}',
+    "a name twice": b'{"atomic": false, "atomic": true, "operations": []}',
+    "nested too deep": b"[" * 100_000,
+    "not a number": b'{"atomic": NaN}',
+    "a huge number": b'{"atomic": ' + b"9" * 10_000 + b"}",
+    "unknown name": {"atomic": False, "operations": [PUT], "x": 1},
+    "no atomic": {"operations": [PUT]},
+    "atomic is no bool": {"atomic": 0, "operations": [PUT]},
+    "no operations": {"atomic": False},
+    "none of them": {"atomic": False, "operations": []},
+    "operations are no array": {"atomic": False, "operations": {}},
+}
+WRONG: dict[str, object] = {
+    "no object": "put",
+    "no op": {"href": "/f"},
+    "unknown op": {"op": "get", "href": "/f"},
+    "op is no string": {"op": ["put"], "href": "/f"},
+    "no href": {"op": "mkcol"},
+    "href is no string": {"op": "mkcol", "href": 1},
+    "href is no path": {"op": "mkcol", "href": "http://other/f"},
+    "href is not encoded": {"op": "mkcol", "href": "/é"},
+    "href with a dot segment": {"op": "mkcol", "href": "/../f"},
+    "href with a query": {"op": "mkcol", "href": "/f?x"},
+    "unknown name": {"op": "mkcol", "href": "/f", "contents": ""},
+    "of another op": {"op": "mkcol", "href": "/f", "content": ""},
+    "no content": {"op": "put", "href": "/f"},
+    "two contents": {"op": "put", "href": "/f", "content": "", "base64": ""},
+    "content is no string": {"op": "put", "href": "/f", "content": 1},
+    "content with half a pair": {"op": "put", "href": "/f", "content": "\ud800"},
+    "not base64": {"op": "put", "href": "/f", "base64": "*"},
+    "base64 is no string": {"op": "put", "href": "/f", "base64": None},
+    "no destination": {"op": "move", "href": "/f"},
+    "destination elsewhere": {"op": "move", "href": "/f", "destination": "http://other/"},
+    "overwrite is no bool": {"op": "copy", "href": "/f", "destination": "/g", "overwrite": "F"},
+    "no depth": {"op": "delete", "href": "/f", "depth": "2"},
+    "depth is a bool": {"op": "delete", "href": "/f", "depth": True},
+    "depth is a fraction": {"op": "delete", "href": "/f", "depth": 0.0},
+    "a line break in a condition": PUT | {"if-match": '"x"\r\nif: y'},
+    "no xml": {"op": "proppatch", "href": "/f"},
+    "no scope": {"op": "lock", "href": "/f", "scope": "both"},
+    "no timeout": {"op": "lock", "href": "/f", "timeout": -1},
+    "timeout is a bool": {"op": "lock", "href": "/f", "timeout": True},
+    "a refresh with a scope": {"op": "lock", "href": "/f", "refresh": "urn:x", "scope": "shared"},
+    "no lock token": {"op": "unlock", "href": "/f"},
+    "a token with a bracket": {"op": "unlock", "href": "/f", "lock-token": "<urn:x>"},
+    "tokens are no array": PUT | {"lock-tokens": "urn:x"},
+    "tokens beside if": PUT | {"lock-tokens": ["urn:x"], "if": "(<urn:x>)"},
+}
+MALFORMED |= {
+    f"operation: {name}": {"atomic": False, "operations": [PUT, one]} for name, one in WRONG.items()
+}
+
+
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
+def test_what_is_malformed_anywhere_is_400_and_nothing_ran(
+    make_dav: Callable[..., AppDav], body: object
+) -> None:
+    dav = make_dav("memory")
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    reply = dav.request("POST", BATCH, JSON, raw)
+
+    assert reply.status == 400, reply
+    assert len(reply.body) < 300
+    assert dav.members("/") == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [
+        pytest.param({"batch_operations": 1}, 422, id="operations"),
+        pytest.param({"batch_body_limit": 60}, 413, id="body"),
+        pytest.param({"batch_content_limit": 1}, 413, id="content"),
+    ],
+)
+def test_too_much_is_refused_and_nothing_ran(
+    make_dav: Callable[..., AppDav], settings: dict[str, int], status: int
+) -> None:
+    dav = make_dav("memory", **settings)
+    reply = post(dav, PUT, PUT | {"content": "xx"})
+
+    assert reply.status == status
+    assert dav.members("/") == []
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_what_a_form_on_any_page_can_send_is_no_batch(dav: AppDav, kind: str) -> None:
+    body = json.dumps({"atomic": False, "operations": [PUT]}).encode()
+    headers = {"Content-Type": kind} if kind else {}
+
+    assert dav.request("POST", BATCH, headers, body).status == 415
+    assert dav.members("/") == []
+
+
+def test_a_batch_that_is_compressed_is_not_read(dav: AppDav) -> None:
+    reply = dav.request("POST", BATCH, JSON | {"Content-Encoding": "gzip"}, b"x")
+
+    assert (reply.status, reply.headers["accept-encoding"]) == (415, "identity")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PROPFIND", "OPTIONS"])
+def test_nothing_but_post_is_for_it(dav: AppDav, method: str) -> None:
+    reply = dav.request(method, BATCH)
+
+    assert reply.status == (405 if method == "GET" else 404)
+
+
+def test_below_it_is_nothing(dav: AppDav) -> None:
+    assert dav.request("POST", f"{BATCH}/x", JSON, b"{}").status == 404
+
+
+def test_hrefs_have_the_prefix(make_dav: Callable[..., AppDav]) -> None:
+    dav = make_dav(prefix="/dav")
+    body = {"atomic": False, "operations": [PUT, PUT | {"href": "/dav/f"}]}
+    reply = dav.request("POST", f"/dav{BATCH}", JSON, json.dumps(body).encode())
+
+    assert statuses(reply) == [404, 201]
+    assert dav.get("/dav/f").status == 200
