@@ -198,7 +198,7 @@ def keep_counted(services: Services) -> None:
         services.runner.repeat(partial(recount, services), every_s=RECOUNT_EVERY_S)
         return
     try:
-        services.state.keep_numbers(())
+        services.state.keep_numbers(tuple)
     except StateError as error:
         logger.warning("numbers of old quotas are kept: %s", error)
 
@@ -206,7 +206,10 @@ def keep_counted(services: Services) -> None:
 def recount(services: Services, is_stopping: Callable[[], bool]) -> None:
     """Counts what is due, unhurriedly. Raises nothing."""
     state, now = services.state, services.clock()
-    scopes = list(present(services.storage, services.quotas))
+
+    def scopes() -> list[Key]:
+        return list(present(services.storage, services.quotas))
+
     try:
         if state.has_changes():
             # What is half done may be under a hidden name now, and back in its place then.
@@ -216,4 +219,4 @@ def recount(services: Services, is_stopping: Callable[[], bool]) -> None:
         logger.warning("nothing can be counted now: %s", error)
         return
     before = now - services.settings.quota_recount_s
-    count_all(services.storage, state, scopes, unhurried(is_stopping), now=now, before=before)
+    count_all(services.storage, state, scopes(), unhurried(is_stopping), now=now, before=before)

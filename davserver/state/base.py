@@ -10,7 +10,7 @@ time and a change is published; it holds across threads and worker processes.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -230,9 +230,14 @@ class State(StateReader, Protocol):
     ) -> AbstractContextManager[GateView]:
         """Enters the gate. wait_s 0 never blocks. Raises GateBusy when the wait is over."""
 
-    def keep_numbers(self, scopes: Collection[Key]) -> None:
+    def keep_numbers(self, scopes: Callable[[], Collection[Key]]) -> None:
         """Makes the numbers of all other trees unknown: what is changed in one that has no quota
-        now is not entered, and they would be wrong when it has one again. Raises StateError."""
+        now is not entered, and they would be wrong when it has one again. Raises StateError.
+
+        Args:
+            scopes: lists the trees that have one. Asked again in the gate where there are others,
+                for one may have come since.
+        """
 
     def has_changes(self) -> bool:
         """True when a change is journalled for somebody to recover: of a dead owner, or one that

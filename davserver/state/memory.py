@@ -22,6 +22,7 @@ from davserver.state.rows import PRIVATE, refuse_overlap
 from davserver.state.usage import SharedNumbers, new_numbers
 
 _EXPIRED_AT_ONCE = 500
+_OPEN_WAIT_S = 5.0
 
 
 class _Store:
@@ -308,9 +309,11 @@ class MemoryState(_Reading):
             self._has_left = bool(owners - self._others)
             self._gate.release()
 
-    def keep_numbers(self, scopes: Collection[Key]) -> None:
-        with self._store.mutex:
-            self._store.keep_numbers(scopes)
+    def keep_numbers(self, scopes: Callable[[], Collection[Key]]) -> None:
+        with self._hold(_OPEN_WAIT_S):
+            kept = scopes()
+            with self._store.mutex:
+                self._store.keep_numbers(kept)
 
     def has_changes(self) -> bool:
         return self._has_left

@@ -352,11 +352,11 @@ class SqliteState:
     def numbers(self, scope: Key) -> Numbers:
         return self.session().usage.of(scope)
 
-    def keep_numbers(self, scopes: Collection[Key]) -> None:
+    def keep_numbers(self, scopes: Callable[[], Collection[Key]]) -> None:
         usage = self.session().usage
-        if usage.has_others(scopes):
+        if usage.has_others(scopes()):
             with self.hold((), wait_s=_OPEN_WAIT_S):
-                usage.forget_others(scopes)
+                usage.forget_others(scopes())
 
     def properties(self, key: Key) -> Mapping[QName, bytes]:
         return self.session().mirror.properties(key)

@@ -224,8 +224,9 @@ class UsageFolder:
         return found.numbers
 
     def has_others(self, scopes: Collection[Key]) -> bool:
-        """True when there are numbers of other trees. Raises StateFailure."""
-        return bool(self._others(scopes))
+        """True when numbers of other trees are known. Raises StateFailure."""
+        with _translating():
+            return any(map(self._is_counted, self._others(scopes)))
 
     def forget_others(self, scopes: Collection[Key]) -> None:
         """Makes the numbers of all other trees unknown, for whoever has them open, too; in the
@@ -247,6 +248,13 @@ class UsageFolder:
         except OSError as exc:
             raise StateFailure(f"the state folder cannot be used: {exc}") from exc
         return found.difference(map(_name, scopes))
+
+    def _is_counted(self, name: str) -> bool:
+        try:
+            numbers = (self._folder / name / _FILE).read_bytes()
+        except FileNotFoundError:
+            return False
+        return any(numbers[8 * _COUNTED_AT : 8 * (_COUNTED_AT + 1)])
 
     def _map(self, scope: Key) -> _Open:
         folder = self._folder / _name(scope)

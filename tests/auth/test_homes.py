@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from davserver.configtables import Share
+from davserver.counting import present, recount
 from davserver.errors import Forbidden
 from davserver.homes import make_home
 from davserver.protocol.path import DavPath, Key
+from davserver.quotas import Quotas
 from davserver.state.base import Usage
+from davserver.storage.base import Storage
 from davserver.storage.mounts import Mounts
 from tests.auth.conftest import Held
 from tests.conftest import AppDav
@@ -320,6 +323,27 @@ def test_a_home_that_was_removed_takes_its_number_along(
     (dav.root / "home/alice").rmdir()
 
     assert alice.put("/home/alice/f", b"x" * 1000).status == 201
+
+
+def test_a_home_that_comes_while_the_others_are_listed_stays_known(
+    make_homes: MakeHomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing could be put into it until the next count, a minute later."""
+    monkeypatch.setattr("davserver.app.keep_counted", lambda services: None)
+    dav, _, _ = make_homes()
+    services = dav.app.services
+
+    def listed(storage: Storage, quotas: Quotas) -> Iterator[Key]:
+        yield from list(present(storage, quotas))
+        if not homes(dav):
+            make_home(services, "home", "alice")
+
+    monkeypatch.setattr("davserver.counting.present", listed)
+    monkeypatch.setattr("davserver.counting.count_all", lambda *given, **named: None)
+    recount(services, lambda: False)
+
+    assert homes(dav) == {"alice"}
+    assert usage(dav, Key("home", b"alice")) == Usage(0, True)
 
 
 @pytest.mark.parametrize("kind", ["file", "tree"])

@@ -128,7 +128,7 @@ def test_what_has_no_quota_any_more_is_not_known_when_it_has_one_again(state: St
     with state.hold((), wait_s=1) as view:
         for scope in (SCOPE, other):
             count(view.numbers(scope), 10)
-    state.keep_numbers([SCOPE])
+    state.keep_numbers(lambda: [SCOPE])
 
     assert state.numbers(SCOPE).read() == Usage(10, True)
     assert not state.numbers(other).read().is_known
