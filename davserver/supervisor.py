@@ -73,6 +73,7 @@ class Supervisor:
             self._context = multiprocessing.get_context("spawn")
         self._children: list[_Child] = []
         self._asked = 0
+        self._has_served = False
         self._killing = False
         self._exit_code = 0
         self._stop_before = float("inf")
@@ -170,7 +171,7 @@ class Supervisor:
             while child.heart.poll():
                 child.heart.recv_bytes()
                 child.seen = now
-                child.is_ready = child.hears = True
+                child.is_ready = child.hears = self._has_served = True
 
     def _bury(self, child: _Child, now: float) -> None:
         child.process.join()
@@ -179,8 +180,9 @@ class Supervisor:
         if self._asked:
             return
         code = child.process.exitcode
-        if not child.is_ready and code == STARTUP_FAILED:
-            # It would fail again: the reason is in the log.
+        if not self._has_served and code == STARTUP_FAILED:
+            # It would fail again: the reason is in the log. Later, what it needs may be back, as a
+            # certificate that is being renewed, and until then the others serve.
             self._exit_code = STARTUP_FAILED
             self._asked = 1
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import signal
 import socket
 import ssl
 import stat
@@ -20,7 +21,7 @@ from davserver import selfsigned
 from davserver.config import Settings
 from davserver.tls import CertificateError, Certificates, Files, files_of, fingerprint
 from tests.support.certificates import digest_of, make_pair, shown_at
-from tests.support.processes import await_true
+from tests.support.processes import await_true, below, serving
 from tests.support.server import Server
 from tests.test_cli import refused
 
@@ -342,6 +343,36 @@ def test_a_bad_new_pair_is_told_once_and_the_old_one_stays(server: Server, tmp_p
     assert shown_meanwhile == {before}
     assert mended
     assert server.log_text().count("the certificate in use stays") == 1
+
+
+def all_have_begun(server: Server) -> bool:
+    """True when every worker has its certificate: the state comes after it."""
+    workers = serving(server)
+    return len(workers) == server.workers and all(below(pid, server.state) for pid in workers)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("server", [2], ids=["2 workers"], indirect=True)
+def test_a_worker_that_dies_over_a_bad_pair_is_replaced_when_it_is_mended(
+    server: Server, tmp_path: Path
+) -> None:
+    """The other one serves until then."""
+    assert await_true(lambda: all_have_begun(server))
+    before = shown_at(server.port)
+    (tmp_path / "key.pem").write_text("no key")
+    told = await_true(lambda: "the certificate in use stays" in server.log_text())
+    dead, left = serving(server)
+    os.kill(dead, signal.SIGKILL)
+    failed = await_true(lambda: server.log_text().count("another takes its place") == 2)
+    shown_meanwhile = shown_by_all(server)
+    files = make_pair(tmp_path)
+    mended = await_true(lambda: shown_by_all(server) == {digest_of(files.certificate)})
+
+    assert told
+    assert failed
+    assert shown_meanwhile == {before}
+    assert mended
+    assert await_true(lambda: len(serving(server)) == 2 and left in serving(server))
 
 
 def test_a_new_pair_is_in_use_at_once_after_a_hangup(server: Server, tmp_path: Path) -> None:
