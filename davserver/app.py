@@ -7,8 +7,10 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ from davserver.config import Settings, require_apart
 from davserver.context import Header, RequestContext, Response, Services
 from davserver.counting import keep_counted
 from davserver.errors import DavError, InternalError, StateError, StorageError
+from davserver.jobs import Bound, Jobs
 from davserver.jsonlog import Access
 from davserver.metrics.board import Meter
-from davserver.opening import open_parts
+from davserver.opening import open_jobs, open_parts
 from davserver.origin import raw_path
 from davserver.pipeline import Pipeline, has_body
 from davserver.protocol.headers import PARSED, DavHeaders
@@ -34,6 +37,7 @@ from davserver.sending import send_response
 from davserver.shortcut import Shortcut, build_shortcut
 from davserver.signing import build_authorizer, build_home_limit, build_sign_in
 from davserver.state.base import State
+from davserver.state.jobs import JobStore
 from davserver.storage.base import Storage
 
 logger = logging.getLogger(__name__)
@@ -73,6 +77,7 @@ def create_app(
     if store is None and storage is None:
         require_apart(chosen)
     registry = build_registry()
+    in_memory = JobStore(None)
 
     def open_services(settings: Settings) -> Services:
         # First, for it can fail and opens nothing yet.
@@ -94,6 +99,7 @@ def create_app(
                 inline=disk.inline and opened.inline, hash_threads=hash_threads(settings.workers)
             ),
             quotas=Quotas(settings.share, build_home_limit(settings, asked)),
+            jobs=open_jobs(settings, opened) or in_memory,
             path_rights=by_path(rights),
         )
 
@@ -123,6 +129,7 @@ class _Opened:
     services: Services
     pipeline: Pipeline
     shortcut: Shortcut | None
+    background: Bound | None = None
     requests: int = 0
     is_given_up: bool = False
     is_serving: bool = False
@@ -144,6 +151,7 @@ class DavApp:
         self._log = open_log(settings)
         self._opened: _Opened | None = None
         self._meter = meter
+        self.jobs = Jobs()
 
     @property
     def services(self) -> Services:
@@ -152,12 +160,27 @@ class DavApp:
 
     def _current(self) -> _Opened:
         if self._opened is None:
-            services = self._open(self._settings)
-            self._opened = self._open_for(services)
+            self._opened = self._open_for(self._open(self._settings))
         return self._opened
 
     def _open_for(self, services: Services) -> _Opened:
-        return _Opened(services, Pipeline(services, self._registry), build_shortcut(services))
+        opened = _Opened(services, Pipeline(services, self._registry), build_shortcut(services))
+        opened.background = Bound(self.jobs, partial(self._used, opened))
+        return opened
+
+    @contextmanager
+    def _used(self, opened: _Opened) -> Iterator[None]:
+        """Keeps services open, also when others are in force by now."""
+        opened.requests += 1
+        try:
+            yield
+        finally:
+            self._leave(opened)
+
+    def _leave(self, opened: _Opened) -> None:
+        opened.requests -= 1
+        if opened is not self._opened and not opened.requests:
+            self._give_up(opened)
 
     def _serving(self) -> _Opened:
         """As _current, and what goes on beside the requests has begun."""
@@ -184,6 +207,7 @@ class DavApp:
     def close(self) -> None:
         """Gives up the state and the storage; a later request opens them again."""
         before, self._opened = self._opened, None
+        self.jobs.stop()
         if before is not None:
             self._give_up(before)
         self._flush()
@@ -197,6 +221,7 @@ class DavApp:
         now = None if self._opened is None else self._opened.services
         services.runner.close()
         services.authenticator.close()
+        services.jobs.close()
         if now is None or now.state is not services.state:
             services.state.close()
         if now is None or now.storage is not services.storage:
@@ -226,6 +251,7 @@ class DavApp:
                     return
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
+                await self.jobs.end()
                 self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -277,9 +303,7 @@ class DavApp:
         try:
             await self._answer(opened, scope, receive, send)
         finally:
-            opened.requests -= 1
-            if opened is not self._opened and not opened.requests:
-                self._give_up(opened)
+            self._leave(opened)
 
     async def _answer(self, opened: _Opened, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.perf_counter()
@@ -292,6 +316,7 @@ class DavApp:
             path=DavPath(()),
             headers=headers,
             now=opened.services.clock(),
+            background=opened.background,
         )
         status = 500
         sent = 0

@@ -6,10 +6,10 @@ Services are immutable and built once (app.py); a RequestContext lives for one r
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from davserver.aio import Runner
 from davserver.asgi import Receive, Scope
@@ -32,9 +32,11 @@ from davserver.protocol.path import DavPath, Key
 from davserver.protocol.preconditions import HttpConditions
 from davserver.quotas import Quotas
 from davserver.state.base import GateView, State
+from davserver.state.jobs import JobStore
 from davserver.storage.base import Entry, Kind, LinkedEntry, Reader, Stat, Storage
 from davserver.storage.batches import Plain, filtered, names_of
 
+Header = tuple[bytes, bytes]
 _CHARSET = re.compile(rb";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 
 
@@ -50,6 +52,7 @@ class Services:
         new_token: a fresh lock token URI.
         runner: where synchronous work runs.
         quotas: which limits on size hold where.
+        jobs: what goes on when its request is answered.
         path_rights: the authorizer, where what one may do differs from path to path.
     """
 
@@ -65,16 +68,59 @@ class Services:
     new_token: Callable[[], str]
     runner: Runner
     quotas: Quotas
+    jobs: JobStore
     path_rights: PathAuthorizer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What shows that work was done, once nobody is left who did it, and how it was answered.
+
+    Attributes:
+        stands: a path, and the identity of what stands there then.
+        gone: a path where nothing is then.
+        status, headers: of the answer.
+    """
+
+    status: int
+    headers: Sequence[Header] = ()
+    stands: tuple[DavPath, tuple[int, int, int | None]] | None = None
+    gone: DavPath | None = None
 
 
 @dataclass(slots=True)
 class Progress:
-    """What long work tells of itself; `cancelled` is looked at between members."""
+    """What long work tells of itself; `cancelled` is looked at between members.
+
+    Attributes:
+        members, bytes: done so far.
+        all_members, all_bytes: to be done, as far as it is known; counted only where somebody
+            watches.
+        prove: takes what will show that it was done, just before it is; inside the gate. None:
+            nobody asks.
+    """
 
     members: int = 0
     bytes: int = 0
     cancelled: bool = False
+    all_members: int | None = None
+    all_bytes: int | None = None
+    prove: Callable[[Proof], None] | None = None
+
+    @property
+    def is_watched(self) -> bool:
+        """True when somebody asks how far it is."""
+        return self.prove is not None
+
+    def did(self, size: int = 0) -> None:
+        """One more member is done, of so many bytes."""
+        self.members += 1
+        self.bytes += size
+
+    def expect(self, members: int, size: int) -> None:
+        """So much more is to be done."""
+        self.all_members = (self.all_members or 0) + members
+        self.all_bytes = (self.all_bytes or 0) + size
 
 
 @dataclass(slots=True)
@@ -100,6 +146,7 @@ class RequestContext:
         wait_s: how long `hold` may wait; 0 on the event loop.
         asked_for_body: the client was told, or let, to send its body.
         is_collection: whether the Request-URI was found to be one; None while unmapped.
+        background: where work can go on when the request is answered; None in such work itself.
     """
 
     services: Services
@@ -128,6 +175,7 @@ class RequestContext:
     asked_for_body: bool = False
     is_collection: bool | None = None
     progress: Progress = field(default_factory=Progress)
+    background: Background | None = None
 
     def may_write(self, path: DavPath) -> bool:
         """True when the asker has the right to change what is at a path, and it can change."""
@@ -276,7 +324,6 @@ class PartsBody:
         return sum(len(head) + size for head, _, size in self.parts) + len(self.tail)
 
 
-Header = tuple[bytes, bytes]
 Body = bytes | FileBody | PartsBody | SpoolBody | AsyncIterator[bytes]
 
 
@@ -288,3 +335,20 @@ class Response:
     status: int
     headers: Sequence[Header] = ()
     body: Body = b""
+
+
+Work = Callable[[RequestContext], Awaitable[Response]]
+"""Answers a request; given the context that is its own."""
+
+
+class Background(Protocol):
+    """Where work goes on when its request is answered (RFC 7240 section 4.1)."""
+
+    async def run(self, rc: RequestContext, work: Work) -> Response:
+        """Returns 202 with where to ask for the rest, or, where that is not to be had, or when it
+        is done within the time that the client waits, the answer itself. Whatever can be refused
+        at once has been. Raises as the work does."""
+
+    def listening(self) -> AbstractContextManager[bool]:
+        """Counts who is told of progress while it lasts; yields False when there are too
+        many."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import partial
+from typing import NamedTuple
 
 from davserver.context import Services
 from davserver.errors import (
@@ -67,9 +68,20 @@ def unhurried(is_stopping: Callable[[], bool]) -> Look:
     return look
 
 
+class Size(NamedTuple):
+    """What is below a collection: its members, at any depth, and the bytes of the files."""
+
+    members: int
+    bytes: int
+
+
 def tree_bytes(storage: Storage, path: DavPath, look: Look) -> int:
-    """Returns the bytes of all files below `path`; follows no link, passes over what cannot be
-    read. With 64 listings open at most."""
+    """Returns the bytes of all files below `path`; see tree_size."""
+    return tree_size(storage, path, look).bytes
+
+
+def tree_size(storage: Storage, path: DavPath, look: Look) -> Size:
+    """Follows no link, passes over what cannot be read. With 64 listings open at most."""
     total = seen = 0
     stack = [_Level(storage, path, keep=True)]
     try:
@@ -92,7 +104,7 @@ def tree_bytes(storage: Storage, path: DavPath, look: Look) -> int:
     finally:
         for level in stack:
             level.close()
-    return total
+    return Size(seen, total)
 
 
 class _Level:

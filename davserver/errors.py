@@ -151,6 +151,10 @@ class ServiceUnavailable(DavError):
     status = 503
 
 
+class Stopped(ServiceUnavailable):
+    """503 for long work that was ended between two members."""
+
+
 class InsufficientStorage(DavError):
     status = 507
     condition = b"sufficient-disk-space"

@@ -16,6 +16,7 @@ from davserver.errors import StateFailure, StorageFailure
 from davserver.protocol.path import DavPath
 from davserver.quotas import Quotas
 from davserver.state.base import State
+from davserver.state.jobs import JobStore
 from davserver.state.limits import StateLimits
 from davserver.state.sqlite import OtherFolder, Served, SqliteState
 from davserver.storage.base import Storage
@@ -75,6 +76,13 @@ def open_state(settings: Settings) -> SqliteState:
         property_bytes=settings.property_bytes,
     )
     return SqliteState(settings.state_folder, durability=settings.durability, limits=limits)
+
+
+def open_jobs(settings: Settings, state: State) -> JobStore | None:
+    """Returns the jobs beside a state; None where it shares nothing with other processes."""
+    if not isinstance(state, SqliteState):
+        return None
+    return JobStore(state.folder, full=settings.durability == "full")
 
 
 def open_roots(settings: Settings, state: State) -> list[Root]:

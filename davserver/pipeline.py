@@ -31,6 +31,7 @@ from davserver.errors import (
     UnsupportedMediaType,
 )
 from davserver.homes import Homes
+from davserver.jobs import is_wanted
 from davserver.methods._checks import check, check_kind, locate
 from davserver.methods._rights import authorize, check_rights
 from davserver.methods.base import BodyPolicy, Method
@@ -118,6 +119,15 @@ class Pipeline:
         missing = self._homes.missing(rc)
         if missing:
             await rc.services.runner.hop(partial(self._homes.make, rc, missing))
+        complete = partial(self._complete, method)
+        if method.unbounded and is_wanted(rc) and not has_body(rc):
+            # What can be refused is refused now, and looked at again when it is done.
+            await self._run(rc, method, lambda: _prepare(rc, method))
+            assert rc.background is not None
+            return await rc.background.run(rc, complete)
+        return await complete(rc)
+
+    async def _complete(self, method: Method, rc: RequestContext) -> Response:
         return await with_digests(rc, _with_location(rc, await self._dispatch(rc, method)))
 
     def _preflight(self, rc: RequestContext, allowed: Fields) -> Response:

@@ -70,6 +70,8 @@ class Worker(uvicorn.Server):
             self._guard = partial(MeteredGuard, edge=self._edge, meter=meter)
         self._certificates: Certificates | None = None
         super().__init__(_configure(settings, self._app, self._guard))
+        # They end as requests do, when the server does.
+        self._app.jobs.tasks = self.server_state.tasks
 
     def serve_on(self, sockets: Sequence[socket.socket]) -> int:
         """Serves until a signal ends it; returns the exit code."""

@@ -15,15 +15,16 @@ from typing import BinaryIO
 
 from davserver.auth.base import Privilege
 from davserver.changes import has_traces, removing
-from davserver.context import RequestContext, Response, SpoolBody
+from davserver.context import Proof, RequestContext, Response, SpoolBody
 from davserver.copies import require_copied
+from davserver.counting import tree_size
 from davserver.errors import (
     CollectionNotEmpty,
     Conflict,
     DavError,
     Forbidden,
     ResourceNotFound,
-    ServiceUnavailable,
+    Stopped,
     StorageError,
     from_storage,
 )
@@ -32,8 +33,8 @@ from davserver.protocol.locks import Lock
 from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import GateView
-from davserver.storage.base import Entry, Kind, Storage
-from davserver.usage import own_size, shrinking
+from davserver.storage.base import Entry, Kind, Stat, Storage
+from davserver.usage import own_size, shrinking, size_of
 
 BATCH = 64
 _KEPT = 1 << 18
@@ -233,7 +234,7 @@ class TreeDelete:
                 except StorageError as error:
                     self._fail(frame, frame.path.child(entry.name), error, collection=False)
                     continue
-                progress.members += 1
+                progress.did(size_of(entry.stat))
 
     def _permitted(self, frame: Frame, batch: Sequence[Entry]) -> Sequence[Entry]:
         """Returns the members that the asker may remove, and tells of the others."""
@@ -275,7 +276,7 @@ class TreeDelete:
             self._fail(frame, path, error, collection=False)
             return
         gone.append(key)
-        self._rc.progress.members += 1
+        self._rc.progress.did(size_of(entry.stat))
 
     def _require_copied(self, view: GateView, path: DavPath, copy: DavPath) -> None:
         require_copied(self._rc.services, view, path, copy, self._nonce)
@@ -309,7 +310,7 @@ class TreeDelete:
             elif locks:
                 self._fail_collection(stack, frame, locked_error(self._rc, locks))
             else:
-                self._rc.progress.members += 1
+                self._rc.progress.did()
 
     def _enter_again(self, stack: list[Frame], frame: Frame) -> None:
         try:
@@ -342,11 +343,33 @@ def child_key(storage: Storage, key: Key, name: str) -> Key:
     return storage.child_key(key, name.encode("utf-8", "surrogateescape"))
 
 
+def expect_tree(rc: RequestContext, path: DavPath, *, passes: int = 1) -> None:
+    """Counts what is going to be done with a collection and its members, where somebody wants to
+    know; each of them in so many passes. Raises Stopped (503), StorageError."""
+    if rc.progress.is_watched:
+        size = tree_size(rc.services.storage, path, lambda: refuse_cancelled(rc))
+        rc.progress.expect(passes * (size.members + 1), passes * size.bytes)
+
+
+def prove(
+    rc: RequestContext,
+    path: DavPath,
+    stat: Stat,
+    response: Response,
+    *,
+    gone: DavPath | None = None,
+) -> None:
+    """Inside the gate, before `stat` comes to stand at `path`: says what it will be answered with,
+    where somebody may have to know that after this worker's death."""
+    if rc.progress.prove is not None:
+        proof = Proof(response.status, response.headers, (path, stat.identity), gone)
+        rc.progress.prove(proof)
+
+
 def refuse_cancelled(rc: RequestContext) -> None:
+    """Raises Stopped (503): what was begun is to end here."""
     if rc.progress.cancelled:
-        raise ServiceUnavailable(
-            "stopped before it was complete", headers=((b"retry-after", b"1"),)
-        )
+        raise Stopped("stopped before it was complete", headers=((b"retry-after", b"1"),))
 
 
 def as_dav(error: DavError | StorageError) -> DavError:

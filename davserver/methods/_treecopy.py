@@ -20,7 +20,15 @@ from davserver.errors import (
     UnsupportedKind,
 )
 from davserver.methods._members import CopyRights
-from davserver.methods._tree import BATCH, Failures, Frame, as_dav, child_key, refuse_cancelled
+from davserver.methods._tree import (
+    BATCH,
+    Failures,
+    Frame,
+    as_dav,
+    child_key,
+    expect_tree,
+    refuse_cancelled,
+)
 from davserver.protocol.path import DavPath, Key
 from davserver.storage.base import Entry, Kind, LinkedEntry, Members, Stat
 from davserver.usage import given_way, require_room, room, size_of
@@ -42,7 +50,8 @@ def stage_copy(
 
     Args:
         mtime_ns: for a file.
-        nonce: files keep their times, in a way that tells what they were copied of (copies.py).
+        nonce: files keep their times, in a way that tells what they were copied of (copies.py):
+            what is moved is removed afterwards, too.
 
     Raises as TreeCopy.run does, for a file as Storage.copy does; QuotaExceeded as soon as it is
     seen that it cannot fit.
@@ -55,7 +64,11 @@ def stage_copy(
     if not target.is_collection:
         if nonce is not None and target.stat is not None:
             mtime_ns = kept_time_ns(target.stat, nonce)
-        return services.storage.copy(target.path, staged, mtime_ns=mtime_ns).size
+        rc.progress.expect(1, size_of(target.stat))
+        size = services.storage.copy(target.path, staged, mtime_ns=mtime_ns).size
+        rc.progress.did(size)
+        return size
+    expect_tree(rc, target.path, passes=2 if nonce is not None else 1)
     left = room(services, services.state, key)
     rights = CopyRights(rc, target)
     copy = TreeCopy(rc, failures, rights, nonce=nonce, left=left)
@@ -101,6 +114,7 @@ class TreeCopy:
         try:
             self._open(frame, level=0)
             self._storage.make_collection(target)
+            self._rc.progress.did()
             while stack:
                 refuse_cancelled(self._rc)
                 self._step(stack)
@@ -134,6 +148,7 @@ class TreeCopy:
             return
         with closing(self._storage.members(frame.path, copy_to=frame.target)) as members:
             for entry in permitted:
+                refuse_cancelled(self._rc)
                 self._copy_member(stack, entry, members)
 
     def _copy_member(self, stack: list[Frame], entry: Entry, members: Members) -> None:
@@ -193,8 +208,7 @@ class TreeCopy:
         except StorageError as error:
             self._failures.add(frame.path.child(name), as_dav(error), collection=False)
             return
-        self._rc.progress.members += 1
-        self._rc.progress.bytes += size
+        self._rc.progress.did(size)
         self.size += size
 
     def _descend(self, stack: list[Frame], name: str) -> None:
@@ -219,4 +233,5 @@ class TreeCopy:
             frame.close()
             self._failures.add(path, as_dav(error), collection=True)
             return
+        self._rc.progress.did()
         stack.append(frame)

@@ -19,7 +19,7 @@ from davserver.errors import (
 )
 from davserver.methods._checks import relocate
 from davserver.methods._times import creation_change, read_times, set_modified
-from davserver.methods._tree import Failures
+from davserver.methods._tree import Failures, prove, refuse_cancelled
 from davserver.methods._treecopy import stage_copy
 from davserver.methods.base import LockRule, Method
 from davserver.protocol.headers import Depth
@@ -109,6 +109,8 @@ def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failur
     """Returns the bytes of what was copied."""
     if target.is_collection and rc.depth is Depth.ZERO:
         rc.services.storage.make_collection(staged)
+        rc.progress.expect(1, 0)
+        rc.progress.did()
         return 0
     return stage_copy(rc, target, staged, failures, mtime_ns=rc.times.modified_ns)
 
@@ -117,6 +119,7 @@ def _publish(
     rc: RequestContext, copy: _Copy, *, is_last: bool, is_part: bool
 ) -> tuple[bool, Aside | None]:
     """Returns whether something was replaced, and where its old tree waits to be removed."""
+    refuse_cancelled(rc)
     storage = rc.services.storage
     begun, staged = copy.begun, copy.path
     key = storage.canonical(staged)
@@ -138,6 +141,8 @@ def _publish(
         # the collection that is replaced is gone, and so are the locks there.
         keeps_lock = old is not None
         size = size_of(source[2]) or copy.size
+        if not is_part:
+            prove(rc, goal, source[2], created(rc, target, replaced=old is not None))
         ends = source, (goal, goal_key, old)
         aside = publish(rc.services, view, *ends, size=size, keeps_lock=keeps_lock)
         carry_digests(view, goal_key, view.properties(target.key), (begun.stat, source[2]))

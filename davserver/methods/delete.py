@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from davserver.auth.base import Privilege
 from davserver.changes import make_durable, removing
-from davserver.context import RequestContext, Response, Target
+from davserver.context import Proof, RequestContext, Response, Target
 from davserver.errors import (
     BadRequest,
     CollectionNotEmpty,
@@ -13,7 +13,7 @@ from davserver.errors import (
     ServiceUnavailable,
 )
 from davserver.methods._checks import relocate
-from davserver.methods._tree import Failures, TreeDelete
+from davserver.methods._tree import Failures, TreeDelete, expect_tree
 from davserver.methods.base import MAPPED, LockRule, Method
 from davserver.protocol.headers import Depth
 from davserver.storage.base import Kind
@@ -27,6 +27,8 @@ def handle_delete(rc: RequestContext, target: Target) -> Response:
     their ancestors; a plain status when the cause is the Request-URI itself."""
     if rc.services.storage.is_fixed(target.key) and not target.is_link:
         raise Forbidden("a root cannot be deleted")
+    if rc.progress.prove is not None:
+        rc.progress.prove(Proof(204, gone=target.path))
     for _ in range(_ATTEMPTS):
         try:
             response = _delete(rc, target)
@@ -65,12 +67,15 @@ def _delete_one(rc: RequestContext, target: Target) -> Response:
         ):
             rc.services.storage.delete(fresh.path)
             gone += [key for _, key in doomed]
+    rc.progress.expect(1, size)
+    rc.progress.did(size)
     return Response(204)
 
 
 def _delete_collection(rc: RequestContext) -> Response:
     with rc.hold([]) as view:
         fresh = relocate(rc, DELETE, view)
+    expect_tree(rc, fresh.path)
     failures = Failures(rc)
     try:
         if TreeDelete(rc, failures).run(fresh.path, fresh.key):

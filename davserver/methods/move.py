@@ -22,7 +22,7 @@ from davserver.errors import (
 )
 from davserver.methods._checks import relocate
 from davserver.methods._times import confirm_modified, created_at, creation_change, read_times
-from davserver.methods._tree import Failures, TreeDelete
+from davserver.methods._tree import Failures, TreeDelete, prove, refuse_cancelled
 from davserver.methods._treecopy import stage_copy
 from davserver.methods.base import LockRule, Method
 from davserver.properties.base import created_ns
@@ -46,6 +46,8 @@ def handle_move(rc: RequestContext, target: Target) -> Response:
             fresh, aside = _rename(rc, target, leaving)
         except CrossDevice:
             return _move_across(rc, target)
+        rc.progress.expect(1, 0)
+        rc.progress.did()
         discard(rc.services, aside)
     _sync(rc, fresh)
     return _created(rc, fresh)
@@ -95,6 +97,8 @@ def _publish(
     assert goal is not None
     assert goal_key is not None
     known = view.properties(target.key)
+    gone = None if target.key == target.destination_key else target.path
+    prove(rc, goal, source[2], _created(rc, target), gone=gone)
     # Section 9.9.3: "the server MUST perform a DELETE with Depth: infinity on the destination":
     # its locks go with it.
     goal_and_old = goal, goal_key, _old(target, source[1])
@@ -189,6 +193,7 @@ def _put_copy_in_place(
     rc: RequestContext, begun: Target, copy: tuple[DavPath, int], mark: tuple[str, int]
 ) -> tuple[Target, Change, Aside | None]:
     """Raises Conflict when the source is not the one any more that was copied."""
+    refuse_cancelled(rc)
     staged, size = copy
     key = rc.services.storage.canonical(staged)
     with rc.hold([key]) as view:

@@ -37,7 +37,7 @@ class Database:
         is_damaged: a statement has met damage in the file.
     """
 
-    def __init__(self, path: Path, *, full: bool) -> None:
+    def __init__(self, path: Path | str, *, full: bool) -> None:
         self.is_damaged = False
         try:
             self._connection = apsw.Connection(str(path))

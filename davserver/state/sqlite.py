@@ -252,7 +252,7 @@ class SqliteState:
     ) -> None:
         self.limits = StateLimits() if limits is None else limits
         self.clock = clock
-        self._folder = folder
+        self.folder = folder
         self._full = durability == "full"
         self._opening = threading.Lock()
         self._session: _Session | None = None
@@ -273,7 +273,7 @@ class SqliteState:
             if session is not None and session.pid != os.getpid():
                 self._leave(session)
             if self._session is None:
-                self._session = _Session(self._folder, full=self._full)
+                self._session = _Session(self.folder, full=self._full)
             return self._session
 
     def _leave(self, inherited: _Session) -> None:
@@ -301,7 +301,7 @@ class SqliteState:
         if found and not adopt:
             path, *identity = json.loads(found[0][0])
             if path != served.path and identity != list(served.identity):
-                raise OtherFolder(f"the state in {self._folder} belongs to {path}")
+                raise OtherFolder(f"the state in {self.folder} belongs to {path}")
         with self.hold((), wait_s=_OPEN_WAIT_S):
             session.writer.query("INSERT OR REPLACE INTO meta VALUES(?,?)", (name, value))
 
@@ -337,7 +337,7 @@ class SqliteState:
         size = 0
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
-                size += os.stat(self._folder / (FILE + suffix)).st_size
+                size += os.stat(self.folder / (FILE + suffix)).st_size
         return locks, size
 
     def covering(self, key: Key, *, now: float) -> Sequence[Lock]:

@@ -1,0 +1,423 @@
+"""Work that goes on when its request is answered: `Prefer: respond-async` (RFC 7240)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from davserver.errors import AccessDenied, StateFailure
+from tests.conftest import AppDav
+from tests.support.reply import Reply
+from tests.support.storages import HookedStorage
+from tests.support.trees import fill, hidden_names, tree
+from tests.support.users import TestUsers, User
+
+ASYNC = {"Prefer": "respond-async"}
+MakeDav = Callable[..., AppDav]
+
+
+def told_of(dav: Any, href: str) -> dict[str, Any]:
+    reply = dav.get(href)
+    assert reply.status == 200, reply
+    told: dict[str, Any] = json.loads(reply.body)
+    return told
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Returns when something holds, with the event loop running meanwhile."""
+    deadline = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def await_job(
+    dav: AppDav, href: str, holds: Callable[[dict[str, Any]], bool], headers: Any = None
+) -> dict[str, Any]:
+    """Asks again and again until what is told of a job is so."""
+
+    async def ask() -> dict[str, Any]:
+        told: dict[str, Any] = {}
+        deadline = time.monotonic() + 15
+        while not told or not holds(told):
+            assert time.monotonic() < deadline, told
+            await asyncio.sleep(0.01)
+            told = json.loads((await dav.request_async("GET", href, headers)).body)
+        return told
+
+    told: dict[str, Any] = dav.run(ask())
+    return told
+
+
+def await_heard(dav: Any) -> None:
+    """Returns when the worker has seen that a job is to end."""
+    dav.run(until(lambda: all(run.rc.progress.cancelled for run in dav.app.jobs._runs)))
+
+
+def ended(dav: AppDav, href: str, headers: Any = None) -> dict[str, Any]:
+    return await_job(dav, href, lambda told: told["ended"] is not None, headers)
+
+
+def state_of(told: dict[str, Any]) -> tuple[str, int | None]:
+    return told["state"], told["result"]["status"] if told["result"] else None
+
+
+@pytest.fixture
+def storage() -> HookedStorage:
+    return HookedStorage()
+
+
+@pytest.fixture
+def hooked(make_dav: MakeDav, storage: HookedStorage) -> AppDav:
+    return make_dav("memory", overrides={"storage": storage})
+
+
+@contextmanager
+def held(storage: HookedStorage, call: str, path: str) -> Iterator[threading.Event]:
+    """Has the first call stand still as long as the block, or until the event is set."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        entered.set()
+        assert leave.wait(20)
+
+    storage.once(call, path, stay)
+    try:
+        yield leave
+    finally:
+        leave.set()
+
+
+@pytest.mark.rfc("PR-09")
+def test_a_copy_is_accepted_and_done_later(dav: AppDav) -> None:
+    fill(dav, "/c/", "/c/a", "/c/d/", "/c/d/b")
+
+    accepted = dav.copy("/c/", "/copy/", headers=ASYNC)
+    href = accepted.headers["location"]
+    told = ended(dav, href)
+    result = dav.get(f"{href}/result")
+
+    assert (accepted.status, accepted.body) == (202, b"")
+    assert accepted.headers["preference-applied"] == "respond-async"
+    assert (told["method"], told["resource"], told["destination"]) == ("COPY", "/c/", "/copy/")
+    assert state_of(told) == ("succeeded", 201)
+    assert told["href"] == href
+    assert (result.status, result.headers["location"]) == (201, "/copy/")
+    assert tree(dav, "/copy/") == {"/copy/a": b"/c/a", "/copy/d/": None, "/copy/d/b": b"/c/d/b"}
+
+
+def test_members_and_bytes_are_counted(dav: AppDav) -> None:
+    fill(dav, "/c/", "/c/a", "/c/d/", "/c/d/b")
+    size = len("/c/a") + len("/c/d/b")
+
+    copied = ended(dav, dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"])
+    moved = ended(dav, dav.move("/copy/", "/moved/", headers=ASYNC).headers["location"])
+    deleted = ended(dav, dav.delete("/moved/", headers=ASYNC).headers["location"])
+    single = ended(dav, dav.copy("/c/a", "/f", headers=ASYNC).headers["location"])
+
+    whole = {"members": 4, "members_total": 4, "bytes": size, "bytes_total": size}
+    assert copied["progress"] == deleted["progress"] == whole
+    assert moved["progress"] == {"members": 1, "members_total": 1, "bytes": 0, "bytes_total": 0}
+    assert single["progress"] == {"members": 1, "members_total": 1, "bytes": 4, "bytes_total": 4}
+
+
+def test_nothing_is_done_later_unless_the_client_prefers_that(dav: AppDav) -> None:
+    fill(dav, "/c/", "/c/a")
+
+    assert dav.copy("/c/", "/copy/").status == 201
+    assert dav.copy("/c/", "/copy/", headers={"Prefer": "wait=10"}).status == 204
+    assert dav.put("/f", b"x", ASYNC).status == 201
+    assert dav.request("PROPFIND", "/", {**ASYNC, "Depth": "1"}).status == 207
+
+
+@pytest.mark.rfc("PR-09")
+def test_who_waits_long_enough_gets_the_answer_itself(dav: AppDav) -> None:
+    fill(dav, "/c/", "/c/a")
+
+    copied = dav.copy("/c/", "/copy/", headers={"Prefer": "respond-async, wait=10"})
+
+    assert (copied.status, copied.headers["location"]) == (201, "/copy/")
+    assert "preference-applied" not in copied.headers
+    assert dav.app.services.jobs.unfinished() == []
+
+
+@pytest.mark.rfc("PR-09")
+def test_who_does_not_wait_long_enough_gets_a_job(hooked: AppDav, storage: HookedStorage) -> None:
+    fill(hooked, "/c/", "/c/a")
+    with held(storage, "copy", "/c/a") as go:
+        accepted = hooked.copy("/c/", "/copy/", headers={"Prefer": "respond-async, wait=1"})
+        running = told_of(hooked, accepted.headers["location"])
+        go.set()
+        done = ended(hooked, accepted.headers["location"])
+
+    assert accepted.status == 202
+    assert (running["state"], running["result"]) == ("running", None)
+    assert state_of(done) == ("succeeded", 201)
+
+
+def locked_target(dav: AppDav) -> Reply:
+    dav.put("/locked", b"x")
+    dav.lock("/locked")
+    return dav.copy("/c/", "/locked", headers=ASYNC)
+
+
+def locked_member(dav: AppDav) -> Reply:
+    dav.lock("/c/a")
+    return dav.move("/c/", "/d/", headers=ASYNC)
+
+
+REFUSED: dict[str, tuple[int, Callable[[AppDav], Reply]]] = {
+    "missing": (404, lambda dav: dav.delete("/missing", ASYNC)),
+    "no parent": (409, lambda dav: dav.copy("/c/", "/x/y/", headers=ASYNC)),
+    "not to be overwritten": (
+        412,
+        lambda dav: dav.copy("/c/", "/f", overwrite="F", headers=ASYNC),
+    ),
+    "a condition": (412, lambda dav: dav.delete("/f", {**ASYNC, "If-Match": '"other"'})),
+    "If": (412, lambda dav: dav.delete("/f", {**ASYNC, "If": "(<urn:x>)"})),
+    "a locked target": (423, locked_target),
+    "a locked member": (423, locked_member),
+    "a body": (415, lambda dav: dav.request("DELETE", "/f", ASYNC, b"<x/>")),
+    "elsewhere": (502, lambda dav: dav.copy("/c/", "http://other.test/x", headers=ASYNC)),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_can_be_refused_is_refused_at_once(make_dav: MakeDav, name: str) -> None:
+    dav = make_dav()
+    fill(dav, "/c/", "/c/a", "/f")
+    status, ask = REFUSED[name]
+    reply = ask(dav)
+
+    assert reply.status == status
+    assert "location" not in reply.headers
+    assert dav.app.services.jobs.unfinished() == []
+
+
+def test_what_changes_meanwhile_is_looked_at_again(hooked: AppDav, storage: HookedStorage) -> None:
+    fill(hooked, "/c/", "/c/a", "/f")
+    with held(storage, "copy", "/c/a") as go:
+        href = hooked.copy("/c/", "/f", headers=ASYNC).headers["location"]
+        await_job(hooked, href, lambda told: told["state"] == "running")
+        hooked.lock("/f")
+        go.set()
+        told = ended(hooked, href)
+    result = hooked.get(f"{href}/result")
+
+    assert state_of(told) == ("failed", 423)
+    assert (result.status, b"lock-token-submitted" in result.body) == (423, True)
+    assert hidden_names(hooked) == []
+
+
+def test_the_result_is_the_answer_that_the_request_would_have_had(dav: AppDav) -> None:
+    fill(dav, "/c/", "/c/a", "/c/b")
+    dav.lock("/c/a")
+
+    href = dav.delete("/c/", ASYNC).headers["location"]
+    told = ended(dav, href)
+    result = dav.get(f"{href}/result")
+    usual = dav.delete("/c/")
+
+    assert state_of(told) == ("failed", 207)
+    assert (result.status, result.body) == (usual.status, usual.body)
+    assert sorted(result.headers.items) == sorted(usual.headers.items)
+
+
+def test_a_long_result_is_kept_in_pieces(
+    hooked: AppDav, storage: HookedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("davserver.methods._tree._KEPT", 500)
+    monkeypatch.setattr("davserver.jobs._PIECE", 200)
+    names = [f"/c/{number}" for number in range(30)]
+    fill(hooked, "/c/", *names)
+    for name in names:
+        storage.refuse("delete", name, AccessDenied("not yours"))
+
+    href = hooked.delete("/c/", ASYNC).headers["location"]
+    told = ended(hooked, href)
+    usual = hooked.delete("/c/")
+
+    assert told["result"]["status"] == 207
+    assert hooked.get(f"{href}/result").body == usual.body
+
+
+def test_a_result_is_pending_until_it_is_there(hooked: AppDav, storage: HookedStorage) -> None:
+    fill(hooked, "/c/", "/c/a")
+    with held(storage, "copy", "/c/a"):
+        href = hooked.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+        pending = hooked.get(f"{href}/result")
+
+        assert (pending.status, pending.headers["retry-after"]) == (202, "1")
+        assert pending.headers["location"] == href
+        assert json.loads(pending.body)["result"] is None
+    ended(hooked, href)
+
+
+@pytest.mark.parametrize(
+    "target", ["/.davserver/jobs/0123", "/.davserver/jobs/0123/result", "/.davserver/jobs/x/y/z"]
+)
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PROPFIND"])
+def test_what_is_no_job_is_404(dav: AppDav, method: str, target: str) -> None:
+    assert dav.request(method, target).status == 404
+
+
+def test_an_ended_job_can_be_forgotten(dav: AppDav) -> None:
+    fill(dav, "/c/")
+    href = dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+    ended(dav, href)
+
+    assert dav.delete(href).status == 204
+    assert dav.get(href).status == 404
+    assert dav.get(f"{href}/result").status == 404
+
+
+def test_an_ended_job_is_kept_for_a_time(make_dav: MakeDav) -> None:
+    dav = make_dav("memory", jobs_kept_s=60)
+    fill(dav, "/c/")
+    first = dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+    ended(dav, first)
+    dav.clock.pass_s(59)
+    second = dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+    ended(dav, second)
+
+    assert dav.get(first).status == 200
+    dav.clock.pass_s(2)
+    ended(dav, dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"])
+    assert (dav.get(first).status, dav.get(second).status) == (404, 200)
+
+
+def test_a_cancelled_copy_leaves_nothing(hooked: AppDav, storage: HookedStorage) -> None:
+    fill(hooked, "/c/", *(f"/c/{number}" for number in range(5)))
+    with held(storage, "copy", "/c/2") as go:
+        href = hooked.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+        await_job(hooked, href, lambda told: told["progress"]["members"] == 3)
+        cancelled = hooked.delete(href)
+        await_job(hooked, href, lambda told: told["cancelling"])
+        await_heard(hooked)
+        go.set()
+        told = ended(hooked, href)
+    result = hooked.get(f"{href}/result")
+
+    assert (cancelled.status, json.loads(cancelled.body)["cancelling"]) == (202, True)
+    assert state_of(told) == ("cancelled", 503)
+    assert told["progress"]["members_total"] == 6
+    assert (result.status, result.body) == (503, b"cancelled before it was complete\n")
+    assert hooked.get("/copy/").status == 404
+    assert hidden_names(hooked) == []
+    assert len(tree(hooked, "/c/")) == 5
+
+
+def test_a_cancelled_delete_stops_between_members(hooked: AppDav, storage: HookedStorage) -> None:
+    fill(hooked, "/c/", "/c/d/", "/c/d/b", "/c/a")
+    with held(storage, "scan_all", "/c/d") as go:
+        href = hooked.delete("/c/", ASYNC).headers["location"]
+        hooked.delete(href)
+        await_heard(hooked)
+        go.set()
+        told = ended(hooked, href)
+
+    assert state_of(told) == ("cancelled", 503)
+    assert tree(hooked, "/c/") == {"/c/d/": None, "/c/d/b": b"/c/d/b", "/c/a": b"/c/a"}
+
+
+def test_jobs_wait_in_line_and_can_be_cancelled_there(
+    make_dav: MakeDav, storage: HookedStorage
+) -> None:
+    dav = make_dav("memory", overrides={"storage": storage}, jobs_at_once=1)
+    fill(dav, "/c/", "/c/a")
+    with held(storage, "copy", "/c/a") as go:
+        first, second, third = (
+            dav.copy("/c/", f"/copy{number}/", headers=ASYNC).headers["location"]
+            for number in range(3)
+        )
+        await_job(dav, first, lambda told: told["state"] == "running")
+        waiting = [told_of(dav, href)["state"] for href in (second, third)]
+        dav.delete(second)
+        gone = ended(dav, second)
+        go.set()
+        done = [ended(dav, first), ended(dav, third)]
+
+    assert waiting == ["waiting", "waiting"]
+    assert (state_of(gone), gone["started"]) == (("cancelled", 503), None)
+    assert [state_of(told) for told in done] == [("succeeded", 201)] * 2
+    assert dav.get("/copy1/").status == 404
+
+
+@pytest.mark.security("S-10")
+def test_past_the_limit_of_a_principal_the_client_waits_itself(
+    make_dav: MakeDav, storage: HookedStorage
+) -> None:
+    """RFC 7240 section 2: a preference that cannot be complied with is ignored."""
+    dav = make_dav("memory", overrides={"storage": storage}, jobs_per_principal=1)
+    fill(dav, "/c/", "/c/a")
+    with held(storage, "copy", "/c/a"):
+        href = dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+        second = dav.copy("/c/", "/other/", headers=ASYNC)
+    ended(dav, href)
+
+    assert (second.status, "preference-applied" in second.headers) == (201, False)
+    assert dav.copy("/c/", "/third/", headers=ASYNC).status == 202
+
+
+def test_without_jobs_the_client_waits_itself(make_dav: MakeDav) -> None:
+    dav = make_dav("memory", jobs_at_once=0)
+    fill(dav, "/c/")
+
+    assert dav.copy("/c/", "/copy/", headers=ASYNC).status == 201
+
+
+def test_when_no_job_can_be_written_the_client_waits_itself(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dav = make_dav()
+    fill(dav, "/c/")
+
+    def fail(*_: object, **__: object) -> bool:
+        raise StateFailure("no disk")
+
+    monkeypatch.setattr(dav.app.services.jobs.__class__, "add", fail)
+
+    assert dav.copy("/c/", "/copy/", headers=ASYNC).status == 201
+
+
+def test_a_job_is_there_for_who_started_it(make_dav: MakeDav) -> None:
+    dav = make_dav(overrides={"authenticator": TestUsers()})
+    alice, bob = User(dav, "alice"), User(dav, "bob")
+    fill(alice, "/c/")
+    href = alice.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+    told = ended(dav, href, {"Authorization": "Test alice"})
+
+    assert [bob.get(href).status, bob.get(f"{href}/result").status] == [404, 404]
+    assert bob.delete(href).status == 404
+    assert told_of(bob, "/.davserver/jobs") == {"jobs": []}
+    assert told_of(alice, "/.davserver/jobs") == {"jobs": [told]}
+
+
+def test_nothing_is_listed_for_who_is_nobody_in_particular(dav: AppDav) -> None:
+    fill(dav, "/c/")
+    href = dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+    ended(dav, href)
+
+    assert told_of(dav, "/.davserver/jobs") == {"jobs": []}
+    assert told_of(dav, href)["state"] == "succeeded"
+
+
+def test_a_job_goes_on_under_the_settings_that_it_began_with(make_dav: MakeDav) -> None:
+    dav = make_dav()
+    fill(dav, "/c/", "/c/a")
+    before = dav.app.services
+    href = dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+    dav.app.reload(before.settings.model_copy(update={"read_only": True}))
+    closed_early = before.runner.is_closed
+    told = ended(dav, href)
+    dav.run(until(lambda: before.runner.is_closed))
+
+    assert not closed_early
+    assert state_of(told) == ("succeeded", 201)
