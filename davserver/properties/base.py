@@ -94,9 +94,18 @@ class Prepared:
 
 Render = Callable[[Resource], bytes | None]
 Prepare = Callable[[Resource, bytes | None], Prepared]
-Column = Callable[[Members], bytes | Sequence[bytes | None] | None]
-"""Renders many members at once, each as `render` does: one element for all of them, or one each;
-None where none of them has the property."""
+
+
+class Filled(NamedTuple):
+    """Elements that differ in a few values: `form % row` for each row of the columns."""
+
+    form: bytes
+    columns: Sequence[Sequence[int]]
+
+
+Column = Callable[[Members], bytes | Filled | Sequence[bytes | None] | None]
+"""Renders many members at once, each as `render` does: one element for all of them, one each, or
+what each is made of; None where none of them has the property."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,12 +292,15 @@ class Plan:
         href = base.replace(b"%", b"%%") + (b"%s/" if members.kind is Kind.COLLECTION else b"%s")
         found: list[bytes] = []
         missing = [absent]
-        columns: list[Sequence[bytes | None]] = [segments]
+        columns: list[Sequence[bytes | int | None]] = [segments]
         for slot in slots:
             if slot.column is None:
                 return nothing
             column = slot.column(members)
-            if column is None or column == nothing:
+            if isinstance(column, Filled):
+                found.append(column.form)
+                columns += column.columns
+            elif column is None or column == nothing:
                 missing.append(slot.absent)
             elif isinstance(column, bytes):
                 found.append(column.replace(b"%", b"%%"))

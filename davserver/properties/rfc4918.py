@@ -10,6 +10,7 @@ from functools import lru_cache
 from davserver.errors import Conflict
 from davserver.properties.base import (
     CREATED,
+    Filled,
     LiveProperty,
     Members,
     Needs,
@@ -39,7 +40,7 @@ from davserver.protocol.names import (
     PropertyChange,
     QName,
 )
-from davserver.storage.base import Kind
+from davserver.storage.base import TAG_FORM, Kind
 
 _FILES = frozenset({Kind.FILE})
 _ALL = frozenset(Kind)
@@ -131,9 +132,8 @@ def _getcontentlength(resource: Resource) -> bytes:
     return b"<D:getcontentlength>%d</D:getcontentlength>" % resource.stat.size
 
 
-def _getcontentlengths(members: Members) -> Sequence[bytes]:
-    sizes = members.stats.sizes()
-    return [b"<D:getcontentlength>%d</D:getcontentlength>" % size for size in sizes]
+def _getcontentlengths(members: Members) -> Filled:
+    return Filled(b"<D:getcontentlength>%d</D:getcontentlength>", (members.stats.sizes(),))
 
 
 def _getcontenttype(resource: Resource) -> bytes:
@@ -152,9 +152,9 @@ def _getetag(resource: Resource) -> bytes | None:
     return None if etag is None else b"<D:getetag>%s</D:getetag>" % etag.to_header()
 
 
-def _getetags(members: Members) -> Sequence[bytes]:
-    # Strong ones of hexadecimal digits and "-": what their header form comes to.
-    return [b'<D:getetag>"%s"</D:getetag>' % tag.encode("ascii") for tag in members.stats.tags()]
+def _getetags(members: Members) -> Filled:
+    # As ETag.to_header has them: they are strong.
+    return Filled(b'<D:getetag>"%s"</D:getetag>' % TAG_FORM, members.stats.tag_fields())
 
 
 def _getlastmodified(resource: Resource) -> bytes:

@@ -39,9 +39,9 @@ class Capability(enum.Enum):
     EXECUTABLE = "executable"
 
 
-def tag_of(inode: int, size: int, mtime_ns: int) -> str:
-    """Returns what the entity-tag of a file says."""
-    return f"{inode:x}-{size:x}-{mtime_ns:x}"
+TAG_FORM = b"%x-%x-%x"
+"""What the entity-tag of a file says: inode, size, nanoseconds of its time."""
+_TAG = TAG_FORM.decode("ascii")
 
 
 class Stat(NamedTuple):
@@ -76,7 +76,7 @@ class Stat(NamedTuple):
     @property
     def tag(self) -> str:
         """What the entity-tag of a file says."""
-        return tag_of(self.inode, self.size, self.mtime_ns)
+        return _TAG % (self.inode, self.size, self.mtime_ns)
 
 
 class Entry(NamedTuple):

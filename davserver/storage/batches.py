@@ -12,7 +12,7 @@ from itertools import chain, islice
 from typing import Protocol, overload
 
 from davserver.storage._linux import STATX_BTIME, StatxFields, StatxRows
-from davserver.storage.base import Entry, Kind, Stat, tag_of
+from davserver.storage.base import Entry, Kind, Stat
 
 BATCH = 256
 """Members that are looked at together, at most."""
@@ -47,8 +47,8 @@ class StatColumns(Protocol):
         """Whole seconds since the epoch."""
 
     def births_s(self) -> Sequence[int | None]: ...
-    def tags(self) -> Sequence[str]:
-        """What entity-tags of files say."""
+    def tag_fields(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """What the entity-tags of files say: see TAG_FORM."""
 
     def executables(self) -> Sequence[bool]: ...
 
@@ -71,8 +71,10 @@ class StatList:
         births = [stat.birth_ns for stat in self._stats]
         return [None if birth_ns is None else birth_ns // _SECOND for birth_ns in births]
 
-    def tags(self) -> Sequence[str]:
-        return [stat.tag for stat in self._stats]
+    def tag_fields(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        stats = self._stats
+        inodes, moments = [stat.inode for stat in stats], [stat.mtime_ns for stat in stats]
+        return inodes, self.sizes(), moments
 
     def executables(self) -> Sequence[bool]:
         return [stat.executable for stat in self._stats]
@@ -126,10 +128,10 @@ class Plain(Sequence[Entry]):
     def births_s(self) -> Sequence[int | None]:
         return self._rows.births_s()
 
-    def tags(self) -> Sequence[str]:
-        mtimes = zip(self._rows.mtimes_s(), self._rows.mtimes_ns(), strict=True)
-        moments = [seconds * _SECOND + ns for seconds, ns in mtimes]
-        return list(map(tag_of, self._rows.inodes(), self._rows.sizes(), moments))
+    def tag_fields(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        rows = self._rows
+        mtimes = zip(rows.mtimes_s(), rows.mtimes_ns(), strict=True)
+        return rows.inodes(), rows.sizes(), [seconds * _SECOND + ns for seconds, ns in mtimes]
 
     def executables(self) -> Sequence[bool]:
         return [mode & 0o140100 == 0o100100 for mode in self._rows.modes()]

@@ -65,7 +65,7 @@ def test_columns_are_those_of_the_stats(fields: list[tuple[int, ...]]) -> None:
     assert kinds_of(some) == kinds == [entry.stat.kind for entry in some]
     assert list(of_files) == picked(list(some), indices, Kind.FILE)
     assert columns_of(of_files).sizes() == columns_of(list(of_files)).sizes()
-    assert columns_of(of_files).tags() == columns_of(list(of_files)).tags()
+    assert columns_of(of_files).tag_fields() == columns_of(list(of_files)).tag_fields()
     assert some.mtimes_s() == stats.mtimes_s()
     assert some.births_s() == stats.births_s()
     assert some.executables() == stats.executables()
