@@ -87,6 +87,7 @@ class Mirror:
         index: the locks. Hold `mutex`.
         commits: how many there were, by anybody.
         intents: id to owner of every journalled change. Hold `mutex`.
+        loads: how often all of this was read anew, or became doubtful. Hold `mutex`.
         unwritten: changes of this worker, by id, that there was no room for. In the gate only.
         now: when somebody last asked, in seconds since the epoch.
     """
@@ -98,6 +99,7 @@ class Mirror:
         self.intents: dict[str, str] = {}
         self.unwritten: dict[str, Change] = {}
         self.now = 0.0
+        self.loads = 0
         self._reader = reader
         self._version: int | None = None
         self._count: int | None = None
@@ -143,8 +145,12 @@ class Mirror:
     def invalidate(self) -> None:
         """After a rollback: what is here was perhaps never true."""
         with self.mutex:
-            self._version = None
-            self._committed.clear()
+            self._doubt()
+
+    def _doubt(self) -> None:
+        self.loads += 1
+        self._version = None
+        self._committed.clear()
 
     def put(self, lock: Lock) -> None:
         """Enters a lock that is not committed yet. In the gate; hold `mutex`."""
@@ -162,16 +168,35 @@ class Mirror:
             self._version = self._reader.data_version()
         self._committed.setdefault(token, self.index.get(token, float("-inf")))
 
-    def committed(self) -> None:
-        """What was entered is committed: from now on it counts for everybody."""
+    def committed(self, loads: int, properties: Mapping[Key, Mapping[QName, bytes]] | None) -> None:
+        """What was entered is committed: from now on it counts for everybody. Still in the gate:
+        nobody else has committed since it was entered, so that there is nothing to catch up with.
+
+        Args:
+            loads: as it was when the transaction began.
+            properties: of the resources whose properties it has changed; None: of many.
+        """
         with self.mutex:
+            if self._version is None or self.loads != loads:
+                # It was read anew meanwhile, without what was entered.
+                self._doubt()
+                return
             self._committed.clear()
+            self._count = self.commits.read()
+            if properties is None:
+                self._properties.clear()
+            else:
+                for key, found in properties.items():
+                    self._keep(key, found)
+            if properties is None or properties:
+                self._is_bare = None
 
     def written(self, seq: int) -> None:
         """A row of `changes` that this worker wrote itself and has entered here. Hold `mutex`."""
         self._seq = seq
 
     def _load(self) -> None:
+        self.loads += 1
         # First the number: what is committed in between is then read twice, not missed.
         newest = self._reader.query("SELECT coalesce(max(seq), 0) FROM changes")
         self.index = LockIndex(_locks(self._reader.query(f"SELECT {_COLUMNS}")))
@@ -241,7 +266,7 @@ class Mirror:
             return self.index.get(token, now)
 
     def properties(self, key: Key) -> Mapping[QName, bytes]:
-        """Remembered until somebody commits; mostly there are none."""
+        """Remembered until somebody else commits; mostly there are none."""
         with self.mutex:
             self.refresh()
             found = self._properties.get(key)
@@ -249,18 +274,19 @@ class Mirror:
         if found is not None:
             return found
         found = rows.read(self, key)
-        if count is not None and sum(map(len, found.values())) <= _REMEMBERED_BYTES:
-            self._remember(key, found, count)
-        return found
-
-    def _remember(self, key: Key, found: Mapping[QName, bytes], count: int) -> None:
         with self.mutex:
             # A commit since the count was read may be in what was found, or not.
-            if self._count != count:
-                return
-            if len(self._properties) >= _REMEMBERED:
-                self._properties.clear()
-            self._properties[key] = found
+            if count is not None and self._count == count:
+                self._keep(key, found)
+        return found
+
+    def _keep(self, key: Key, found: Mapping[QName, bytes]) -> None:
+        if sum(map(len, found.values())) > _REMEMBERED_BYTES:
+            self._properties.pop(key, None)
+            return
+        if len(self._properties) >= _REMEMBERED:
+            self._properties.clear()
+        self._properties[key] = found
 
     def has_no_properties(self) -> bool:
         """True when no resource at all has any."""

@@ -51,6 +51,10 @@ _MEMBERS_PER_QUERY = 256
 _KEYS_PER_QUERY = 500
 _ROWS_PER_INSERT = 8
 """As many statements are kept compiled."""
+_INSERTS = [
+    "INSERT OR REPLACE INTO properties VALUES" + ",".join(["(?,?,?,?,?,?)"] * count)
+    for count in range(_ROWS_PER_INSERT + 1)
+]
 _ITSELF = "root = ? AND parent = ? AND member = ?"
 _CHILDREN = "root = ? AND parent = ? AND member > x''"
 _DEEPER = "root = ? AND parent >= ? AND parent < ?"
@@ -78,6 +82,9 @@ class Writer(Executor, Protocol):
     @property
     def in_transaction(self) -> bool:
         """False again when a failure undid everything (SQLite does so when the disk is full)."""
+
+    def last_row_id(self) -> int:
+        """Number of the row that was inserted last, into a table that numbers its rows."""
 
 
 class Reader(Executor, Protocol):
@@ -168,11 +175,10 @@ def write(
     changed = [name for name, value in after.items() if before.get(name) != value]
     for begin in range(0, len(changed), _ROWS_PER_INSERT):
         part = changed[begin : begin + _ROWS_PER_INSERT]
-        marks = ",".join(["(?,?,?,?,?,?)"] * len(part))
         bindings: list[Value] = []
         for name in part:
             bindings += (*where, name, after[name], _sum(name.encode(), after[name]))
-        db.query(f"INSERT OR REPLACE INTO properties VALUES{marks}", bindings)
+        db.query(_INSERTS[len(part)], bindings)
 
 
 def has_rows(db: Executor, key: Key) -> bool:

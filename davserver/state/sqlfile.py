@@ -42,6 +42,7 @@ class Database:
         try:
             self._connection = apsw.Connection(str(path))
             self._connection.set_busy_timeout(_BUSY_MS)
+            self._cursor = self._connection.cursor()
         except apsw.Error as exc:
             raise _translated(exc) from exc
         # WAL loses the last commits at a power cut unless each waits for the disk.
@@ -50,7 +51,7 @@ class Database:
 
     def query(self, sql: str, bindings: Sequence[rows.Value] = ()) -> list[rows.Row]:
         try:
-            return self._connection.execute(sql, bindings).fetchall()
+            return self._cursor.execute(sql, bindings).fetchall()
         except apsw.Error as exc:
             error = _translated(exc)
             self.is_damaged = self.is_damaged or isinstance(error, CorruptState)
@@ -62,6 +63,9 @@ class Database:
     @property
     def in_transaction(self) -> bool:
         return self._connection.in_transaction
+
+    def last_row_id(self) -> int:
+        return self._connection.last_insert_rowid()
 
     def data_version(self) -> int:
         number: int = self.query("PRAGMA data_version")[0][0]

@@ -50,6 +50,10 @@ class SqlView:
         self._begun = False
         self._failed: StateError | None = None
         self._dirty_mirror = False
+        self._loads = 0
+        # The properties that this transaction leaves, of each resource where it changes some;
+        # None: there are more than it knows of.
+        self._properties: dict[Key, Mapping[QName, bytes]] | None = {}
         self._settled: list[str] = []
 
     def query(self, sql: str, bindings: Sequence[Value] = ()) -> list[Row]:
@@ -123,11 +127,13 @@ class SqlView:
             self._drop(doomed)
 
     def patch(self, key: Key, changes: Sequence[PropertyChange]) -> None:
-        before = rows.read(self, key)
+        before = self.properties(key)
         after = patched(before, changes, self._limits)
         if after != before:
             self._begin()
             rows.write(self, key, before, after)
+            if self._properties is not None:
+                self._properties[key] = after
 
     def copy_properties(self, source: Key, target: Key, *, tree: bool) -> None:
         if source == target:
@@ -137,6 +143,7 @@ class SqlView:
         if not (self.has_rows(source) or self.has_rows(target)):
             return
         self._begin()
+        self._properties = None
         if tree:
             rows.delete_tree(self, target)
             rows.copy_tree(self, source, target)
@@ -149,6 +156,7 @@ class SqlView:
             rows.refuse_overlap(source, target)
             if self.has_rows(source) or self.has_rows(target):
                 self._begin()
+                self._properties = None
                 rows.delete_tree(self, target)
                 rows.move_tree(self, source, target)
         self.remove_locks(source)
@@ -156,6 +164,7 @@ class SqlView:
     def clear(self, key: Key, *, locks: bool = True) -> None:
         if self.has_rows(key):
             self._begin()
+            self._properties = None
             rows.delete_tree(self, key)
         if locks:
             self.remove_locks(key)
@@ -218,14 +227,17 @@ class SqlView:
             self.query("COMMIT")
         finally:
             self._mirror.commits.end()
-        if self._dirty_mirror:
-            self._mirror.committed()
+        self._mirror.committed(self._loads, self._properties)
+        self._forget()
+
+    def _forget(self) -> None:
         self._begun = self._dirty_mirror = False
+        self._properties = {}
 
     def rollback(self) -> None:
         """Undoes what was not committed."""
         dirty, is_full = self._dirty_mirror, isinstance(self._failed, StateFull)
-        self._begun = self._dirty_mirror = False
+        self._forget()
         self._failed = None
         self._settled.clear()
         try:
@@ -250,6 +262,7 @@ class SqlView:
         self._db.query("BEGIN IMMEDIATE")
         self._begun, self._failed = True, None
         with self._mirror.mutex:
+            self._loads = self._mirror.loads
             index, now = self._mirror.index, self._mirror.now
             expired = index.pop_expired(now, _EXPIRED_AT_ONCE) if index else []
             self._dirty_mirror = bool(expired)
@@ -276,8 +289,8 @@ class SqlView:
     def _log(self, keys: Iterable[Key], kind: str) -> None:
         """Tells the other workers' mirrors what to read again."""
         for key in keys:
-            insert = "INSERT INTO changes(root, path, kind) VALUES(?,?,?) RETURNING seq"
-            seq: int = self.query(insert, (*key, kind))[0][0]
+            self.query("INSERT INTO changes(root, path, kind) VALUES(?,?,?)", (*key, kind))
+            seq = self._db.last_row_id()
             with self._mirror.mutex:
                 self._mirror.written(seq)
             if seq % _PRUNE_EVERY == 0:

@@ -23,7 +23,7 @@ from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
 from davserver.state import sqlfile, sqlite, sqlview
-from davserver.state.base import Change
+from davserver.state.base import Change, GateView
 from davserver.state.sqlite import SqliteState
 
 MakeLock = Callable[..., Lock]
@@ -695,7 +695,7 @@ def test_damage_met_later_is_a_failure_and_logged(
     patch(state, b"1")
     state.session().writer.query("DROP TABLE properties")
     with pytest.raises(StateFailure, match="no such table"):
-        state.properties(A)
+        state.properties(Key("r", b"another"))
 
     assert "no such table" in caplog.text
 
@@ -732,6 +732,69 @@ def test_locks_are_read_without_a_query_when_nothing_changed(
     state.has_changes()
 
     assert seen == []
+
+
+def test_what_a_worker_has_committed_itself_it_need_not_ask_for(
+    state: SqliteState, lock: MakeLock
+) -> None:
+    seen = _statements(state)
+    with state.hold([], wait_s=0) as view:
+        view.add_lock(lock("t", b"a"))
+        view.patch(A, [PropertyChange(X, b"1")])
+    asked = len(seen)
+    with state.hold([], wait_s=0) as view:
+        locks, stored = view.covering(A, now=1), view.properties(A)
+
+    assert [each.token for each in locks] == ["t"]
+    assert stored == state.properties(A) == {X: b"1"}
+    assert len(seen) == asked
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda view: view.clear(A),
+        lambda view: view.move_rows(A, Key("r", b"b")),
+        lambda view: view.copy_properties(Key("r", b"none"), A, tree=False),
+        lambda view: view.copy_properties(Key("r", b"none"), A, tree=True),
+        lambda view: view.patch(A, [PropertyChange(X, None)]),
+    ],
+    ids=["clear", "move", "copy", "copy tree", "patch"],
+)
+def test_what_was_remembered_of_properties_goes_with_them(
+    state: SqliteState, change: Callable[[GateView], None]
+) -> None:
+    patch(state, b"1")
+    assert state.properties(A) == {X: b"1"}
+    with state.hold([], wait_s=0) as view:
+        change(view)
+        view.commit()
+        assert view.properties(A) == {}
+
+    assert state.properties(A) == {}
+
+
+def test_properties_that_were_not_committed_are_not_remembered(state: SqliteState) -> None:
+    patch(state, b"1")
+    with suppress(KeyError), state.hold([], wait_s=0) as view:
+        view.patch(A, [PropertyChange(X, b"2")])
+        raise KeyError
+    with state.hold([], wait_s=0) as view:
+        view.patch(Key("r", b"b"), [PropertyChange(X, b"3")])
+
+    assert state.properties(A) == {X: b"1"}
+
+
+def test_a_lock_is_known_though_all_were_read_anew_before_its_commit(
+    state: SqliteState, lock: MakeLock
+) -> None:
+    """Another thread may do so when what is known has become doubtful."""
+    with state.hold([], wait_s=0) as view:
+        view.add_lock(lock("t", b"a"))
+        state.session().mirror.invalidate()
+        assert not state.covering(A, now=1)
+
+    assert [each.token for each in state.covering(A, now=1)] == ["t"]
 
 
 def test_clearing_what_has_no_rows_begins_no_transaction(state: SqliteState) -> None:
