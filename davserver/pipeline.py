@@ -15,10 +15,11 @@ from functools import partial
 from typing import TypeVar
 
 from davserver.admission import admit
-from davserver.aio import SMALL_BODY, read_body
+from davserver.aio import read_body
 from davserver.auth.base import Privilege
 from davserver.context import RequestContext, Response, Services, Target
 from davserver.digests import with_digests
+from davserver.documents import check_framing, media_type, parse_document, read_document
 from davserver.errors import (
     BadGateway,
     BadRequest,
@@ -28,8 +29,8 @@ from davserver.errors import (
     NotFound,
     NotImplementedMethod,
     StateError,
-    UnsupportedMediaType,
 )
+from davserver.faces import with_face
 from davserver.homes import Homes
 from davserver.jobs import is_wanted
 from davserver.methods._checks import check, check_kind, locate
@@ -37,17 +38,18 @@ from davserver.methods._rights import authorize, check_rights
 from davserver.methods.base import BodyPolicy, Method
 from davserver.methods.get import not_modified
 from davserver.origin import authorities, raw_path, split_path
+from davserver.protocol.accept import JSON
 from davserver.protocol.cors import Cors, Fields
 from davserver.protocol.headers import (
     DavHeaders,
     Depth,
     normalize_authority,
-    parse_content_length,
     parse_depth,
     parse_destination,
     parse_overwrite,
 )
 from davserver.protocol.ifheader import parse_if
+from davserver.protocol.jsonbody import propfind_xml
 from davserver.protocol.path import DavPath
 from davserver.protocol.preconditions import HttpConditions, Outcome
 from davserver.protocol.principals import principal_name
@@ -60,15 +62,6 @@ from davserver.web.synthetic import ancestor
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_XML_TYPES = frozenset(
-    {
-        b"application/xml",
-        b"text/xml",
-        b"text/plain",
-        b"application/x-www-form-urlencoded",
-        b"application/octet-stream",
-    }
-)
 _PLAIN = frozenset({"GET", "HEAD", "PUT", "OPTIONS"})
 """Methods to which Depth, Destination and Overwrite mean nothing: clients send them all the
 same."""
@@ -104,14 +97,14 @@ class Pipeline:
             if allowed is not None:
                 return self._preflight(rc, allowed)
         if special is not None:
-            return await special()
+            return with_face(rc, await special())
         method = self._registry.methods.get(rc.method)
         if method is None:
             raise NotImplementedMethod(
                 f"{rc.method!r} is no method of this server", headers=((b"allow", self._methods),)
             )
         await admit(rc, method.privilege)
-        rc.headers.recall(_check_framing)
+        rc.headers.recall(check_framing)
         self._read_headers(rc, method)
         authorize(rc, method)
         if rc.services.state.has_changes():
@@ -128,7 +121,8 @@ class Pipeline:
         return await complete(rc)
 
     async def _complete(self, method: Method, rc: RequestContext) -> Response:
-        return await with_digests(rc, _with_location(rc, await self._dispatch(rc, method)))
+        response = with_face(rc, await self._dispatch(rc, method))
+        return await with_digests(rc, _with_location(rc, response))
 
     def _preflight(self, rc: RequestContext, allowed: Fields) -> Response:
         """A browser asks without credentials: nothing is looked up, nothing told but what the
@@ -187,7 +181,7 @@ class Pipeline:
             raise NotFound("a reserved name")
         if route.privilege is not None:
             await admit(rc, route.privilege)
-        rc.headers.recall(_check_framing)
+        rc.headers.recall(check_framing)
         return await handler(rc, tuple(rest[:-1]), self.answer)
 
     async def _synthetic(
@@ -195,13 +189,15 @@ class Pipeline:
     ) -> Response:
         """Asks who it is and reads the body, for what is answered without a look at the disk."""
         await admit(rc)
-        rc.headers.recall(_check_framing)
+        rc.headers.recall(check_framing)
         body = b""
         if has_body(rc):
             rc.asked_for_body = True
             limit = self._services.settings.xml_body_limit
             with self._services.runner.bodies.lease() as take:
                 body = await read_body(rc.receive, limit, take)
+            if rc.method == "PROPFIND" and media_type(rc) == JSON:
+                body = propfind_xml(body)
         return await answer(body)
 
     def _read_headers(self, rc: RequestContext, method: Method) -> None:
@@ -240,7 +236,7 @@ class Pipeline:
         if method.body is not BodyPolicy.STREAM and has_body(rc):
             await self._read_document(rc, method)
         else:
-            await _parse(rc, method)
+            await parse_document(rc, method)
         if method.stream is None:
             return await self._run(rc, method, lambda: _execute(rc, method))
         found = await self._run(rc, method, lambda: _prepare(rc, method))
@@ -260,33 +256,12 @@ class Pipeline:
             await check()
         try:
             with rc.services.runner.bodies.lease() as take:
-                await self._read_xml(rc, method, take)
-                await _parse(rc, method)
+                await read_document(rc, method, take)
+                await parse_document(rc, method)
         except DavError:
             if not waits:
                 await check()
             raise
-
-    async def _read_xml(
-        self, rc: RequestContext, method: Method, take: Callable[[int], bool]
-    ) -> None:
-        if method.body is BodyPolicy.NONE:
-            # RFC 4918 section 8.4: a body that the method does not define is refused, lest it
-            # be taken for something that was done.
-            raise UnsupportedMediaType(f"{method.name} has no body here")
-        kind = (rc.headers.get(b"content-type") or b"").partition(b";")[0].strip().lower()
-        if kind and kind not in _XML_TYPES and not kind.endswith(b"+xml"):
-            raise UnsupportedMediaType(f"the body must be XML, not {kind!r}")
-        coding = rc.headers.joined(b"content-encoding")
-        if coding is not None and coding.lower() not in (b"", b"identity"):
-            # Nothing is inflated: what is small on the wire could be huge here.
-            raise UnsupportedMediaType(
-                f"content coding {coding!r} is not understood",
-                headers=((b"accept-encoding", b"identity"),),
-            )
-        limit = rc.services.settings.xml_body_limit
-        rc.asked_for_body = True
-        rc.body = await read_body(rc.receive, limit, take)
 
     async def _run(self, rc: RequestContext, method: Method, function: Callable[[], T]) -> T:
         """Runs inline what is bounded; else, or when the gate is held, in one hop."""
@@ -305,15 +280,6 @@ class Pipeline:
             rc.progress.cancelled = True
 
         return await services.runner.hop(function, tree=method.unbounded, on_cancel=stop)
-
-
-async def _parse(rc: RequestContext, method: Method) -> None:
-    """Reads the document; a large one in a thread, lest others wait for it."""
-    if method.parse is None:
-        return
-    parse = partial(method.parse, rc)
-    is_small = len(rc.body) <= SMALL_BODY
-    rc.document = parse() if is_small else await rc.services.runner.hop(parse)
 
 
 def _check_before_body(rc: RequestContext, method: Method) -> None:
@@ -373,18 +339,6 @@ def _depth(headers: DavHeaders) -> Depth | None:
 
 def _overwrite(headers: DavHeaders) -> bool:
     return parse_overwrite(headers.single(b"overwrite"))
-
-
-def _check_framing(headers: DavHeaders) -> None:
-    """What our own HTTP server has refused already; another one may not have."""
-    coding = headers.joined(b"transfer-encoding")
-    length = parse_content_length(headers)
-    if coding is None:
-        return
-    if length is not None:
-        raise BadRequest("both Content-Length and Transfer-Encoding", close=True)
-    if coding.lower() != b"chunked":
-        raise NotImplementedMethod(f"transfer coding {coding!r} is not understood", close=True)
 
 
 def has_body(rc: RequestContext) -> bool:

@@ -13,7 +13,11 @@ from davserver.errors import (
     UriTooLong,
     from_storage,
 )
+from davserver.protocol.accept import JSON, prefers_json
+from davserver.protocol.jsonface import as_json, encode_refusal
 from davserver.protocol.multistatus import error_body
+
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 def as_dav_error(rc: RequestContext, error: DavError | StorageError | StateError) -> DavError:
@@ -28,20 +32,33 @@ def as_dav_error(rc: RequestContext, error: DavError | StorageError | StateError
 
 
 def error_response(rc: RequestContext, error: DavError) -> Response:
-    """Returns the answer: the condition as XML where there is one, else a line of text."""
+    """Returns the answer: the condition as XML where there is one, else a line of text; or either
+    in JSON, if the client wants that.
+
+    GET and HEAD have no JSON: caches may keep a refusal of theirs for everybody.
+    """
     headers = list(error.headers)
     if isinstance(error, MethodNotAllowed) and not any(k == b"allow" for k, _ in headers):
         headers.append((b"allow", rc.services.allow(None, rc.can_write)))
     if error.close:
         headers.append((b"connection", b"close"))
-    if error.condition is not None:
+    if rc.method not in ("GET", "HEAD") and rc.headers.recall(prefers_json):
+        body = _json(error)
+        headers += ((b"content-type", JSON), (b"vary", b"Accept"), _NOSNIFF)
+    elif error.condition is not None:
         body = error_body(error.condition, error.hrefs, error.inner)
         headers.append((b"content-type", b'application/xml; charset="utf-8"'))
     else:
         body = _text(error.detail)
         headers.append((b"content-type", b"text/plain; charset=utf-8"))
-        headers.append((b"x-content-type-options", b"nosniff"))
+        headers.append(_NOSNIFF)
     return Response(error.status, headers, body)
+
+
+def _json(error: DavError) -> bytes:
+    if error.condition is None:
+        return encode_refusal(error.status, error.detail)
+    return as_json(error_body(error.condition, error.hrefs, error.inner), error.status)
 
 
 def _text(detail: str) -> bytes:

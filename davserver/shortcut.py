@@ -24,6 +24,7 @@ from davserver.methods.get import describe
 from davserver.methods.propfind import XML
 from davserver.origin import split_path
 from davserver.properties.base import Plan
+from davserver.protocol.accept import prefers_json
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.mediatypes import media_type
 from davserver.protocol.multistatus import whole
@@ -303,7 +304,7 @@ def _propfind_form(fields: DavHeaders) -> _Form | None:
     names = [name for name, _ in fields.items]
     if len(set(names)) != len(names) or not (_IDLE | _OF_PROPFIND).issuperset(names):
         return None
-    if fields.get(b"depth") != b"0" or b"json" in (fields.get(b"accept") or b"").lower():
+    if fields.get(b"depth") != b"0" or fields.recall(prefers_json):
         return None
     kind = fields.get(b"content-type")
     found = None if kind is None else _XML_TYPE.fullmatch(kind)

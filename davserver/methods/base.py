@@ -55,6 +55,7 @@ class Method:
             gate was busy, so it changes nothing before it holds the gate.
         stream: coroutine handler, for bodies that move in or out. Exactly one of the two.
         parse: makes `RequestContext.document` of an XML body (b"" when none was sent).
+        from_json: makes the XML body of one in JSON (400, 413); without it JSON is 415.
         validate: looks at header fields before anything is looked up (400, 415).
         locks: whose tokens must be submitted; checked by the pipeline, and again in the gate by
             `checks.check`.
@@ -70,6 +71,7 @@ class Method:
     handle: SyncHandler | None = None
     stream: AsyncHandler | None = None
     parse: Callable[[RequestContext], Any] | None = None
+    from_json: Callable[[bytes], bytes] | None = None
     validate: Callable[[RequestContext], None] | None = None
     body: BodyPolicy = BodyPolicy.NONE
     locks: LockRule = LockRule.NONE

@@ -20,6 +20,7 @@ from davserver.methods._responses import Listed, MemberRenderer, render_resource
 from davserver.methods.base import BodyPolicy, Method
 from davserver.properties.base import Needs, Plan
 from davserver.protocol.headers import Depth
+from davserver.protocol.jsonbody import propfind_xml
 from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.path import DavPath, Key, quote_segment
 from davserver.protocol.quirks import leaves_out_missing_properties
@@ -283,6 +284,7 @@ PROPFIND = Method(
     "PROPFIND",
     stream=handle_propfind,
     parse=parse_request,
+    from_json=propfind_xml,
     body=BodyPolicy.XML,
     privilege=Privilege.READ,
 )

@@ -20,6 +20,7 @@ from davserver.methods.base import BodyPolicy, Method
 from davserver.properties.base import Resource
 from davserver.properties.digests import DIGESTS
 from davserver.protocol.deadprops import name_only
+from davserver.protocol.jsonbody import proppatch_xml
 from davserver.protocol.multistatus import MultiStatusWriter, PropStat
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
@@ -197,6 +198,7 @@ PROPPATCH = Method(
     "PROPPATCH",
     handle=handle_proppatch,
     parse=parse_update,
+    from_json=proppatch_xml,
     body=BodyPolicy.XML,
     # Locks are checked by the handler, which knows the names that Windows may set without.
     privilege=Privilege.WRITE,

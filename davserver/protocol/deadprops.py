@@ -19,7 +19,7 @@ CANONICAL_LIMIT = 1 << 21
 _CACHED_NAME = 200
 XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
 _TEXT_REFERENCES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\r", "&#13;"))
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Outside of XML 1.0's Char: control characters, surrogates, U+FFFE, U+FFFF."""
 _CONTENT_PREFIX = re.compile(r"(?<![\w.\-])[\w.\-]++:")
 """Looks at each character once: a word that ends without a colon is not tried again from within."""
@@ -41,11 +41,11 @@ def escape_attribute(text: str) -> str:
 
 def xml_text(text: str) -> bytes:
     """Character data for any text: what XML cannot carry becomes U+FFFD."""
-    return escape_text(_ILLEGAL.sub("\ufffd", text)).encode("utf-8")
+    return escape_text(ILLEGAL.sub("\ufffd", text)).encode("utf-8")
 
 
-class _Output:
-    """Pieces of a document, counted."""
+class Output:
+    """Pieces of a document, counted: ContentTooLarge (413) past the limit of characters."""
 
     __slots__ = ("_left", "parts")
 
@@ -66,7 +66,7 @@ def canonical_element(element: Element, *, limit: int = CANONICAL_LIMIT) -> byte
     Raises ContentTooLarge (413) past `limit` characters: a long namespace is repeated wherever
     it is needed, and `>` takes four.
     """
-    parts = _Output(limit)
+    parts = Output(limit)
     lang = element.lang
     has_lang = any(attribute.name == f"{{{XML_NAMESPACE}}}lang" for attribute in element.attributes)
     inherited = "" if lang is None or has_lang else f' xml:lang="{escape_attribute(lang)}"'
@@ -75,7 +75,7 @@ def canonical_element(element: Element, *, limit: int = CANONICAL_LIMIT) -> byte
 
 
 def _serialise(
-    element: Element, outer: dict[str, str], parts: _Output, more_attributes: str = ""
+    element: Element, outer: dict[str, str], parts: Output, more_attributes: str = ""
 ) -> None:
     """Appends the element to `parts`; `outer` is what is declared around it in the output."""
     missing = {prefix: uri for prefix, uri in _needed(element).items() if outer.get(prefix) != uri}
