@@ -349,6 +349,6 @@ class Background(Protocol):
         is done within the time that the client waits, the answer itself. Whatever can be refused
         at once has been. Raises as the work does."""
 
-    def listening(self) -> AbstractContextManager[bool]:
-        """Counts who is told of progress while it lasts; yields False when there are too
-        many."""
+    def listen(self) -> Callable[[], None] | None:
+        """Counts one more who is told of progress as it comes. Returns what is called when that
+        is over; None when there are too many."""

@@ -11,8 +11,8 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -105,16 +105,15 @@ class Jobs:
         if self._runs:
             await asyncio.wait([run.task for run in self._runs])
 
-    @contextmanager
-    def listening(self) -> Iterator[bool]:
+    def listen(self) -> Callable[[], None] | None:
         if self._listeners >= LISTENERS:
-            yield False
-            return
+            return None
         self._listeners += 1
-        try:
-            yield True
-        finally:
+
+        def leave() -> None:
             self._listeners -= 1
+
+        return leave
 
     async def run(self, rc: RequestContext, work: Work, keep: Keep) -> Response:
         """See Background.run.
@@ -283,8 +282,8 @@ class Bound:
     async def run(self, rc: RequestContext, work: Work) -> Response:
         return await self.jobs.run(rc, work, self.keep)
 
-    def listening(self) -> AbstractContextManager[bool]:
-        return self.jobs.listening()
+    def listen(self) -> Callable[[], None] | None:
+        return self.jobs.listen()
 
 
 async def _answer(run: _Run) -> Response:

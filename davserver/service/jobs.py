@@ -1,7 +1,8 @@
 """`.davserver/jobs`: what goes on when its request is answered (RFC 7240 section 4.1).
 
     GET    jobs              the asker's jobs, the newest first
-    GET    jobs/ID           how far one is, and how it ended
+    GET    jobs/ID           how far one is, and how it ended; as it comes, for who accepts
+                             text/event-stream
     GET    jobs/ID/result    the answer that the request would have had; 202 until it is there
     DELETE jobs/ID           ends one (202), or forgets one that has ended (204)
 
@@ -20,11 +21,13 @@ from davserver.context import Header, RequestContext, Response, Services
 from davserver.errors import NotFound
 from davserver.jobends import is_dead, settle
 from davserver.jobs import href_of
+from davserver.service._events import is_stream_wanted, stream
 from davserver.service.base import Perform, Route
 from davserver.state.jobs import Job, JobState
 
 _JSON: Header = (b"content-type", b"application/json")
 _FRESH: Header = (b"cache-control", b"no-store")
+_VARY: Header = (b"vary", b"Accept")
 _AGAIN: Header = (b"retry-after", b"1")
 
 
@@ -39,7 +42,18 @@ async def get(rc: RequestContext, rest: tuple[str, ...], perform: Perform) -> Re
         return await _result(rc, job) if job.state.is_ended else _pending(rc, job)
     if more:
         raise NotFound("a job has a result and nothing else")
-    return _told(200, describe(rc, job))
+    if rc.method == "GET" and is_stream_wanted(rc):
+        return stream(rc, partial(_look, rc, id))
+    return _told(200, describe(rc, job), _VARY)
+
+
+async def _look(rc: RequestContext, id: str) -> tuple[bool, bytes] | None:
+    """Returns whether a job has ended, and what is told of it; None once it is forgotten."""
+    try:
+        job = await rc.services.runner.hop(partial(find, rc, id))
+    except NotFound:
+        return None
+    return job.state.is_ended, json.dumps(describe(rc, job)).encode()
 
 
 async def delete(rc: RequestContext, rest: tuple[str, ...], perform: Perform) -> Response:

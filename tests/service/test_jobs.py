@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from davserver.errors import AccessDenied, StateFailure
-from tests.conftest import AppDav
+from davserver.methods._treecopy import TreeCopy
+from tests.conftest import AppDav, make_app_dav
 from tests.support.reply import Reply
 from tests.support.storages import HookedStorage
 from tests.support.trees import fill, hidden_names, tree
@@ -421,3 +423,57 @@ def test_a_job_goes_on_under_the_settings_that_it_began_with(make_dav: MakeDav) 
 
     assert not closed_early
     assert state_of(told) == ("succeeded", 201)
+
+
+# --- another worker -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[AppDav, AppDav]]:
+    """Two workers of one server."""
+    workers = [make_app_dav(tmp_path, "filesystem", durability="none") for _ in range(2)]
+    yield workers[0], workers[1]
+    for worker in workers:
+        worker.close()
+
+
+@contextmanager
+def standing_still(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Has copies of trees stand still before their second step."""
+    leave = threading.Event()
+    step = TreeCopy._step
+    steps = []
+
+    def wait(self: TreeCopy, stack: Any) -> None:
+        steps.append(1)
+        if len(steps) == 2:
+            assert leave.wait(20)
+        step(self, stack)
+
+    monkeypatch.setattr(TreeCopy, "_step", wait)
+    try:
+        yield leave
+    finally:
+        leave.set()
+
+
+def test_another_worker_tells_of_a_job_and_ends_it(
+    pair: tuple[AppDav, AppDav], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair
+    fill(one, "/c/", "/c/a", "/c/d/", "/c/d/b")
+    with standing_still(monkeypatch) as go:
+        href = one.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+        await_job(one, href, lambda told: told["progress"]["members"] == 2)
+        running = told_of(other, href)
+        cancelled = other.delete(href)
+        await_heard(one)
+        go.set()
+        told = ended(one, href)
+
+    assert (running["state"], running["progress"]["members_total"]) == ("running", 4)
+    assert cancelled.status == 202
+    assert state_of(told) == ("cancelled", 503)
+    assert told_of(other, href) == told
+    assert other.get("/copy/").status == 404
+    assert hidden_names(one) == []
