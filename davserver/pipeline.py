@@ -56,6 +56,7 @@ from davserver.protocol.principals import principal_name
 from davserver.protocol.quirks import refresh_token_without_list, submitted_by_lock_token_header
 from davserver.recovery import recover
 from davserver.registry import Registry
+from davserver.representing import wants_representation, with_representation
 from davserver.web.principals import principal
 from davserver.web.synthetic import ancestor
 
@@ -121,6 +122,17 @@ class Pipeline:
         return await complete(rc)
 
     async def _complete(self, method: Method, rc: RequestContext) -> Response:
+        if wants_representation(rc):
+            return await with_representation(rc, partial(self._finish, method), self._get)
+        return await self._finish(method, rc)
+
+    async def _get(self, rc: RequestContext) -> Response:
+        """Answers a GET for a client that sent something else."""
+        method = self._registry.methods["GET"]
+        authorize(rc, method)
+        return await self._run(rc, method, lambda: _execute(rc, method))
+
+    async def _finish(self, method: Method, rc: RequestContext) -> Response:
         response = with_face(rc, await self._dispatch(rc, method))
         return await with_digests(rc, _with_location(rc, response))
 

@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("aio",),
     ("inthread",),
     ("context",),
-    ("origin", "refusing", "faces"),
+    ("origin", "refusing", "faces", "representing"),
     ("signing", "usage"),
     ("copies",),
     ("leaving",),

@@ -23,6 +23,7 @@ from davserver.protocol.headers import Depth
 from davserver.protocol.jsonbody import propfind_xml
 from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.path import DavPath, Key, quote_segment
+from davserver.protocol.prefer import MINIMAL, NO_ROOT, Preferences, applied
 from davserver.protocol.quirks import leaves_out_missing_properties
 from davserver.storage.base import Entry, Kind, LinkedEntry, Stat
 from davserver.storage.batches import BATCH, Plain, batches_of, kinds_of, picked
@@ -46,10 +47,11 @@ def parse_request(rc: RequestContext) -> Plan:
 async def handle_propfind(rc: RequestContext, target: Target) -> Response:
     """207 with a response for each resource to the depth; 403 for a depth that is refused."""
     plan: Plan = rc.document
-    walk = _Walk(rc, plan, _depth(rc, target))
+    depth = _depth(rc, target)
+    headers, has_root = _headers(rc, depth)
+    walk = _Walk(rc, plan, depth, has_root=has_root)
     steps = walk.steps(target)
     runner = rc.services.runner
-    headers = _headers(rc)
     try:
         more = await runner.batch(lambda: next(steps, False))
         # Off the event loop a step may be slow: there the first goes out at once.
@@ -88,11 +90,17 @@ def _depth(rc: RequestContext, target: Target) -> Depth:
     return rc.depth
 
 
-def _headers(rc: RequestContext) -> list[Header]:
+def _headers(rc: RequestContext, depth: Depth) -> tuple[list[Header], bool]:
+    """Returns the fields, and whether the Request-URI itself is in the answer."""
     headers: list[Header] = [XML]
-    if rc.headers.get(b"prefer") is not None and leaves_out_missing_properties(rc.headers):
-        headers.append((b"preference-applied", b"return=minimal"))
-    return headers
+    if rc.headers.get(b"prefer") is None:
+        return headers, True
+    preferences = [MINIMAL] if leaves_out_missing_properties(rc.headers) else []
+    # RFC 8144 section 4: of a listing, the members alone.
+    without_root = rc.headers.recall(Preferences.from_headers).without_root
+    has_root = depth is Depth.ZERO or not without_root
+    preferences += () if has_root else (NO_ROOT,)
+    return [*headers, *applied(*preferences)], has_root
 
 
 class _Level:
@@ -130,8 +138,9 @@ class _Level:
 class _Walk:
     """One PROPFIND on its way through the tree."""
 
-    def __init__(self, rc: RequestContext, plan: Plan, depth: Depth) -> None:
+    def __init__(self, rc: RequestContext, plan: Plan, depth: Depth, *, has_root: bool) -> None:
         self.writer = MultiStatusWriter()
+        self._has_root = has_root
         self._rc = rc
         self._plan = plan
         self._members = MemberRenderer(rc, plan)
@@ -154,7 +163,8 @@ class _Walk:
             level = None
             if self._depth is not Depth.ZERO:
                 level = self._open(target.path, target.key, href, target.stat)
-            self._render_one(target.path, target.key, href, target.stat)
+            if self._has_root:
+                self._render_one(target.path, target.key, href, target.stat)
             if level is None:
                 return
             self._size_batch(_FIRST_BATCH, self.writer.pending)

@@ -24,6 +24,7 @@ from davserver.protocol.jsonbody import proppatch_xml
 from davserver.protocol.multistatus import MultiStatusWriter, PropStat
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
+from davserver.protocol.prefer import MINIMAL, Preferences, Return, applied
 from davserver.protocol.quirks import is_windows_proppatch_exempt
 from davserver.protocol.xmlread import parse_proppatch
 from davserver.state.base import GateView
@@ -47,7 +48,7 @@ def parse_update(rc: RequestContext) -> list[PropertyChange]:
 
 def handle_proppatch(rc: RequestContext, target: Target) -> Response:
     """207 always, once the instructions were tried: 200 for all, or each failure with its own
-    status and 424 for the rest."""
+    status and 424 for the rest. 204 for all, if the client prefers that (RFC 8144 section 2.2)."""
     changes: list[PropertyChange] = rc.document
     failures: Failures = {}
     try:
@@ -57,6 +58,8 @@ def handle_proppatch(rc: RequestContext, target: Target) -> Response:
             _update(rc, target, changes, view)
     except _Refused as refused:
         failures = refused.failures
+    if not failures and rc.headers.recall(Preferences.from_headers).returns is Return.MINIMAL:
+        return Response(204, (NO_STORE, *applied(MINIMAL)))
     return _answer(rc, target, changes, failures)
 
 

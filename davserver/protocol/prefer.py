@@ -36,6 +36,10 @@ _PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _SECONDS = re.compile(rb"[0-9]{1,9}")
 
 
+MINIMAL, REPRESENTATION = b"return=minimal", b"return=representation"
+NO_ROOT = b"depth-noroot"
+
+
 class Return(enum.Enum):
     """What the client would have as the answer (RFC 7240 section 4.2)."""
 
@@ -81,6 +85,13 @@ class Preferences:
 
 
 _NONE = Preferences()
+
+
+def applied(*preferences: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Returns the fields of an answer that some preferences made another (section 3)."""
+    if not preferences:
+        return ()
+    return (b"preference-applied", b", ".join(preferences)), (b"vary", b"Prefer")
 
 
 def _returns(first: bytes | None, every: set[bytes]) -> Return | None:

@@ -12,6 +12,7 @@ from davserver.properties.base import Resource
 from davserver.protocol.headers import Depth, parse_depth
 from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.path import DavPath
+from davserver.protocol.prefer import Preferences
 from davserver.protocol.quirks import leaves_out_missing_properties
 from davserver.storage.base import Kind, Stat
 
@@ -32,7 +33,8 @@ async def ancestor(rc: RequestContext, path: DavPath, body: bytes) -> Response:
         body, rc.charset, minimal=leaves_out_missing_properties(rc.headers)
     )
     writer = MultiStatusWriter()
-    writer.add(plan.render_response(_resource(rc, path)))
+    if depth is Depth.ZERO or not rc.headers.recall(Preferences.from_headers).without_root:
+        writer.add(plan.render_response(_resource(rc, path)))
     if depth is not Depth.ZERO:
         member = path.child(rc.prefix[len(path.segments)])
         writer.add(plan.render_response(_resource(rc, member)))
