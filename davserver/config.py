@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from davserver.address import check_address, check_prefix, check_urls, is_loopback
-from davserver.configlines import line_in_table, line_of
+from davserver.configlines import beside, line_in_table, line_of, table_beside
 from davserver.configtables import Rule, Share, UserEntry, check_realm
 from davserver.protocol.cors import check_origins
 from davserver.protocol.junk import JunkPolicy
@@ -40,6 +40,7 @@ _TABLES = frozenset({"share", "user", "rule"})
 
 Seconds = Annotated[float, Field(gt=0, le=10**7, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Lifetime = Annotated[int, Field(ge=60, le=2**31)]
 WholeSeconds = Annotated[int, Field(ge=1, le=2**31)]
 FieldName = Annotated[str, Field(pattern="^[A-Za-z0-9-]+$")]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -91,6 +92,9 @@ class Settings(BaseModel):
 
     xml_body_limit: Count = Field(1_048_576, json_schema_extra=_in("limits"))
     put_limit: Count | None = Field(None, json_schema_extra=_in("limits"))
+    upload_lifetime_s: Lifetime = Field(86_400, json_schema_extra=_in("limits"))
+    uploads_per_principal: Count = Field(100, json_schema_extra=_in("limits"))
+    upload_bytes_per_principal: Count | None = Field(None, json_schema_extra=_in("limits"))
     locks_per_principal: Count = Field(10_000, json_schema_extra=_in("limits"))
     locks_per_resource: Count = Field(100, json_schema_extra=_in("limits"))
     properties_per_resource: Count = Field(1_000, json_schema_extra=_in("limits"))
@@ -338,7 +342,7 @@ def _flatten(config: Path, text: str) -> dict[str, object]:
     for key, value in tables.items():
         if key in _TABLES and isinstance(value, list):
             is_path = key == "share"
-            flat[key] = [_table_beside(config, entry) if is_path else entry for entry in value]
+            flat[key] = [table_beside(config, entry) if is_path else entry for entry in value]
             continue
         entries = value.items() if isinstance(value, dict) else [(key, value)]
         section = key if isinstance(value, dict) else None
@@ -347,7 +351,7 @@ def _flatten(config: Path, text: str) -> dict[str, object]:
                 where = f"{section}.{name}" if section else name
                 line = line_of(text, name)
                 raise SettingsError(f"{config}, line {line}, {where}: {_misplaced(name)}")
-            flat[name] = _beside(config, entry) if _is_path(name) else entry
+            flat[name] = beside(config, entry) if _is_path(name) else entry
     return flat
 
 
@@ -361,20 +365,6 @@ def _misplaced(name: str) -> str:
 
 def _is_path(name: str) -> bool:
     return Settings.model_fields[name].annotation in (Path, Path | None)
-
-
-def _beside(config: Path, value: object) -> object:
-    if isinstance(value, str) and not value.startswith("~"):
-        return config.absolute().parent / value
-    return value
-
-
-def _table_beside(config: Path, entry: object) -> object:
-    if not isinstance(entry, dict):
-        return entry
-    return {
-        name: _beside(config, value) if name == "path" else value for name, value in entry.items()
-    }
 
 
 def _variables(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:

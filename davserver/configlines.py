@@ -1,8 +1,10 @@
-"""Where a key stands in the text of a settings file: tomllib doesn't tell, so it is searched."""
+"""Where a key stands in the text of a settings file: tomllib doesn't tell, so it is searched; and
+where the paths in it lead."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 
 def line_of(text: str, name: str) -> int:
@@ -33,3 +35,19 @@ def line_in_table(text: str, table: str, number: int, name: str) -> int:
             if content.lstrip().startswith("["):
                 break
     return found
+
+
+def beside(config: Path, value: object) -> object:
+    """Returns a path of a settings file, which is relative to that, as it is from anywhere."""
+    if isinstance(value, str) and not value.startswith("~"):
+        return config.absolute().parent / value
+    return value
+
+
+def table_beside(config: Path, entry: object) -> object:
+    """As `beside`, of the path in a table."""
+    if not isinstance(entry, dict):
+        return entry
+    return {
+        name: beside(config, value) if name == "path" else value for name, value in entry.items()
+    }

@@ -33,7 +33,7 @@ from davserver.protocol.preconditions import HttpConditions
 from davserver.quotas import Quotas
 from davserver.state.base import GateView, State
 from davserver.state.jobs import JobStore
-from davserver.storage.base import Entry, Kind, LinkedEntry, Reader, Stat, Storage
+from davserver.storage.base import Entry, Kind, LinkedEntry, Part, Reader, Stat, Storage
 from davserver.storage.batches import Plain, filtered, names_of
 
 Header = tuple[bytes, bytes]
@@ -147,6 +147,7 @@ class RequestContext:
         asked_for_body: the client was told, or let, to send its body.
         is_collection: whether the Request-URI was found to be one; None while unmapped.
         background: where work can go on when the request is answered; None in such work itself.
+        part: the body, where it came before: nothing is received then.
     """
 
     services: Services
@@ -176,6 +177,7 @@ class RequestContext:
     is_collection: bool | None = None
     progress: Progress = field(default_factory=Progress)
     background: Background | None = None
+    part: Part | None = None
 
     def may_write(self, path: DavPath) -> bool:
         """True when the asker has the right to change what is at a path, and it can change."""

@@ -18,7 +18,8 @@ from davserver.quotas import Quotas
 from davserver.state.base import State
 from davserver.state.jobs import JobStore
 from davserver.state.limits import StateLimits
-from davserver.state.sqlite import OtherFolder, Served, SqliteState
+from davserver.state.served import OtherFolder, Served
+from davserver.state.sqlite import SqliteState
 from davserver.storage.base import Storage
 from davserver.storage.filesystem import FilesystemStorage
 from davserver.storage.mounts import Mounts

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("context",),
     ("origin", "refusing", "faces", "representing"),
     ("signing", "usage"),
-    ("copies",),
+    ("copies", "uploading"),
     ("leaving",),
     ("recovery",),
     ("changes", "checks", "digests", "counting", "jobends"),

@@ -336,6 +336,7 @@ def test_a_state_of_the_version_before_is_brought_up_to_date(
 ) -> None:
     store_property(state, b"file")
     writer = state.session().writer
+    writer.query("DROP TABLE uploads")
     writer.query("DROP TABLE meta")
     writer.query("ALTER TABLE properties DROP COLUMN sum")
     writer.query("PRAGMA user_version = 1")

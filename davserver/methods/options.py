@@ -6,9 +6,12 @@ from davserver.context import RequestContext, Response, Target
 from davserver.methods.base import MAPPED, UNMAPPED, Method
 from davserver.protocol.path import DavPath
 from davserver.protocol.quirks import announces_executable, is_class_2_for_shares
+from davserver.protocol.uploads import PARTIAL_UPLOAD
 from davserver.storage.base import Kind
+from davserver.uploading import limit_of
 
 MOD_DAV_FS = b"<http://apache.org/dav/propset/fs/1>"
+_UPLOADED = UNMAPPED | {Kind.FILE}
 ANY: frozenset[Kind | None] = MAPPED | UNMAPPED | {Kind.OTHER}
 
 
@@ -23,15 +26,16 @@ def handle_options(rc: RequestContext, target: Target) -> Response:
     dav = rc.services.dav(has_locks)
     if announces_executable(rc.headers):
         dav += b", " + MOD_DAV_FS
-    return Response(
-        200,
-        (
-            (b"dav", dav),
-            (b"allow", rc.services.allow(target.kind, rc.can_write)),
-            (b"ms-author-via", b"DAV"),
-            (b"accept-ranges", b"bytes"),
-        ),
+    usual = (
+        (b"dav", dav),
+        (b"allow", rc.services.allow(target.kind, rc.can_write)),
+        (b"ms-author-via", b"DAV"),
+        (b"accept-ranges", b"bytes"),
     )
+    if not rc.can_write or target.kind not in _UPLOADED:
+        return Response(200, usual)
+    # The draft on resumable uploads, section 4.1.4: who begins one asks here whether it can.
+    return Response(200, (*usual, (b"accept-patch", PARTIAL_UPLOAD), limit_of(rc.services)))
 
 
 METHODS = (Method("OPTIONS", handle=handle_options, applies_to=ANY),)

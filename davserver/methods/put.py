@@ -27,6 +27,7 @@ from davserver.errors import (
 )
 from davserver.methods._checks import last_modified, relocate
 from davserver.methods._gathering import Gathered
+from davserver.methods._pieces import put_piece
 from davserver.methods._times import created_at, creation_change, read_times
 from davserver.methods.base import UNMAPPED, BodyPolicy, LockRule, Method
 from davserver.properties.base import CREATED
@@ -35,8 +36,9 @@ from davserver.protocol.digests import Digests, Hasher, UploadDigests, digest_fi
 from davserver.protocol.etag import ETag
 from davserver.protocol.headers import parse_content_length
 from davserver.protocol.locks import Lock
+from davserver.protocol.uploads import COMPLETE, Piece
 from davserver.state.base import GateView
-from davserver.storage.base import Kind, Stat, Writer
+from davserver.storage.base import Kind, Part, Stat, Writer
 from davserver.usage import growing, require_room
 
 INLINE_LIMIT = 1 << 20
@@ -78,12 +80,20 @@ async def handle_put(rc: RequestContext, target: Target) -> Response:
     """201 for a new resource, 204 for a replaced one; with the ETag of what was sent."""
     if target.path.slash and target.stat is None:
         raise Conflict("a URL with a trailing slash names a collection")
+    if rc.headers.get(COMPLETE) is not None:
+        piece = Piece.from_headers(rc.headers)
+        if piece.is_last is not None:
+            return await put_piece(rc, target, piece, partial(_put, rc, target))
+    return await _put(rc, target)
+
+
+async def _put(rc: RequestContext, target: Target) -> Response:
     length = expected_length(rc)
     limit = rc.services.settings.put_limit
     if limit is not None and length is not None and length > limit:
         raise ContentTooLarge(f"the body has {length} bytes, {limit} are allowed")
     require_room(rc.services, rc.services.state, target.key, length or 0, target.stat)
-    if length is not None and length > INLINE_LIMIT:
+    if length is not None and length > INLINE_LIMIT and rc.part is None:
         _refuse_what_cannot_fit(rc, target, length)
     return await _Upload(rc, target, length, limit).run()
 
@@ -118,8 +128,12 @@ class _Upload:
             self._held = [lock for lock in held if lock.token in rc.submitted]
 
     async def run(self) -> Response:
-        self._rc.asked_for_body = True
+        part = self._rc.part
         try:
+            if part is not None:
+                self._rc.wait_s = self._rc.services.settings.gate_wait_s
+                return await self._rc.services.runner.hop(partial(self._publish_part, part))
+            self._rc.asked_for_body = True
             with self._rc.services.runner.bodies.lease() as take:
                 rest = await self._receive(take)
                 return await self._finish(rest)
@@ -209,6 +223,15 @@ class _Upload:
                 return await services.runner.hop(self._publish)
         self._rc.wait_s = services.settings.gate_wait_s
         return await services.runner.hop(partial(self._complete_and_publish, rest))
+
+    def _publish_part(self, part: Part) -> Response:
+        if self._hasher is not None:
+            for offset in range(0, part.size, INLINE_LIMIT):
+                self._hasher.update(part.read_at(offset, INLINE_LIMIT))
+        self._check_digests()
+        self._writer = self._rc.services.storage.take_up(part, self._target.path)
+        self._writer.seal(mtime_ns=self._rc.times.modified_ns)
+        return self._publish()
 
     def _complete(self, rest: Gathered) -> None:
         writer = self._write(rest)

@@ -22,13 +22,16 @@ _REQUEST_FIELDS = (
     b"Accept, Authorization, Brief, Cache-Control, Content-Digest, Content-Type, Depth,"
     b" Destination, If, If-Match, If-Modified-Since, If-None-Match, If-Range,"
     b" If-Unmodified-Since, Lock-Token, OC-Checksum, Overwrite, Pragma, Prefer, Range,"
-    b" Repr-Digest, Timeout, Want-Content-Digest, Want-Repr-Digest, X-OC-CTime, X-OC-Mtime,"
+    b" Repr-Digest, Timeout, Upload-Complete, Upload-Draft-Interop-Version, Upload-Length,"
+    b" Upload-Offset, Want-Content-Digest, Want-Repr-Digest, X-OC-CTime, X-OC-Mtime,"
     b" X-Requested-With, X-Update-Range"
 )
 _RESPONSE_FIELDS = (
-    b"Accept-Ranges, Allow, Content-Digest, Content-Length, Content-Location, Content-Range, DAV,"
-    b" Date, ETag, Last-Modified, Location, Lock-Token, MS-Author-Via, Preference-Applied,"
-    b" Repr-Digest, Retry-After, WWW-Authenticate, X-OC-CTime, X-OC-Mtime"
+    b"Accept-Patch, Accept-Ranges, Allow, Content-Digest, Content-Length, Content-Location,"
+    b" Content-Range, DAV, Date, ETag, Last-Modified, Location, Lock-Token, MS-Author-Via,"
+    b" Preference-Applied,"
+    b" Repr-Digest, Retry-After, Upload-Complete, Upload-Length, Upload-Limit, Upload-Offset,"
+    b" WWW-Authenticate, X-OC-CTime, X-OC-Mtime"
 )
 _KNOWN = frozenset(name.strip() for name in _REQUEST_FIELDS.lower().split(b","))
 _VARY = ((b"vary", b"Origin"),)

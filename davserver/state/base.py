@@ -73,6 +73,46 @@ class Change:
     steps: tuple[Step, ...]
 
 
+class Phase(enum.Enum):
+    """How far an upload is."""
+
+    OPEN = "open"
+    """More can be appended."""
+    PUBLISHING = "publishing"
+    """All of it is here. When its part has gone, it was published."""
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload in pieces.
+
+    Attributes:
+        id: what its URL ends in; nobody can guess it.
+        principal: who began it, and alone sees it.
+        owner: of the hidden name `part`: alive until the upload is removed or has expired.
+        target, key: what it is to become.
+        request: header fields of the request that began it, which its publication obeys.
+        size: bytes that are in the part for good.
+        length: bytes of the whole, None while nobody has told.
+        expires_at: seconds since the epoch.
+        calls: counts those who came for it while somebody appended, and should let go.
+    """
+
+    id: str
+    principal: str
+    owner: str
+    target: DavPath
+    key: Key
+    part: DavPath
+    request: tuple[tuple[bytes, bytes], ...]
+    expires_at: float
+    length: int | None = None
+    size: int = 0
+    phase: Phase = Phase.OPEN
+    calls: int = 0
+
+
 class Usage(NamedTuple):
     """What is known of a tree that has a quota.
 
@@ -154,6 +194,10 @@ class StateReader(Protocol):
         """Dead properties of members of one collection, by name (file system bytes), in one
         query; members without any are left out."""
 
+    def upload(self, id: str) -> Upload | None: ...
+    def uploads(self) -> Sequence[Upload]:
+        """Every upload, those that have expired too."""
+
 
 class GateView(StateReader, Protocol):
     """The state seen from inside the gate. Mutations are one transaction: `commit` or leaving
@@ -184,6 +228,10 @@ class GateView(StateReader, Protocol):
     def clear(self, key: Key, *, locks: bool = True) -> None:
         """Removes properties (and locks) of the resource and everything below."""
 
+    def keep_upload(self, upload: Upload) -> None:
+        """Stores it in the place of what was stored under its id. Raises StateFull."""
+
+    def remove_upload(self, id: str) -> None: ...
     def has_rows(self, key: Key) -> bool:
         """True when any property is stored at or below `key`, private ones included."""
 
@@ -219,7 +267,8 @@ class State(StateReader, Protocol):
         """This worker's id: part of hidden names and of journalled changes."""
 
     def is_alive(self, owner: str) -> bool:
-        """False once the worker's lock file can be taken."""
+        """False once the worker's lock file can be taken; the owner of an upload's part lives
+        until that has expired, or is no more."""
 
     def another_owner(self) -> AbstractContextManager[str]:
         """Yields an id that is alive as long as the block: for a change that is worked on outside

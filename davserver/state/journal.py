@@ -26,9 +26,9 @@ def load_steps(text: str) -> tuple[Step, ...]:
 def _dump_step(step: Step) -> dict[str, object]:
     return {
         "kind": step.kind.value,
-        "source": _dump_path(step.source),
-        "target": _dump_path(step.target),
-        "aside": _dump_path(step.aside),
+        "source": dump_path(step.source),
+        "target": dump_path(step.target),
+        "aside": dump_path(step.aside),
         "identity": step.identity,
         "values": dict(step.values),
         "tokens": list(step.tokens),
@@ -39,16 +39,17 @@ def _load_step(step: dict[str, Any]) -> Step:
     identity = step["identity"]
     return Step(
         kind=StepKind(step["kind"]),
-        source=_load_path(step["source"]),
-        target=_load_path(step["target"]),
-        aside=_load_path(step["aside"]),
+        source=load_path(step["source"]),
+        target=load_path(step["target"]),
+        aside=load_path(step["aside"]),
         identity=None if identity is None else (identity[0], identity[1], identity[2]),
         values={str(name): int(value) for name, value in step["values"].items()},
         tokens=tuple(map(str, step.get("tokens", ()))),
     )
 
 
-def _dump_path(path: DavPath | None) -> dict[str, object] | None:
+def dump_path(path: DavPath | None) -> dict[str, object] | None:
+    """Returns what `load_path` reads, for JSON."""
     if path is None:
         return None
     # Not every name is UTF-8, and JSON cannot carry lone surrogates everywhere.
@@ -56,7 +57,8 @@ def _dump_path(path: DavPath | None) -> dict[str, object] | None:
     return {"segments": segments, "slash": path.slash}
 
 
-def _load_path(value: dict[str, Any] | None) -> DavPath | None:
+def load_path(value: dict[str, Any] | None) -> DavPath | None:
+    """Raises ValueError, KeyError, TypeError for what `dump_path` did not make."""
     if value is None:
         return None
     names = (bytes.fromhex(segment) for segment in value["segments"])

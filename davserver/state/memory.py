@@ -14,7 +14,7 @@ from dataclasses import replace
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
-from davserver.state.base import Change, GateView, Numbers
+from davserver.state.base import Change, GateView, Numbers, Upload
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits, patched
 from davserver.state.lockindex import KeyTree, LockIndex
@@ -34,6 +34,7 @@ class _Store:
         self.limits = limits
         self.index = LockIndex()
         self.changes: dict[str, Change] = {}
+        self.uploads: dict[str, Upload] = {}
         self.now = 0.0
         self._properties: dict[Key, dict[QName, bytes]] = {}
         self._tree = KeyTree()
@@ -96,6 +97,18 @@ class _Store:
         self._undo.append(lambda: self._store_change(id, old))
         self._store_change(id, change)
 
+    def store_upload(self, id: str, upload: Upload | None) -> None:
+        """Puts an upload, or removes it."""
+        old = self.uploads.get(id)
+        self._undo.append(lambda: self._store_upload(id, old))
+        self._store_upload(id, upload)
+
+    def _store_upload(self, id: str, upload: Upload | None) -> None:
+        if upload is None:
+            self.uploads.pop(id, None)
+        else:
+            self.uploads[id] = upload
+
     def _store_change(self, id: str, change: Change | None) -> None:
         if change is None:
             self.changes.pop(id, None)
@@ -145,6 +158,14 @@ class _Reading:
         with self._store.mutex:
             found = {name: self._store.read(parent.child(name)) for name in names}
         return {name: properties for name, properties in found.items() if properties}
+
+    def upload(self, id: str) -> Upload | None:
+        with self._store.mutex:
+            return self._store.uploads.get(id)
+
+    def uploads(self) -> Sequence[Upload]:
+        with self._store.mutex:
+            return sorted(self._store.uploads.values(), key=lambda one: (one.expires_at, one.id))
 
 
 class _View(_Reading):
@@ -218,6 +239,14 @@ class _View(_Reading):
             if locks:
                 self._remove_locks(key)
 
+    def keep_upload(self, upload: Upload) -> None:
+        with self._store.mutex:
+            self._store.store_upload(upload.id, upload)
+
+    def remove_upload(self, id: str) -> None:
+        with self._store.mutex:
+            self._store.store_upload(id, None)
+
     def has_rows(self, key: Key) -> bool:
         with self._store.mutex:
             return bool(self._store.rooted(key))
@@ -273,8 +302,12 @@ class MemoryState(_Reading):
         return self._owner
 
     def is_alive(self, owner: str) -> bool:
-        """Nobody else shares this memory."""
-        return owner == self._owner or owner in self._others
+        """Nobody else shares this memory. (The memory storage asks nobody who is alive.)"""
+        return (
+            owner == self._owner
+            or owner in self._others
+            or any(upload.owner == owner for upload in self.uploads())
+        )
 
     @contextmanager
     def another_owner(self) -> Iterator[str]:

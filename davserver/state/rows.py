@@ -41,7 +41,13 @@ _SECOND = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 ALTER TABLE properties ADD COLUMN sum INTEGER;
 """
-SCHEMAS = (_FIRST, _SECOND)
+_THIRD = """
+CREATE TABLE uploads(
+    id TEXT PRIMARY KEY, principal TEXT NOT NULL, owner TEXT NOT NULL UNIQUE,
+    expires_at REAL NOT NULL, fields TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+SCHEMAS = (_FIRST, _SECOND, _THIRD)
 """What makes each version of the schema out of the one before."""
 SCHEMA_VERSION = len(SCHEMAS)
 # Properties of our own, which never follow a copy.

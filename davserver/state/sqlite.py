@@ -15,18 +15,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 from davserver.errors import GateBusy, StateFailure
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import QName
 from davserver.protocol.path import Key
-from davserver.state.base import GateView, Numbers
+from davserver.state import uploads
+from davserver.state.base import GateView, Numbers, Upload
 from davserver.state.commitcount import CommitCount
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits
 from davserver.state.mirror import Mirror
 from davserver.state.owners import Owner, another_owner
+from davserver.state.served import OtherFolder, Served
 from davserver.state.serving import Serving
 from davserver.state.sqlfile import (
     FILE,
@@ -42,24 +43,6 @@ from davserver.state.sqlview import SqlView
 from davserver.state.usage import UsageFolder
 
 _OPEN_WAIT_S = 5.0
-
-
-class Served(NamedTuple):
-    """The folder that rows are of.
-
-    Attributes:
-        root: its id in keys.
-        path: where it is, resolved.
-        identity: (device, inode, birth_ns), which stay when it is moved or mounted elsewhere.
-    """
-
-    root: str
-    path: str
-    identity: tuple[int, int, int | None]
-
-
-class OtherFolder(StateFailure):
-    """The rows are those of another folder."""
 
 
 class _Session:
@@ -317,7 +300,10 @@ class SqliteState:
         return self.session().owner.id
 
     def is_alive(self, owner: str) -> bool:
-        return self.session().owner.is_alive(owner)
+        session = self.session()
+        if session.owner.is_alive(owner):
+            return True
+        return uploads.is_owner(session.mirror, owner, now=self.clock())
 
     def another_owner(self) -> AbstractContextManager[str]:
         return another_owner(self.session().owners)
@@ -365,6 +351,12 @@ class SqliteState:
         self, parent: Key, names: Sequence[bytes]
     ) -> Mapping[bytes, Mapping[QName, bytes]]:
         return self.session().mirror.member_properties(parent, names)
+
+    def upload(self, id: str) -> Upload | None:
+        return uploads.find(self.session().mirror, id)
+
+    def uploads(self) -> Sequence[Upload]:
+        return uploads.find_all(self.session().mirror)
 
     def has_changes(self) -> bool:
         session = self.session()

@@ -14,8 +14,8 @@ from davserver.errors import StateError, StateFailure, StateFull
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
-from davserver.state import rows
-from davserver.state.base import Change, Numbers
+from davserver.state import rows, uploads
+from davserver.state.base import Change, Numbers, Upload
 from davserver.state.journal import dump_steps, load_steps
 from davserver.state.limits import StateLimits, patched
 from davserver.state.mirror import INTENT, LOCK, Mirror, lock_row
@@ -168,6 +168,20 @@ class SqlView:
             rows.delete_tree(self, key)
         if locks:
             self.remove_locks(key)
+
+    def upload(self, id: str) -> Upload | None:
+        return uploads.find(self, id)
+
+    def uploads(self) -> Sequence[Upload]:
+        return uploads.find_all(self)
+
+    def keep_upload(self, upload: Upload) -> None:
+        self._begin()
+        uploads.put(self, upload)
+
+    def remove_upload(self, id: str) -> None:
+        self._begin()
+        uploads.remove(self, id)
 
     def record(self, change: Change) -> None:
         self._begin()

@@ -161,6 +161,33 @@ class Writer(Protocol):
         """Leaves nothing behind. Harmless after commit, and twice."""
 
 
+class Part(Protocol):
+    """What has arrived so far of a new version, under a hidden name that outlives its worker. It
+    is held: nobody else can open it meanwhile, in any process. Close it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in it."""
+
+    def cut(self, size: int) -> None:
+        """Leaves the first `size` bytes. Raises StorageFailure when there are not so many."""
+
+    def write(self, *pieces: Bytes) -> None:
+        """Appends. Raises NoSpace, QuotaExceeded, StorageFailure; `size` tells what came in."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Returns up to `size` bytes; fewer only at the end."""
+
+    def sync(self) -> None:
+        """Makes what was written durable (as the policy says)."""
+
+    def remove(self) -> None:
+        """Takes the name away, if it still has one."""
+
+    def close(self) -> None:
+        """Lets others open it. Harmless twice."""
+
+
 class Members(Protocol):
     """The members of one collection, for a walk that changes many of them. Close it."""
 
@@ -228,6 +255,15 @@ class Storage(Protocol):
     def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
         """Begins a new version. Raises ParentMissing, IsACollection, InvalidName, NoSpace,
         AccessDenied. `size_hint` is bytes: too many raise NoSpace before the first is sent."""
+
+    def open_part(self, hidden: DavPath, *, create: bool = False) -> Part | None:
+        """Opens what has a hidden name, of an owner of its own, to be written further; with
+        `create` it is new. None while somebody else holds it. Raises ResourceNotFound,
+        ResourceExists, AccessDenied, NoSpace."""
+
+    def take_up(self, part: Part, path: DavPath) -> Writer:
+        """As `create`, of a version whose content is that of the part: `commit` gives that its
+        new name. `discard` leaves the part as it is. May block."""
 
     def make_collection(self, path: DavPath) -> None:
         """Raises ResourceExists, ParentMissing, InvalidName, NoSpace, AccessDenied."""

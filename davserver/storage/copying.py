@@ -9,7 +9,7 @@ import sys
 
 from davserver.protocol.path import DavPath
 from davserver.storage._oserrors import translate_io, translating
-from davserver.storage.base import Stat
+from davserver.storage.base import Bytes, Stat
 from davserver.storage.policy import Policy
 from davserver.storage.reader import open_reader
 from davserver.storage.writer import open_writer
@@ -75,7 +75,7 @@ def copy_content(policy: Policy, source: int, target: int) -> int:
     return done
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: Bytes) -> None:
     """Appends all of `data`. Raises OSError."""
     rest = memoryview(data)
     while rest:

@@ -19,6 +19,7 @@ from davserver.storage.base import (
     Entry,
     Located,
     Members,
+    Part,
     Quota,
     Reader,
     Stat,
@@ -145,6 +146,16 @@ class FaultyStorage:
         self.fuse.burn()
         return _FaultyWriter(self._inner.create(path, size_hint=size_hint), self.fuse)
 
+    def open_part(self, hidden: DavPath, *, create: bool = False) -> Part | None:
+        self.fuse.burn()
+        part = self._inner.open_part(hidden, create=create)
+        return None if part is None else _FaultyPart(part, self.fuse)
+
+    def take_up(self, part: Part, path: DavPath) -> Writer:
+        self.fuse.burn()
+        inner = part.inner if isinstance(part, _FaultyPart) else part
+        return _FaultyWriter(self._inner.take_up(inner, path), self.fuse)
+
     def make_collection(self, path: DavPath) -> None:
         self.fuse.burn()
         self._inner.make_collection(path)
@@ -249,3 +260,36 @@ class _FaultyWriter:
 
     def discard(self) -> None:
         self._inner.discard()
+
+
+class _FaultyPart:
+    def __init__(self, inner: Part, fuse: Fuse) -> None:
+        self.inner = inner
+        self._fuse = fuse
+
+    @property
+    def size(self) -> int:
+        return self.inner.size
+
+    def cut(self, size: int) -> None:
+        self._fuse.burn()
+        self.inner.cut(size)
+
+    def write(self, *pieces: Bytes) -> None:
+        self._fuse.burn()
+        self.inner.write(*pieces)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        self._fuse.burn()
+        return self.inner.read_at(offset, size)
+
+    def sync(self) -> None:
+        self._fuse.burn()
+        self.inner.sync()
+
+    def remove(self) -> None:
+        self._fuse.burn()
+        self.inner.remove()
+
+    def close(self) -> None:
+        self.inner.close()

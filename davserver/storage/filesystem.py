@@ -35,6 +35,7 @@ from davserver.storage.base import (
     Kind,
     Located,
     Members,
+    Part,
     Quota,
     Reader,
     Stat,
@@ -44,7 +45,8 @@ from davserver.storage.bymember import open_members
 from davserver.storage.copying import copy_file
 from davserver.storage.found import Found
 from davserver.storage.leftovers import Leftover, find_leftovers
-from davserver.storage.policy import Durability, Policy, require_creatable
+from davserver.storage.parts import FilePart, open_part, take_up
+from davserver.storage.policy import Durability, Policy, require_creatable, umask
 from davserver.storage.probing import probe_exchange, probe_folding
 from davserver.storage.reader import open_direct, open_reader
 from davserver.storage.resolve import Resolver, Symlinks
@@ -104,7 +106,7 @@ class FilesystemStorage:
             owner,
             is_alive,
             durability,
-            umask=_umask(),
+            umask=umask(),
             fallbacks=fallbacks,
             read_only=read_only,
             inline=not _linux.is_remote(resolver.root_fd),
@@ -173,6 +175,13 @@ class FilesystemStorage:
 
     def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
         return open_writer(self._policy, path, size_hint=size_hint)
+
+    def open_part(self, hidden: DavPath, *, create: bool = False) -> Part | None:
+        return open_part(self._policy, hidden, create=create)
+
+    def take_up(self, part: Part, path: DavPath) -> Writer:
+        assert isinstance(part, FilePart)
+        return take_up(self._policy, part, path)
 
     def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
         return copy_file(self._policy, source, target, mtime_ns=mtime_ns)
@@ -383,10 +392,3 @@ def _rename_over(src: Found, dst: Found) -> None:
     here, there = os.fstat(src.dir_fd), os.fstat(dst.dir_fd)
     if (here.st_dev, here.st_ino, src.name) != (there.st_dev, there.st_ino, dst.name):
         os.unlink(src.name, dir_fd=src.dir_fd)
-
-
-def _umask() -> int:
-    """Returns the process's umask; there is no way to read it without setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

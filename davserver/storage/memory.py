@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from davserver.errors import (
@@ -33,12 +33,14 @@ from davserver.storage.base import (
     Entry,
     Located,
     Members,
+    Part,
     Quota,
     Reader,
     Stat,
     Writer,
 )
 from davserver.storage.bymember import MembersByPath
+from davserver.storage.memorypart import MemoryPart
 from davserver.storage.policy import new_mtime_ns
 
 P = ParamSpec("P")
@@ -71,11 +73,18 @@ class _MemoryWriter:
     """A Writer into a buffer that becomes a node at its publication."""
 
     def __init__(
-        self, storage: MemoryStorage, path: DavPath, parent: Node, *, executable: bool
+        self,
+        storage: MemoryStorage,
+        path: DavPath,
+        parent: Node,
+        *,
+        executable: bool,
+        part: MemoryPart | None = None,
     ) -> None:
         self._storage = storage
         self._path = path
         self._parent = parent
+        self._part = part
         self._buffer: bytearray | None = bytearray()
         self._mtime_ns = 0
         self.executable = executable
@@ -121,6 +130,8 @@ class _MemoryWriter:
         self._parent.members[place.name] = node
         touch(self._parent)
         self._buffer = None
+        if self._part is not None:
+            self._part.remove()
         return node.stat
 
     def settle(self) -> None:
@@ -151,6 +162,7 @@ class MemoryStorage:
         self._owner = owner
         self._inodes = itertools.count(2)
         self._abandoned: set[bytes] = set()
+        self._held: set[int] = set()
         now = time.time_ns()
         self._root = Node(1, now, now, members={})
 
@@ -239,7 +251,27 @@ class MemoryStorage:
     def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
         return self._writer(path)
 
-    def _writer(self, path: DavPath) -> _MemoryWriter:
+    @_locked
+    def open_part(self, hidden: DavPath, *, create: bool = False) -> Part | None:
+        place = self.find(hidden)
+        if create and place.node is None:
+            place.require_creatable()[place.name] = self.new_node()
+        elif create:
+            raise ResourceExists(f"{show(hidden)}: exists")
+        node, members = self.find(hidden).require(), self.find(hidden).members_above()
+        if node.inode in self._held:
+            return None
+        self._held.add(node.inode)
+        return MemoryPart(self.lock, node, partial(self._held.discard, node.inode), members)
+
+    @_locked
+    def take_up(self, part: Part, path: DavPath) -> Writer:
+        assert isinstance(part, MemoryPart)
+        writer = self._writer(path, part)
+        writer.write(part.read_at(0, part.size))
+        return writer
+
+    def _writer(self, path: DavPath, part: MemoryPart | None = None) -> _MemoryWriter:
         place = self.find(path)
         if place.node is None:
             place.require_creatable()
@@ -247,7 +279,7 @@ class MemoryStorage:
             raise IsACollection(f"{show(path)}: is a collection")
         assert place.parent is not None
         executable = place.node is not None and place.node.executable
-        return _MemoryWriter(self, path, place.parent, executable=executable)
+        return _MemoryWriter(self, path, place.parent, executable=executable, part=part)
 
     @_locked
     def make_collection(self, path: DavPath) -> None:

@@ -32,6 +32,7 @@ from davserver.storage.base import (
     LinkedEntry,
     Located,
     Members,
+    Part,
     Quota,
     Reader,
     Stat,
@@ -195,6 +196,14 @@ class Mounts:
             raise IsACollection(f"{show(path)}: is a collection")
         share, inner = self._changing(path)
         return share.create(inner, size_hint=size_hint)
+
+    def open_part(self, hidden: DavPath, *, create: bool = False) -> Part | None:
+        share, inner = self._changing(hidden)
+        return share.open_part(inner, create=create)
+
+    def take_up(self, part: Part, path: DavPath) -> Writer:
+        share, inner = self._changing(path)
+        return share.take_up(part, inner)
 
     def make_collection(self, path: DavPath) -> None:
         if path.is_root:

@@ -89,3 +89,10 @@ def require_creatable(path: DavPath, found: Found) -> None:
         raise ParentMissing(f"{show(path)}: its parent is no collection")
     if not DavPath((names.decode(found.name),)).is_creatable:
         raise InvalidName(f"{show(path)}: not UTF-8, or has a control character")
+
+
+def umask() -> int:
+    """Returns the process's umask; there is no way to read it without setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

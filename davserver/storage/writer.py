@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as st
+from typing import NamedTuple
 
 from davserver.errors import (
     AccessDenied,
@@ -40,11 +41,32 @@ _MODE_MASK = 0o777  # never setuid, setgid or sticky: the content is another one
 _ATTRIBUTES = ("user.", "system.posix_acl_access", "com.apple.")
 
 
+class Begun(NamedTuple):
+    """A version that is there already, under a hidden name, and stays there until it is published.
+
+    Attributes:
+        fd, dir_fd: open, of the file and of the directory that its name is in; the writer takes
+            copies.
+        size: bytes in it.
+    """
+
+    fd: int
+    dir_fd: int
+    name: bytes
+    size: int
+
+
 class FileWriter:
-    """A Writer in the directory of its target."""
+    """A Writer in the directory of its target, or of a version that was begun elsewhere."""
 
     def __init__(
-        self, policy: Policy, path: DavPath, found: Found, *, mode: int | None = None
+        self,
+        policy: Policy,
+        path: DavPath,
+        found: Found,
+        *,
+        mode: int | None = None,
+        begun: Begun | None = None,
     ) -> None:
         self._policy = policy
         self._path = path
@@ -55,11 +77,15 @@ class FileWriter:
         self._failed = False
         self._published = False
         self._hidden: bytes | None = None
-        self._fd = -1
+        self._stays = begun is not None
+        self._fd = self._begun_fd = -1
         self._dir_fd = found.take()
         try:
             with creating(path):
-                self._open()
+                if begun is None:
+                    self._open()
+                else:
+                    self._take_up(begun)
         except BaseException:
             self._close()
             raise
@@ -88,6 +114,16 @@ class FileWriter:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(hidden, flags, 0o600, dir_fd=self._dir_fd)
         self._hidden = hidden
+
+    def _take_up(self, begun: Begun) -> None:
+        self._fd = os.dup(begun.fd)
+        self._begun_fd = os.dup(begun.dir_fd)
+        self._hidden, self._size = begun.name, begun.size
+
+    @property
+    def _hidden_fd(self) -> int:
+        """The directory that the hidden name is in."""
+        return self._dir_fd if self._begun_fd < 0 else self._begun_fd
 
     def _new_hidden(self) -> bytes:
         return names.encode(names.hidden_name(self._policy.owner))
@@ -210,7 +246,7 @@ class FileWriter:
             hidden = self._new_hidden()
             self._link(hidden)
             self._hidden = hidden
-        os.rename(self._hidden, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
+        os.rename(self._hidden, self._name, src_dir_fd=self._hidden_fd, dst_dir_fd=self._dir_fd)
         self._hidden = None
 
     def _link(self, name: bytes) -> None:
@@ -221,7 +257,7 @@ class FileWriter:
             source = f"/proc/self/fd/{self._fd}"
             os.link(source, name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=True)
             return
-        rename_new(self._policy, fd, self._hidden, fd, name, is_tree=False)
+        rename_new(self._policy, self._hidden_fd, self._hidden, fd, name, is_tree=False)
         self._hidden = None
 
     def settle(self) -> None:
@@ -236,7 +272,7 @@ class FileWriter:
     def discard(self) -> None:
         """Removes what was not published, and closes; harmless twice."""
         hidden, self._hidden = self._hidden, None
-        if hidden is not None:
+        if hidden is not None and not self._stays:
             try:
                 os.unlink(hidden, dir_fd=self._dir_fd)
             except FileNotFoundError:
@@ -248,8 +284,8 @@ class FileWriter:
 
     def _close(self) -> None:
         self._failed = self._failed or not self._published
-        fds = (self._fd, self._dir_fd)
-        self._fd = self._dir_fd = -1
+        fds = (self._fd, self._dir_fd, self._begun_fd)
+        self._fd = self._dir_fd = self._begun_fd = -1
         for fd in fds:
             if fd >= 0:
                 os.close(fd)
@@ -310,9 +346,14 @@ def _require_file(path: DavPath, stat: Stat) -> None:
 
 
 def open_writer(
-    policy: Policy, path: DavPath, *, size_hint: int | None = None, mode: int | None = None
+    policy: Policy,
+    path: DavPath,
+    *,
+    size_hint: int | None = None,
+    mode: int | None = None,
+    begun: Begun | None = None,
 ) -> FileWriter:
-    """Begins a new version. Raises as Storage.create does."""
+    """Begins a new version, or takes one up. Raises as Storage.create does."""
     policy.refuse_read_only(path)
     with policy.resolver.find(path) as found:
         if found.stat is None:
@@ -325,7 +366,7 @@ def open_writer(
             if size_hint is not None and size_hint >= _LOOK_FOR_SPACE_FROM:
                 _require_space(path, found.dir_fd, size_hint)
         try:
-            return FileWriter(policy, path, found, mode=mode)
+            return FileWriter(policy, path, found, mode=mode, begun=begun)
         except StorageError:
             raise
         except OSError as error:

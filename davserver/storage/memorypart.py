@@ -1,0 +1,48 @@
+"""A Part of the memory backend: a node that grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import RLock
+
+from davserver.errors import StorageFailure
+from davserver.storage._nodes import Node
+from davserver.storage.base import Bytes
+
+
+class MemoryPart:
+    """See Part. The node is held by whoever made this, until `release` is called."""
+
+    def __init__(
+        self, lock: RLock, node: Node, release: Callable[[], None], members: dict[bytes, Node]
+    ) -> None:
+        self._lock = lock
+        self._node = node
+        self._release = release
+        self._members = members
+
+    @property
+    def size(self) -> int:
+        return len(self._node.data)
+
+    def cut(self, size: int) -> None:
+        if size > self.size:
+            raise StorageFailure(f"{self.size} bytes are left of {size}")
+        self._node.data = self._node.data[:size]
+
+    def write(self, *pieces: Bytes) -> None:
+        self._node.data = b"".join((self._node.data, *pieces))
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._node.data[offset : offset + size]
+
+    def sync(self) -> None:
+        """Memory lasts as long as it lasts."""
+
+    def remove(self) -> None:
+        with self._lock:
+            for name in [name for name, node in self._members.items() if node is self._node]:
+                del self._members[name]
+
+    def close(self) -> None:
+        self._release()
