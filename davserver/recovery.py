@@ -16,8 +16,9 @@ from davserver.context import Services
 from davserver.errors import ResourceNotFound, StateError, StorageError
 from davserver.leaving import leave_file, leave_tree
 from davserver.protocol.path import DavPath, Key
-from davserver.state.base import Change, GateView, Step, StepKind
+from davserver.state.base import Change, GateView, Step, StepKind, UndoLog
 from davserver.storage.base import Kind, Stat, Storage
+from davserver.undoing import undo
 from davserver.usage import doubt, size_of
 
 logger = logging.getLogger(__name__)
@@ -149,7 +150,28 @@ def recover_inside(services: Services, view: GateView, paths: Iterable[DavPath |
         logger.warning("nothing can be recovered now: %s", error)
 
 
+def is_atomic(change: Change) -> bool:
+    """True for one whose steps are in an undo log (atomic/)."""
+    return change.steps[0].kind is StepKind.ATOMIC
+
+
+def undo_all(storage: Storage, log: UndoLog) -> list[DavPath]:
+    """Undoes an atomic change. Returns hidden trees that are nobody's any more once it is settled.
+    Raises StorageError, StateError: the rest is for who meets it next."""
+    left_over: list[DavPath] = []
+    try:
+        undo(storage, log, left_over)
+    except BaseException:
+        remove_trees(storage, left_over)
+        raise
+    finally:
+        log.close()
+    return left_over
+
+
 def _concerns(change: Change, path: DavPath) -> bool:
+    if is_atomic(change):
+        return True  # perhaps
     ends = (end for step in change.steps for end in (step.source, step.target) if end is not None)
     return any(end.covers(path) or path.covers(end) for end in ends)
 
@@ -186,6 +208,8 @@ def _recover_all(
             leaving.append(Change(os.urandom(16).hex(), change.root, owner, (rest,)))
             view.record(leaving[-1])
         view.commit()
+        if is_atomic(change):
+            state.undo.log(change.id).remove()
     return left_over, leaving
 
 
@@ -194,6 +218,8 @@ def take_up(
 ) -> tuple[list[DavPath | None], Step | None]:
     """Finishes or undoes a change. Returns hidden trees that are nobody's any more once it is
     settled, and the step that is left to be done outside the gate. Raises StorageError."""
+    if is_atomic(change):
+        return [*undo_all(services.storage, services.state.undo.log(change.id))], None
     left_over: list[DavPath | None] = []
     goes = _is_in_place(services.storage, change.steps[0])
     rest = None

@@ -10,11 +10,20 @@ from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from davserver.asgi import Message, Receive
+from davserver.atomic.change import all_or_nothing
 from davserver.auth.base import Attempt, Authenticator, Principal
 from davserver.context import RequestContext, Response, Services, SpoolBody
-from davserver.errors import DavError, NotFound, ServiceUnavailable, StateError, StorageError
+from davserver.errors import (
+    DavError,
+    FailedDependency,
+    NotFound,
+    ServiceUnavailable,
+    StateError,
+    StorageError,
+)
 from davserver.inthread import InThread, finished
 from davserver.protocol.batch import Operation
+from davserver.protocol.batchresults import has_failed
 from davserver.protocol.headers import PARSED, DavHeaders
 from davserver.protocol.path import DavPath
 from davserver.refusing import as_dav_error
@@ -40,8 +49,12 @@ class Result:
     body: bytes | None = b""
 
     @property
-    def status(self) -> int:
-        return self.answer.status
+    def has_failed(self) -> bool:
+        """True when not all was done: a 207 tells of what was not, but for that of PROPPATCH."""
+        status = self.answer.status
+        if status == 207 and self.operation.op == "proppatch":
+            return self.body is None or has_failed(self.body)
+        return status == 207 or status >= 300
 
 
 class SignedIn:
@@ -87,6 +100,36 @@ def run_each(rc: RequestContext, operations: Sequence[Operation], perform: Perfo
         left -= len(result.body or b"")
         results.append(replace(result, body=None) if left < 0 else result)
     return results
+
+
+def run_all(
+    rc: RequestContext, operations: Sequence[Operation], perform: Perform
+) -> tuple[bool, list[Result]]:
+    """Runs operations as one change. Returns whether it stands, and what came of each: when one
+    fails it is the cause, the others are 424, and nothing is changed.
+
+    Raises StateError, StorageError, and ServiceUnavailable (503) when it is cancelled: then nothing
+    is changed either."""
+    results: list[Result] = []
+    try:
+        wait_s = rc.services.settings.gate_wait_s
+        with all_or_nothing(services_within(rc), wait_s=wait_s) as services:
+            for operation in operations:
+                if rc.progress.cancelled:
+                    raise ServiceUnavailable("the batch was stopped, and nothing is done")
+                results.append(run_one(rc, operation, services, perform))
+                if results[-1].has_failed:
+                    raise _Failed
+    except _Failed:
+        undone = FailedDependency("another operation of the batch failed")
+        told = [Result(operation, undone) for operation in operations]
+        told[len(results) - 1] = results[-1]
+        return False, told
+    return True, results
+
+
+class _Failed(Exception):
+    """An operation did."""
 
 
 def run_one(

@@ -1,7 +1,7 @@
 """POST `.davserver/batch`: many operations in one request, as JSON.
 
 Each is run as the single method that it is, with its conditions, rights, locks and limits. 207
-tells what came of each.
+tells what came of each; 200 that an atomic batch stands.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from functools import partial
 
 from davserver.aio import read_body
 from davserver.context import RequestContext, Response
-from davserver.errors import DavError, NotFound, UnprocessableContent, UnsupportedMediaType
+from davserver.errors import DavError, NotFound, UnsupportedMediaType
 from davserver.protocol.batch import Batch, parse_batch
 from davserver.protocol.batchresults import Json, dump, read_multistatus, reasons, result_of
-from davserver.service._operations import Result, run_each
+from davserver.service._operations import Result, run_all, run_each
 from davserver.service.base import Perform, Route
 
 _JSON = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
@@ -36,10 +36,10 @@ async def handle_batch(rc: RequestContext, rest: tuple[str, ...], perform: Perfo
 def run_batch(rc: RequestContext, batch: Batch, perform: Perform) -> Response:
     """Runs a batch, in a thread: here of a request, or of whoever has one to run. Between two
     operations it is looked whether `rc.progress` is cancelled."""
-    if batch.is_atomic:
-        raise UnprocessableContent("this server runs no atomic batches")
-    results = run_each(rc, batch.operations, perform)
-    return _answer(207, results, is_atomic=batch.is_atomic)
+    if not batch.is_atomic:
+        return _answer(207, run_each(rc, batch.operations, perform), is_atomic=False)
+    stands, results = run_all(rc, batch.operations, perform)
+    return _answer(200 if stands else 207, results, is_atomic=True)
 
 
 async def _read(rc: RequestContext) -> Batch:

@@ -36,6 +36,15 @@ class StepKind(enum.Enum):
     that is locked by others than those of `tokens`."""
     APPLY = "apply"
     """The live values in `values` are put on `target`."""
+    ATOMIC = "atomic"
+    """Everything that is in the change's undo log is one: while this is journalled, all of it is to
+    be undone."""
+    RENAME = "rename"
+    """In an undo log: what stands at `source`, of this `identity`, is renamed to `target`."""
+    EXCHANGE = "exchange"
+    """In an undo log: `source`, of this `identity`, and `target` swap places."""
+    RESTORE = "restore"
+    """In an undo log: `target`, of this `identity`, has `values` as attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,37 @@ class Upload:
     size: int = 0
     phase: Phase = Phase.OPEN
     calls: int = 0
+
+
+class UndoLog(Protocol):
+    """What an atomic change has done to the disk, step by step, to be undone from its end. For who
+    is in the gate. Raises StateError."""
+
+    def append(self, step: Step) -> None:
+        """Before the step is done. Durable on return, as the policy says."""
+
+    def last(self) -> Step | None:
+        """Returns the step to undo next, None when there is none. Undoing one that was never done,
+        or is undone, does nothing."""
+
+    def pop(self) -> None:
+        """The last one is undone. Needs no room."""
+
+    def close(self) -> None:
+        """Gives up the file; harmless twice. Later use opens it again."""
+
+    def remove(self) -> None:
+        """The change is settled. Raises nothing; harmless twice."""
+
+
+class UndoLogs(Protocol):
+    """The undo logs of all workers."""
+
+    def log(self, id: str) -> UndoLog:
+        """Returns the log of the change with this id, empty where there is none."""
+
+    def keep(self, ids: Collection[str]) -> None:
+        """Removes all others. Raises nothing."""
 
 
 class Usage(NamedTuple):
@@ -266,6 +306,8 @@ class State(StateReader, Protocol):
     def owner(self) -> str:
         """This worker's id: part of hidden names and of journalled changes."""
 
+    @property
+    def undo(self) -> UndoLogs: ...
     def is_alive(self, owner: str) -> bool:
         """False once the worker's lock file can be taken; the owner of an upload's part lives
         until that has expired, or is no more."""

@@ -19,6 +19,7 @@ from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits, patched
 from davserver.state.lockindex import KeyTree, LockIndex
 from davserver.state.rows import PRIVATE, refuse_overlap
+from davserver.state.undo import MemoryUndoLogs
 from davserver.state.usage import SharedNumbers, new_numbers
 
 _EXPIRED_AT_ONCE = 500
@@ -295,6 +296,7 @@ class MemoryState(_Reading):
         self._owner = secrets.token_hex(8) if owner is None else owner
         self._others: set[str] = set()
         self._gate = GateLock()
+        self.undo = MemoryUndoLogs()
         self._has_left = False
 
     @property

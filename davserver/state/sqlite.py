@@ -40,6 +40,7 @@ from davserver.state.sqlfile import (
     sync_folder,
 )
 from davserver.state.sqlview import SqlView
+from davserver.state.undo import UndoFolder
 from davserver.state.usage import UsageFolder
 
 _OPEN_WAIT_S = 5.0
@@ -240,6 +241,7 @@ class SqliteState:
         self._opening = threading.Lock()
         self._session: _Session | None = None
         self._serving = Serving(folder)
+        self.undo = UndoFolder(folder / "undo", full=self._full)
 
     def session(self) -> _Session:
         """Returns what this process has open. Raises StateFailure."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 
 from davserver.storage._stat import look
@@ -28,3 +29,18 @@ def put_attributes(policy: Policy, fd: int, mtime_ns: int | None, executable: bo
             os.fchmod(fd, mode)
             os.utime(fd, ns=(old.st_atime_ns, old.st_mtime_ns))
         raise
+
+
+def read_attributes(fd: int) -> dict[str, int]:
+    """Returns mode and time of an open file or directory. Raises OSError."""
+    found = os.fstat(fd)
+    return {"mode": found.st_mode & 0o7777, "mtime_ns": found.st_mtime_ns}
+
+
+def restore_attributes(policy: Policy, fd: int, attributes: Mapping[str, int]) -> None:
+    """Puts back what `read_attributes` returned. Raises OSError."""
+    found = os.fstat(fd)
+    if found.st_mode & 0o7777 != attributes["mode"]:
+        os.fchmod(fd, attributes["mode"])
+    os.utime(fd, ns=(found.st_atime_ns, attributes["mtime_ns"]))
+    policy.sync_file(fd)

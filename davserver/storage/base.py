@@ -8,7 +8,7 @@ keeps clients from ever naming one. Nothing here knows HTTP, locks or properties
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -154,6 +154,10 @@ class Writer(Protocol):
         """Publishes, inside the gate. Raises ResourceExists (not `replace`), ParentChanged,
         EtagMismatch (`expect` is not what stands there), IsACollection, NoSpace."""
 
+    def stage(self, hidden: DavPath) -> Stat:
+        """Instead of `commit`: gives the version a hidden name beside its target
+        (`Storage.hidden`), from which a rename publishes it. Raises as commit does."""
+
     def settle(self) -> None:
         """Makes the publication durable (as the policy says). After the gate."""
 
@@ -293,6 +297,13 @@ class Storage(Protocol):
         self, path: DavPath, *, mtime_ns: int | None = None, executable: bool | None = None
     ) -> Stat:
         """Sets what is not None; a time of a whole second gets random nanoseconds (see seal)."""
+
+    def attributes(self, path: DavPath) -> Mapping[str, int]:
+        """Returns what `restore` needs to take back what `set_attributes` is going to do. Raises
+        as stat does."""
+
+    def restore(self, path: DavPath, attributes: Mapping[str, int]) -> None:
+        """Makes them what they were, to the nanosecond. Raises as set_attributes does."""
 
     def quota(self, path: DavPath) -> Quota | None:
         """None where unknown."""

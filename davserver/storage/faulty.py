@@ -6,7 +6,7 @@ meets no fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
 
@@ -185,6 +185,14 @@ class FaultyStorage:
         self.fuse.burn()
         return self._inner.set_attributes(path, mtime_ns=mtime_ns, executable=executable)
 
+    def attributes(self, path: DavPath) -> Mapping[str, int]:
+        self.fuse.burn()
+        return self._inner.attributes(path)
+
+    def restore(self, path: DavPath, attributes: Mapping[str, int]) -> None:
+        self.fuse.burn()
+        self._inner.restore(path, attributes)
+
     def quota(self, path: DavPath) -> Quota | None:
         self.fuse.burn()
         return self._inner.quota(path)
@@ -253,6 +261,10 @@ class _FaultyWriter:
     def commit(self, *, replace: bool, expect: ETag | None = None) -> Stat:
         self._fuse.burn()
         return self._inner.commit(replace=replace, expect=expect)
+
+    def stage(self, hidden: DavPath) -> Stat:
+        self._fuse.burn()
+        return self._inner.stage(hidden)
 
     def settle(self) -> None:
         self._fuse.burn()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -27,7 +27,11 @@ from davserver.errors import (
 from davserver.protocol.path import DavPath, Key
 from davserver.storage import _linux, names
 from davserver.storage._oserrors import creating, show, translating
-from davserver.storage.attributes import put_attributes
+from davserver.storage.attributes import (
+    put_attributes,
+    read_attributes,
+    restore_attributes,
+)
 from davserver.storage.base import (
     Capability,
     DirectReader,
@@ -52,6 +56,7 @@ from davserver.storage.reader import open_direct, open_reader
 from davserver.storage.resolve import Resolver, Symlinks
 from davserver.storage.rootlock import hold_root
 from davserver.storage.scanning import open_scan, remove_tree
+from davserver.storage.space import find_space
 from davserver.storage.writer import open_writer, rename_new
 
 _O_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
@@ -284,34 +289,29 @@ class FilesystemStorage:
             raise UnsupportedKind(f"{show(path)}: neither file nor collection")
         if executable is not None and stat.kind is Kind.COLLECTION:
             raise IsACollection(f"{show(path)}: is a collection")
+        with self._opened(path) as fd:
+            return put_attributes(self._policy, fd, mtime_ns, executable)
+
+    def attributes(self, path: DavPath) -> Mapping[str, int]:
+        with self._opened(path) as fd:
+            return read_attributes(fd)
+
+    def restore(self, path: DavPath, attributes: Mapping[str, int]) -> None:
+        self._policy.refuse_read_only(path)
+        with self._opened(path) as fd:
+            restore_attributes(self._policy, fd, attributes)
+
+    @contextmanager
+    def _opened(self, path: DavPath) -> Iterator[int]:
         fd = self._resolver.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             with translating(path):
-                return put_attributes(self._policy, fd, mtime_ns, executable)
+                yield fd
         finally:
             os.close(fd)
 
     def quota(self, path: DavPath) -> Quota | None:
-        """Space of the file system that the path, or its nearest mapped ancestor, is on."""
-        nearest = path
-        while True:
-            try:
-                fd = self._resolver.open(nearest, _O_PATH | os.O_CLOEXEC)
-                break
-            except (ResourceNotFound, NotACollection):
-                parent = nearest.parent
-                if parent is None:
-                    return None
-                nearest = parent
-        try:
-            with translating(path):
-                space = os.fstatvfs(fd)
-        finally:
-            os.close(fd)
-        if not space.f_blocks:
-            return None
-        block = space.f_frsize
-        return Quota(space.f_bavail * block, (space.f_blocks - space.f_bfree) * block)
+        return find_space(self._resolver, path)
 
     def sync(self, path: DavPath) -> None:
         fd = self._resolver.open(path, _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

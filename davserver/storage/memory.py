@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial, wraps
 from typing import Concatenate, ParamSpec, TypeVar
@@ -133,6 +133,10 @@ class _MemoryWriter:
         if self._part is not None:
             self._part.remove()
         return node.stat
+
+    def stage(self, hidden: DavPath) -> Stat:
+        self._path = hidden
+        return self.commit(replace=False)
 
     def settle(self) -> None:
         """Memory lasts as long as it lasts."""
@@ -355,6 +359,17 @@ class MemoryStorage:
         if mtime_ns is not None:
             node.mtime_ns = new_mtime_ns(mtime_ns)
         return node.stat
+
+    @_locked
+    def attributes(self, path: DavPath) -> Mapping[str, int]:
+        node = self.find(path).require()
+        return {"executable": node.executable, "mtime_ns": node.mtime_ns}
+
+    @_locked
+    def restore(self, path: DavPath, attributes: Mapping[str, int]) -> None:
+        node = self.find(path).require()
+        node.executable = bool(attributes["executable"])
+        node.mtime_ns = attributes["mtime_ns"]
 
     def quota(self, path: DavPath) -> Quota | None:
         return None

@@ -248,6 +248,14 @@ class Mounts:
         share, inner = self._changing(path)
         return share.set_attributes(inner, mtime_ns=mtime_ns, executable=executable)
 
+    def attributes(self, path: DavPath) -> Mapping[str, int]:
+        share, inner = self._mapped(path)
+        return share.attributes(inner)
+
+    def restore(self, path: DavPath, attributes: Mapping[str, int]) -> None:
+        share, inner = self._changing(path)
+        share.restore(inner, attributes)
+
     def quota(self, path: DavPath) -> Quota | None:
         found = self._share(path)
         return None if found is None else found[1].quota(found[2])

@@ -226,6 +226,16 @@ class FileWriter:
                 self._published = True
                 return stat
 
+    def stage(self, hidden: DavPath) -> Stat:
+        """Gives the version a hidden name in the directory that it was made in."""
+        if self._failed or self._published:
+            raise StorageFailure(f"{show(self._path)}: nothing to publish")
+        with creating(self._path):
+            stat = look(self._fd, b"", plain=self._policy.resolver.plain).stat
+            self._link(names.encode(hidden.name))
+            self._published = True
+            return stat
+
     def _require_same_parent(self, found: Found) -> None:
         if found.missing <= 1 and found.name:
             now, then = os.fstat(found.dir_fd), os.fstat(self._dir_fd)

@@ -23,7 +23,7 @@ from tests.support.aftermath import World, look
 from tests.support.crashing import Crasher, Outcome, Plan, Request
 from tests.support.crashplans import SCENARIOS, Scenario, Template, fill, request_of
 
-_LONG = {name for name in SCENARIOS if "without renameat2" in name}
+_LONG = {name for name in SCENARIOS if "without renameat2" in name} | {"BATCH, durable"}
 _LONG -= {
     "COPY tree onto tree, without renameat2",
     "MOVE tree onto tree, without renameat2",
@@ -159,6 +159,7 @@ def test_killed_in_recovery_a_second_one_succeeds(
         "DELETE tree",
         "LOCK unmapped",
         "MOVE file onto file across file systems",
+        "BATCH",
     ],
 )
 def test_killed_in_recovery_near_the_end_a_second_one_succeeds(

@@ -3,10 +3,11 @@ states a death may leave."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.conftest import AppDav, make_app_dav
@@ -106,6 +107,35 @@ def lock_body() -> bytes:
     return LOCKINFO.format(scope="exclusive", owner="<D:owner>tests</D:owner>").encode()
 
 
+def batches() -> Iterator[tuple[str, Scenario]]:
+    """One atomic batch of everything, over what is there and what it makes itself."""
+    patch = PATCH.format(live=LIVE)
+    operations: list[dict[str, object]] = [
+        {"op": "mkcol", "href": "/n"},
+        {"op": "put", "href": "/n/f", "content": "text"},
+        {"op": "put", "href": "/b/f", "content": "other"},
+        {"op": "move", "href": "/a", "destination": "/n/a"},
+        {"op": "copy", "href": "/n", "destination": "/b"},
+        {"op": "move", "href": "/n/a/f", "destination": "/n/f"},
+        {"op": "delete", "href": "/n/a"},
+        {"op": "proppatch", "href": "/b/a/f", "xml": patch},
+        {"op": "lock", "href": "/m"},
+        {"op": "delete", "href": "/b/f"},
+    ]
+    body = json.dumps({"atomic": True, "operations": operations}).encode()
+    scenario = Scenario(
+        200,
+        "POST",
+        "/.davserver/batch",
+        TREE | OLD_TREE,
+        headers={"Content-Type": "application/json"},
+        body=body,
+    )
+    yield "BATCH", scenario
+    yield "BATCH, durable", replace(scenario, durability="full")
+    yield "BATCH, without renameat2", replace(scenario, fallbacks=BOTH)
+
+
 LONG = bytes(range(256)) * 12_000
 XML = {"Content-Type": "application/xml"}
 SCENARIOS: dict[str, Scenario] = {
@@ -148,6 +178,7 @@ SCENARIOS: dict[str, Scenario] = {
         204, "MOVE", "/p", {"/p": b"p", "/q": b"q"}, ("/q",), {"Destination": "/q"}
     ),
     **dict(transfers()),
+    **dict(batches()),
 }
 
 

@@ -3,7 +3,7 @@ of Mounts too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -80,6 +80,12 @@ class OneShare:
 
     def set_attributes(self, path: DavPath, **attributes: Any) -> Stat:
         return self.mounts.set_attributes(self._in(path), **attributes)
+
+    def attributes(self, path: DavPath) -> Mapping[str, int]:
+        return self.mounts.attributes(self._in(path))
+
+    def restore(self, path: DavPath, attributes: Mapping[str, int]) -> None:
+        self.mounts.restore(self._in(path), attributes)
 
     def quota(self, path: DavPath) -> Quota | None:
         return self.mounts.quota(self._in(path))

@@ -1,0 +1,291 @@
+"""A Storage on which everything can be undone: nothing goes or is overwritten before the end.
+
+What comes is made under a hidden name and renamed; what goes is renamed to a hidden one. Each such
+step is in the undo log before it is done (undoing.py). Until the change is committed others see its
+steps one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+
+from davserver.errors import (
+    CollectionNotEmpty,
+    EtagMismatch,
+    IsACollection,
+    ResourceExists,
+    StorageError,
+)
+from davserver.protocol.etag import ETag
+from davserver.protocol.path import DavPath, Key
+from davserver.state.base import Step, StepKind, UndoLog
+from davserver.storage.base import (
+    Bytes,
+    Capability,
+    Entry,
+    Kind,
+    Located,
+    Members,
+    Part,
+    Quota,
+    Reader,
+    Stat,
+    Storage,
+    Writer,
+)
+from davserver.storage.bymember import MembersByPath
+from davserver.undoing import EMPTY, moved
+
+
+class UndoableStorage:
+    """For one change, in the gate.
+
+    Attributes:
+        kept: hidden names of what comes back if the change is undone, and goes if it is not.
+    """
+
+    def __init__(self, inner: Storage, log: UndoLog) -> None:
+        self.kept: list[DavPath] = []
+        self._inner = inner
+        self._log = log
+
+    @property
+    def inline(self) -> bool:
+        return self._inner.inline
+
+    @property
+    def durable(self) -> bool:
+        return self._inner.durable
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self._inner.capabilities
+
+    def canonical(self, path: DavPath) -> Key:
+        return self._inner.canonical(path)
+
+    def locate(self, path: DavPath) -> Located:
+        return self._inner.locate(path)
+
+    def child_key(self, key: Key, name: bytes) -> Key:
+        return self._inner.child_key(key, name)
+
+    def path_of(self, key: Key) -> DavPath:
+        return self._inner.path_of(key)
+
+    def is_writable(self, path: DavPath) -> bool:
+        return self._inner.is_writable(path)
+
+    def is_fixed(self, key: Key) -> bool:
+        return self._inner.is_fixed(key)
+
+    def stat(self, path: DavPath) -> Stat:
+        return self._inner.stat(path)
+
+    def scan(self, path: DavPath) -> AbstractContextManager[Iterator[Entry]]:
+        return self._inner.scan(path)
+
+    def scan_all(self, path: DavPath) -> AbstractContextManager[Iterator[Entry]]:
+        return self._inner.scan_all(path)
+
+    def open(self, path: DavPath) -> Reader:
+        return self._inner.open(path)
+
+    def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
+        return _UndoableWriter(self, path, self._inner.create(path, size_hint=size_hint))
+
+    def open_part(self, hidden: DavPath, *, create: bool = False) -> Part | None:
+        return self._inner.open_part(hidden, create=create)
+
+    def take_up(self, part: Part, path: DavPath) -> Writer:
+        return _UndoableWriter(self, path, self._inner.take_up(part, path))
+
+    def make_collection(self, path: DavPath) -> None:
+        if path.is_reserved:
+            self._inner.make_collection(path)
+            return
+        self._require_unmapped(path)
+        hidden = self._inner.hidden(path)
+        self._inner.make_collection(hidden)
+        with self._discarding(hidden):
+            self._rename(hidden, path, {EMPTY: 1})
+
+    def delete(self, path: DavPath) -> None:
+        if path.is_reserved:
+            if not any(kept.covers(path) for kept in self.kept):
+                self._inner.delete(path)
+            return
+        found = self._inner.locate(path)
+        is_tree = found.link_to is None and found.stat is not None
+        if is_tree and found.stat and found.stat.kind is Kind.COLLECTION:
+            self._require_empty(path)
+        self._rename(path, self._inner.hidden(path))
+
+    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
+        if target.is_reserved:
+            return self._inner.copy(source, target, mtime_ns=mtime_ns)
+        self._require_unmapped(target)
+        hidden = self._inner.hidden(target)
+        stat = self._inner.copy(source, hidden, mtime_ns=mtime_ns)
+        self.appear(hidden, target)
+        return stat
+
+    def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
+        if copy_to is not None and copy_to.is_reserved:
+            return self._inner.members(path, copy_to=copy_to)
+        return MembersByPath(self, path, copy_to)
+
+    def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
+        here, there = self._inner.stat(source), self._inner.locate(target).stat
+        if there is None:
+            self._rename(source, target)
+            return
+        if not replace or (here.kind, there.kind) != (Kind.FILE, Kind.FILE):
+            raise ResourceExists(f"{target.name!r} exists")
+        if Capability.EXCHANGE in self.capabilities:
+            self._exchange(source, target)
+            if not source.is_reserved:
+                self._rename(source, self._inner.hidden(source))
+        else:
+            self._rename(target, self._inner.hidden(target))
+            self._rename(source, target)
+
+    def exchange(self, a: DavPath, b: DavPath) -> None:
+        if Capability.EXCHANGE in self.capabilities:
+            self._exchange(a, b)
+            return
+        hidden = self._inner.hidden(a)
+        self._rename(a, hidden)
+        self._rename(b, a)
+        self._rename(hidden, b)
+
+    def appear(self, hidden: DavPath, path: DavPath, *, replace: bool = False) -> None:
+        """Gives what was made under a hidden name its own. Raises as rename does, with nothing
+        left behind."""
+        with self._discarding(hidden):
+            self.rename(hidden, path, replace=replace)
+
+    @contextmanager
+    def _discarding(self, hidden: DavPath) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            with suppress(StorageError):
+                self._inner.delete(hidden)
+            raise
+
+    def _rename(
+        self, source: DavPath, target: DavPath, values: Mapping[str, int] | None = None
+    ) -> None:
+        identity = self._inner.stat(source).identity
+        step = Step(StepKind.RENAME, source, target, identity=identity, values=values or {})
+        self._log.append(step)
+        self._inner.rename(source, target)
+        self._track(((source, target),))
+        self._keep(source, target)
+
+    def _exchange(self, a: DavPath, b: DavPath) -> None:
+        identity = self._inner.stat(a).identity
+        if identity != self._inner.stat(b).identity:  # two names of one file
+            self._log.append(Step(StepKind.EXCHANGE, a, b, identity=identity))
+        self._inner.exchange(a, b)
+        between = DavPath((".davserver", "between"))
+        self._track(((a, between), (b, a), (between, b)))
+        self._keep(a, b)
+        self._keep(b, a)
+
+    def _track(self, moves: Sequence[tuple[DavPath, DavPath]]) -> None:
+        """What has a hidden name may have been moved with what it is in."""
+        for old, new in moves:
+            self.kept = [moved(path, old, new) for path in self.kept]
+        self.kept = [path for path in self.kept if path.is_reserved]
+
+    def _keep(self, old: DavPath, new: DavPath) -> None:
+        if new.is_reserved and not old.is_reserved:
+            self.kept.append(new)
+
+    def _require_unmapped(self, path: DavPath) -> None:
+        if self._inner.locate(path).stat is not None:
+            raise ResourceExists(f"{path.name!r} exists")
+
+    def _require_empty(self, path: DavPath) -> None:
+        with self._inner.scan_all(path) as members:
+            if next(members, None) is not None:
+                raise CollectionNotEmpty(f"{path.name!r} has members")
+
+    def set_attributes(
+        self, path: DavPath, *, mtime_ns: int | None = None, executable: bool | None = None
+    ) -> Stat:
+        if not path.is_reserved:
+            identity = self._inner.stat(path).identity
+            values = self._inner.attributes(path)
+            step = Step(StepKind.RESTORE, target=path, identity=identity, values=values)
+            self._log.append(step)
+        return self._inner.set_attributes(path, mtime_ns=mtime_ns, executable=executable)
+
+    def attributes(self, path: DavPath) -> Mapping[str, int]:
+        return self._inner.attributes(path)
+
+    def restore(self, path: DavPath, attributes: Mapping[str, int]) -> None:
+        self._inner.restore(path, attributes)
+
+    def quota(self, path: DavPath) -> Quota | None:
+        return self._inner.quota(path)
+
+    def sync(self, path: DavPath) -> None:
+        self._inner.sync(path)
+
+    def hidden(self, path: DavPath) -> DavPath:
+        return self._inner.hidden(path)
+
+    def abandon(self, hidden: DavPath) -> None:
+        """At the end it is seen what cannot be removed."""
+
+    @contextmanager
+    def following(self, hidden: DavPath) -> Iterator[None]:
+        """Nobody moves anything meanwhile, and what was made goes with the rest."""
+        yield
+
+    def close(self) -> None:
+        """The other one stays open."""
+
+
+class _UndoableWriter:
+    def __init__(self, storage: UndoableStorage, path: DavPath, inner: Writer) -> None:
+        self._storage = storage
+        self._path = path
+        self._inner = inner
+
+    @property
+    def size(self) -> int:
+        return self._inner.size
+
+    def write(self, *pieces: Bytes) -> None:
+        self._inner.write(*pieces)
+
+    def seal(self, *, mtime_ns: int | None = None) -> None:
+        self._inner.seal(mtime_ns=mtime_ns)
+
+    def stage(self, hidden: DavPath) -> Stat:
+        return self._inner.stage(hidden)
+
+    def commit(self, *, replace: bool, expect: ETag | None = None) -> Stat:
+        found = self._storage.locate(self._path)
+        current = found.stat
+        if expect is not None and (current is None or current.etag != expect):
+            raise EtagMismatch(f"{self._path.name!r} was changed meanwhile")
+        if current is not None and current.kind is Kind.COLLECTION:
+            raise IsACollection(f"{self._path.name!r} is a collection")
+        # What a link leads to is written, never the link.
+        path = found.link_to or self._path
+        hidden = self._storage.hidden(path)
+        stat = self._inner.stage(hidden)
+        self._storage.appear(hidden, path, replace=replace)
+        return stat
+
+    def settle(self) -> None:
+        self._inner.settle()
+
+    def discard(self) -> None:
+        self._inner.discard()
