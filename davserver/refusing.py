@@ -43,7 +43,7 @@ def error_response(rc: RequestContext, error: DavError) -> Response:
     if error.close:
         headers.append((b"connection", b"close"))
     if rc.method not in ("GET", "HEAD") and rc.headers.recall(prefers_json):
-        body = _json(error)
+        body = error_json(error)
         headers += ((b"content-type", JSON), (b"vary", b"Accept"), _NOSNIFF)
     elif error.condition is not None:
         body = error_body(error.condition, error.hrefs, error.inner)
@@ -55,7 +55,8 @@ def error_response(rc: RequestContext, error: DavError) -> Response:
     return Response(error.status, headers, body)
 
 
-def _json(error: DavError) -> bytes:
+def error_json(error: DavError) -> bytes:
+    """Returns the answer in JSON."""
     if error.condition is None:
         return encode_refusal(error.status, error.detail)
     return as_json(error_body(error.condition, error.hrefs, error.inner), error.status)

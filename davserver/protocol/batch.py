@@ -12,10 +12,11 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from davserver.errors import BadRequest, ContentTooLarge, DavError, UnprocessableContent
 from davserver.protocol.deadprops import xml_text
+from davserver.protocol.jsonbody import proppatch_xml, read_object
 from davserver.protocol.path import DavPath
 
 Field = tuple[bytes, bytes]
@@ -28,14 +29,13 @@ _KEYS: Mapping[str, frozenset[str]] = {
     "copy": _CONDITIONS | {"destination", "overwrite", "depth"},
     "move": _CONDITIONS | {"destination", "overwrite", "depth"},
     "delete": _CONDITIONS | {"depth"},
-    "proppatch": _CONDITIONS | {"xml"},
+    "proppatch": _CONDITIONS | {"update", "xml"},
     "lock": _CONDITIONS | {"scope", "owner", "depth", "timeout", "refresh"},
     "unlock": _CONDITIONS | {"lock-token"},
 }
 _NEEDS: Mapping[str, str] = {
     "copy": "destination",
     "move": "destination",
-    "proppatch": "xml",
     "unlock": "lock-token",
 }
 _AS_IT_IS = ("if", "if-match", "if-none-match", "content-type")
@@ -84,7 +84,7 @@ def parse_batch(body: bytes, *, operations: int, content: int) -> Batch:
     Raises BadRequest (400) for what is malformed, wherever in it; UnprocessableContent (422) for
     too many operations; ContentTooLarge (413) for too much content.
     """
-    document = _load(body)
+    document = read_object(body)
     _check_keys(document, {"atomic", "operations"}, "the batch")
     is_atomic = _typed(document, "atomic", bool, "the batch")
     if is_atomic is None:
@@ -96,33 +96,6 @@ def parse_batch(body: bytes, *, operations: int, content: int) -> Batch:
         raise UnprocessableContent(f"{len(listed)} operations, {operations} are allowed")
     read = [_operation(each, f"operations[{n}]", content) for n, each in enumerate(listed)]
     return Batch(is_atomic, tuple(read))
-
-
-def _load(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_once_each, parse_constant=_refuse_constant
-        )
-    except UnicodeDecodeError as exc:
-        raise BadRequest("the batch is not UTF-8") from exc
-    except RecursionError as exc:
-        raise BadRequest("the batch is nested too deep") from exc
-    except ValueError as exc:
-        raise BadRequest(f"the batch is no JSON: {exc}") from exc
-    if not isinstance(document, dict):
-        raise BadRequest("the batch is no JSON object")
-    return document
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return found
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _check_keys(found: Mapping[str, object], known: Collection[str], where: str) -> None:
@@ -259,7 +232,14 @@ def _text(found: Mapping[str, Any], key: str, where: str) -> bytes:
 
 
 def _propertyupdate(found: Mapping[str, Any], where: str, limit: int) -> _Body:
-    return _text(found, "xml", where), [_XML_FIELD]
+    if ("update" in found) == ("xml" in found):
+        raise BadRequest(f"{where}: proppatch needs update or xml")
+    if "xml" in found:
+        return _text(found, "xml", where), [_XML_FIELD]
+    try:
+        return proppatch_xml(json.dumps({"update": found["update"]}).encode()), [_XML_FIELD]
+    except BadRequest as exc:
+        raise BadRequest(f"{where}: update: {exc.detail}") from exc
 
 
 def _lockinfo(found: Mapping[str, Any], where: str, limit: int) -> _Body:

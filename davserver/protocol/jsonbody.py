@@ -39,7 +39,7 @@ say."""
 
 def propfind_xml(body: bytes) -> bytes:
     """Returns a PROPFIND body as XML. Raises BadRequest (400), ContentTooLarge (413)."""
-    asked = _read(body)
+    asked = read_object(body)
     out = _begin("propfind", body)
     for key in ("propname", "allprop"):
         if asked.get(key, False) is not False:
@@ -54,7 +54,7 @@ def propfind_xml(body: bytes) -> bytes:
 
 def proppatch_xml(body: bytes) -> bytes:
     """Returns a PROPPATCH body as XML. Raises BadRequest (400), ContentTooLarge (413)."""
-    update = _read(body).get("update")
+    update = read_object(body).get("update")
     if type(update) is not list:
         raise BadRequest("the body must be an object with a list 'update'")
     out = _begin("propertyupdate", body)
@@ -83,7 +83,7 @@ def _end(root: str, out: Output) -> bytes:
     return "".join(out.parts).encode()
 
 
-def _read(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes) -> dict[str, Any]:
     """Returns the members of the body. Raises BadRequest (400) for anything but an object, in
     UTF-8, without a name twice."""
     try:

@@ -5,56 +5,37 @@ All of this is synchronous, for a thread: whoever runs a batch may be a request 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import unquote
 
 from davserver.asgi import Message, Receive
 from davserver.atomic.change import all_or_nothing
 from davserver.auth.base import Attempt, Authenticator, Principal
-from davserver.context import RequestContext, Response, Services, SpoolBody
+from davserver.context import RequestContext, Services, SpoolBody
 from davserver.errors import (
     DavError,
     FailedDependency,
     NotFound,
     ServiceUnavailable,
     StateError,
+    Stopped,
     StorageError,
 )
 from davserver.inthread import InThread, finished
 from davserver.protocol.batch import Operation
-from davserver.protocol.batchresults import has_failed
+from davserver.protocol.batchresults import Json, document_of, has_failed, result_of
 from davserver.protocol.headers import PARSED, DavHeaders
 from davserver.protocol.path import DavPath
-from davserver.refusing import as_dav_error
+from davserver.refusing import as_dav_error, error_json, error_response
 from davserver.service.base import Perform
 
 _CARRIED = frozenset({b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-for"})
 _CARRIED |= {b"forwarded", b"via", b"user-agent"}
 """Fields of the batch's own request that each operation has, too: where it came to, and how."""
-_KEPT = 4 << 20
+_KEPT = 1 << 20
 """Bytes of what the single methods answer that are told in one batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of one operation: an answer, or the error that was one.
-
-    Attributes:
-        body: of the answer; None where it is too long to be kept.
-    """
-
-    operation: Operation
-    answer: Response | DavError
-    body: bytes | None = b""
-
-    @property
-    def has_failed(self) -> bool:
-        """True when not all was done: a 207 tells of what was not, but for that of PROPPATCH."""
-        status = self.answer.status
-        if status == 207 and self.operation.op == "proppatch":
-            return self.body is None or has_failed(self.body)
-        return status == 207 or status >= 300
 
 
 class SignedIn:
@@ -87,42 +68,40 @@ def services_within(rc: RequestContext) -> Services:
     )
 
 
-def run_each(rc: RequestContext, operations: Sequence[Operation], perform: Perform) -> list[Result]:
+def run_each(rc: RequestContext, operations: Sequence[Operation], perform: Perform) -> list[Json]:
     """Runs operations in order, whatever comes of each. Once it is cancelled the rest is 503."""
     services = services_within(rc)
-    results = []
-    left = _KEPT
-    for operation in operations:
-        if rc.progress.cancelled:
-            results.append(Result(operation, ServiceUnavailable("the batch was stopped before")))
-            continue
-        result = run_one(rc, operation, services, perform)
-        left -= len(result.body or b"")
-        results.append(replace(result, body=None) if left < 0 else result)
-    return results
+    room = _Room()
+    return [
+        _refused(rc, operation, ServiceUnavailable("the batch was stopped before"))
+        if rc.progress.cancelled
+        else _run(rc, operation, services, perform, room)
+        for operation in operations
+    ]
 
 
 def run_all(
     rc: RequestContext, operations: Sequence[Operation], perform: Perform
-) -> tuple[bool, list[Result]]:
+) -> tuple[bool, list[Json]]:
     """Runs operations as one change. Returns whether it stands, and what came of each: when one
     fails it is the cause, the others are 424, and nothing is changed.
 
-    Raises StateError, StorageError, and ServiceUnavailable (503) when it is cancelled: then nothing
-    is changed either."""
-    results: list[Result] = []
+    Raises StateError, StorageError, and Stopped (503) when it is cancelled: then nothing is changed
+    either."""
+    results: list[Json] = []
+    room = _Room()
     try:
         wait_s = rc.services.settings.gate_wait_s
         with all_or_nothing(services_within(rc), wait_s=wait_s) as services:
             for operation in operations:
+                results.append(_run(rc, operation, services, perform, room))
                 if rc.progress.cancelled:
-                    raise ServiceUnavailable("the batch was stopped, and nothing is done")
-                results.append(run_one(rc, operation, services, perform))
-                if results[-1].has_failed:
+                    raise Stopped("the batch was stopped, and nothing is done")
+                if has_failed(results[-1]):
                     raise _Failed
     except _Failed:
         undone = FailedDependency("another operation of the batch failed")
-        told = [Result(operation, undone) for operation in operations]
+        told = [_refused(rc, operation, undone) for operation in operations]
         told[len(results) - 1] = results[-1]
         return False, told
     return True, results
@@ -132,17 +111,48 @@ class _Failed(Exception):
     """An operation did."""
 
 
-def run_one(
-    rc: RequestContext, operation: Operation, services: Services, perform: Perform
-) -> Result:
+class _Room:
+    """What the answers of single methods may fill in that of a batch."""
+
+    def __init__(self) -> None:
+        self._left = _KEPT
+
+    def take(self, size: int) -> bool:
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+
+def _run(
+    rc: RequestContext,
+    operation: Operation,
+    services: Services,
+    perform: Perform,
+    room: _Room,
+) -> Json:
     """Runs one operation by the pipeline, with every check of its method."""
     inner = _context(rc, operation, services)
     try:
         _refuse_reserved(rc, operation)
         response = finished(perform(inner))
-        return Result(operation, response, _whole(response))
     except (DavError, StorageError, StateError) as error:
-        return Result(operation, as_dav_error(inner, error))
+        return _refused(inner, operation, as_dav_error(inner, error))
+    result = result_of(operation.op, operation.href, response.status, response.headers)
+    body = response.body
+    if isinstance(body, SpoolBody):
+        body.file.close()
+    elif not body or (isinstance(body, bytes) and room.take(len(body))):
+        assert isinstance(body, bytes)
+        return result | (document_of(body, response.status) if body else {})
+    return result | {"description": "what it has to say is too long to be told here"}
+
+
+def _refused(rc: RequestContext, operation: Operation, error: DavError) -> Json:
+    answer = error_response(rc, error)
+    result = result_of(operation.op, operation.href, answer.status, answer.headers)
+    told: Json = json.loads(error_json(error))
+    return result | told
 
 
 def _context(rc: RequestContext, operation: Operation, services: Services) -> RequestContext:
@@ -181,13 +191,3 @@ def _refuse_reserved(rc: RequestContext, operation: Operation) -> None:
     below = DavPath.from_raw(operation.href).below(rc.prefix)
     if below is not None and below.is_reserved:
         raise NotFound("a reserved name")
-
-
-def _whole(response: Response) -> bytes | None:
-    """Returns the body of an answer to a method that changes something: a multistatus at most."""
-    body = response.body
-    if isinstance(body, SpoolBody):
-        body.file.close()
-        return None
-    assert isinstance(body, bytes)
-    return body

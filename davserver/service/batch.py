@@ -10,10 +10,10 @@ from functools import partial
 
 from davserver.aio import read_body
 from davserver.context import RequestContext, Response
-from davserver.errors import DavError, NotFound, UnsupportedMediaType
+from davserver.errors import NotFound, UnsupportedMediaType
 from davserver.protocol.batch import Batch, parse_batch
-from davserver.protocol.batchresults import Json, dump, read_multistatus, reasons, result_of
-from davserver.service._operations import Result, run_all, run_each
+from davserver.protocol.batchresults import Json, dump
+from davserver.service._operations import run_all, run_each
 from davserver.service.base import Perform, Route
 
 _JSON = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
@@ -67,21 +67,8 @@ async def _read(rc: RequestContext) -> Batch:
         return await runner.hop(parse)
 
 
-def _answer(status: int, results: list[Result], *, is_atomic: bool) -> Response:
-    told = [_told(result) for result in results]
-    return Response(status, _JSON, dump({"atomic": is_atomic, "results": told}))
-
-
-def _told(result: Result) -> Json:
-    operation, answer = result.operation, result.answer
-    found = result_of(operation.op, operation.href, answer.status, answer.headers)
-    if isinstance(answer, DavError):
-        return found | reasons(answer.condition, answer.hrefs, answer.detail)
-    if answer.status != 207:
-        return found
-    if result.body is None:
-        return found | {"description": "what failed is too long to be told here"}
-    return found | {"multistatus": read_multistatus(result.body)}
+def _answer(status: int, results: list[Json], *, is_atomic: bool) -> Response:
+    return Response(status, _JSON, dump({"atomic": is_atomic, "results": results}))
 
 
 ROUTES = (Route("batch", {"POST": handle_batch}),)

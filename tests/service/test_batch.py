@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import AppDav
 from tests.support.credentials import Basic, entry
 from tests.support.dav import Dav
+from tests.support.faces import validator
 from tests.support.reply import Reply
 
 BATCH = "/.davserver/batch"
@@ -21,14 +22,17 @@ PATCH = (
 )
 
 
-def post(dav: Dav, *operations: dict[str, Any], atomic: bool = False) -> Reply:
-    body = json.dumps({"atomic": atomic, "operations": operations})
-    return dav.request("POST", BATCH, JSON, body.encode())
+def post(dav: Dav, *operations: dict[str, Any], atomic: bool = False, **headers: str) -> Reply:
+    body = {"atomic": atomic, "operations": list(operations)}
+    validator("batch").validate(body)
+    return dav.request("POST", BATCH, JSON | headers, json.dumps(body).encode())
 
 
 def results(reply: Reply) -> list[dict[str, Any]]:
     assert reply.headers["content-type"] == "application/json", reply
-    found: list[dict[str, Any]] = json.loads(reply.body)["results"]
+    document = json.loads(reply.body)
+    validator("batch-results").validate(document)
+    found: list[dict[str, Any]] = document["results"]
     return found
 
 
@@ -73,6 +77,7 @@ def test_a_result_has_what_the_single_method_tells(dav: AppDav) -> None:
     assert copied["headers"]["location"] == "/g"
     token = lock.findtext("{DAV:}locktoken/{DAV:}href")
     assert locked["headers"]["lock-token"] == f"<{token}>"
+    assert "lockdiscovery" in locked["properties"]["DAV:"]
     assert lock.findtext("{DAV:}owner") == "me & <you>"
     assert lock.findtext("{DAV:}timeout") == "Second-77"
 
@@ -107,9 +112,8 @@ def test_locks_hold_and_tokens_are_submitted(dav: AppDav) -> None:
     )
 
     assert refused["status"] == 423
-    assert refused["error"]["DAV:"]["lock-token-submitted"] == [
-        {"namespace": "DAV:", "name": "href", "content": "/f"}
-    ]
+    submitted = refused["error"]["DAV:"]["lock-token-submitted"]
+    assert submitted == {"content": [{"namespace": "DAV:", "name": "href", "content": "/f"}]}
     assert moved["status"] == 201
 
 
@@ -149,6 +153,17 @@ def test_a_multistatus_is_told_inside(dav: AppDav) -> None:
     (answer,) = patched["multistatus"]["results"]
     assert [p["status"] for p in answer["propstat"]] == [200]
     assert dav.prop("/c", "{urn:x}topic").text == "t"
+
+
+def test_properties_are_set_and_removed_in_json(dav: AppDav) -> None:
+    dav.put("/f", b"x")
+    dav.proppatch("/f", set={"{urn:x}old": "v"})
+    update = [{"set": {"urn:x": {"topic": "a < b"}}}, {"remove": {"urn:x": ["old"]}}]
+    reply = post(dav, {"op": "proppatch", "href": "/f", "update": update})
+
+    assert statuses(reply) == [207]
+    assert dav.prop("/f", "{urn:x}topic").text == "a < b"
+    assert dav.prop("/f", "{urn:x}old") is None
 
 
 def test_reserved_names_and_other_servers_are_none_of_its_business(dav: AppDav) -> None:
@@ -246,7 +261,9 @@ WRONG: dict[str, object] = {
     "depth is a bool": {"op": "delete", "href": "/f", "depth": True},
     "depth is a fraction": {"op": "delete", "href": "/f", "depth": 0.0},
     "a line break in a condition": PUT | {"if-match": '"x"\r\nif: y'},
-    "no xml": {"op": "proppatch", "href": "/f"},
+    "no update": {"op": "proppatch", "href": "/f"},
+    "two updates": {"op": "proppatch", "href": "/f", "update": [], "xml": ""},
+    "an update that is none": {"op": "proppatch", "href": "/f", "update": [{"put": {}}]},
     "no scope": {"op": "lock", "href": "/f", "scope": "both"},
     "no timeout": {"op": "lock", "href": "/f", "timeout": -1},
     "timeout is a bool": {"op": "lock", "href": "/f", "timeout": True},
