@@ -73,6 +73,7 @@ class Settings(BaseModel):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     prefix: str = ""
     read_only: bool = False
+    page: bool = True
     anonymous: Literal["none", "read", "write"] | None = None
     public_url: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")

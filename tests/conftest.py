@@ -179,6 +179,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "apache2": "apache2-bin",
     "caddy": "caddy",
+    "chromium": "chromium",
 }
 UNPACKED = Path(__file__).parent.parent / ".clients" / "debian"
 """Where run.sh unpacks packages that would start a service when they are installed."""

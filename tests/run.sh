@@ -53,7 +53,7 @@ install_clients() {
     for pair in litmus:litmus cadaver:cadaver mount.davfs:davfs2 rclone:rclone curl:curl \
         restic:restic sitecopy:sitecopy git:git vi:vim-tiny dbus-daemon:dbus \
         gio:libglib2.0-bin gvfsd-dav:gvfs-backends gvfsd-fuse:gvfs-fuse \
-        apache2:apache2-bin strace:strace systemd-analyze:systemd $long; do
+        apache2:apache2-bin chromium:chromium strace:strace systemd-analyze:systemd $long; do
         PATH="$PATH:/usr/sbin:/sbin:/usr/libexec" command -v "${pair%%:*}" >/dev/null 2>&1 ||
             missing="$missing ${pair##*:}"
     done

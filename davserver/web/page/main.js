@@ -1,0 +1,362 @@
+/** The page: which folder is shown, the bars around the table, and what a key or a click starts. */
+
+import { Actions, above } from "./actions.js";
+import { LANGUAGES } from "./catalogue.js";
+import { DavError, describeFolder } from "./dav.js";
+import { askConflict, toast } from "./dialogs.js";
+import { button, el, icon } from "./dom.js";
+import { chosen, enableDropping, picked } from "./dropping.js";
+import { currentLanguage, explain, formatSize, setLanguage, t } from "./i18n.js";
+import { Listing } from "./listing.js";
+import { openMenu } from "./menu.js";
+import { ROOT, asFolder, decodeName, nameOf, parentOf, segments } from "./paths.js";
+import { Table } from "./table.js";
+import { applyTheme, toggleTheme } from "./theme.js";
+import { UploadPanel } from "./uploadpanel.js";
+import { Uploads } from "./uploads.js";
+
+/** @typedef {import("./dav.js").Entry} Entry */
+
+class Page {
+  folder = asFolder(location.pathname);
+  /** @type {import("./dav.js").Folder} */
+  rights = { mayWrite: false, user: "", available: null };
+  #described = new AbortController();
+  /** Milliseconds; the folder is read again once uploads pause for a while. */
+  #reloading = 0;
+
+  constructor() {
+    this.listing = new Listing();
+    this.table = new Table(this.listing);
+    this.actions = new Actions(this);
+    this.uploads = new Uploads((upload, existing, count) =>
+      askConflict(upload.name, existing, { size: upload.file.size, time: upload.file.lastModified },
+        { mayReplace: !existing.isFolder, isOne: count <= 1 }));
+    this.panel = new UploadPanel(this.uploads);
+    this.header = el("header", { class: "top" });
+    this.bar = el("div", { class: "bar", role: "toolbar", "aria-label": t("files") });
+    this.status = el("p", { class: "status", role: "status" });
+    this.#listen();
+    const skip = el("a", { class: "skip", href: "#files", text: t("skip") });
+    document.body.append(skip, this.header, el("main", {}, this.bar, this.table.frame, this.status), this.panel.element);
+    this.draw();
+    void this.show(this.folder, {});
+  }
+
+  #listen() {
+    const { table, listing } = this;
+    table.addEventListener("open", (event) => this.open(/** @type {CustomEvent} */ (event).detail));
+    table.addEventListener("up", () => this.go(parentOf(this.folder)));
+    table.addEventListener("select", () => this.#drawBar());
+    table.addEventListener("menu", (event) => this.#offer(/** @type {CustomEvent} */ (event).detail));
+    listing.addEventListener("change", () => this.#drawStatus());
+    listing.addEventListener("done", () => this.#drawStatus());
+    this.uploads.addEventListener("done", (event) => this.#arrived(/** @type {CustomEvent} */ (event).detail));
+    window.addEventListener("popstate", (event) => this.#back(event.state));
+    window.addEventListener("beforeunload", (event) => {
+      if (this.uploads.isBusy) event.preventDefault();
+    });
+    document.addEventListener("keydown", (event) => this.#key(event));
+    enableDropping({
+      dragged: () => (this.rights.mayWrite ? table.selection : []),
+      target: (event) => this.#dropTarget(event),
+      upload: async (data, href) => this.uploads.add(await picked(data), href),
+      transfer: (method, entries, href) => this.actions.transfer(method, entries, href),
+    });
+  }
+
+  // What is shown
+
+  /** @param {string} href @param {{top?: number, href?: string}} place where to be in it */
+  async show(href, place) {
+    this.folder = href;
+    this.rights = { ...this.rights, mayWrite: false, available: null };
+    this.listing.filter = "";
+    this.table.element.ariaBusy = "true";
+    this.table.reset();
+    this.draw();
+    document.title = `${nameOf(href) || location.host} · davserver`;
+    void this.#describe();
+    try {
+      await this.listing.load(href);
+      if (this.folder === href) this.table.goTo(place);
+    } catch (error) {
+      if (this.folder !== href) return;
+      toast(explain(error), { isError: true });
+      if (error instanceof DavError && error.status === 404 && href !== ROOT) this.go(above(href), true);
+    }
+    if (this.folder !== href) return;
+    this.table.element.focus({ preventScroll: true });
+    this.table.element.ariaBusy = "false";
+  }
+
+  async #describe() {
+    this.#described.abort();
+    this.#described = new AbortController();
+    const { signal } = this.#described;
+    try {
+      this.rights = await describeFolder(this.folder, signal);
+    } catch {
+      return; // the listing tells what is wrong
+    }
+    if (!signal.aborted) this.draw();
+  }
+
+  /** @param {string} [name] the cursor goes there */
+  async reload(name) {
+    const { folder } = this;
+    const place = this.table.place;
+    try {
+      await this.listing.load(folder, { keep: true });
+    } catch (error) {
+      toast(explain(error), { isError: true });
+      return;
+    }
+    if (this.folder !== folder) return;
+    const found = name === undefined ? undefined : this.listing.rows.find((one) => one.name === name);
+    this.table.goTo({ top: place.top, href: found?.href ?? place.href });
+    if (found) this.table.select([found.href]);
+    void this.#describe();
+  }
+
+  /** @param {string} name */
+  isTaken = (name) => this.listing.has(name);
+
+  /** Something was uploaded into a folder. @param {string} folder */
+  #arrived(folder) {
+    if (folder !== this.folder) return;
+    window.clearTimeout(this.#reloading);
+    this.#reloading = window.setTimeout(() => this.reload(), this.uploads.isBusy ? 1500 : 100);
+  }
+
+  // Where one goes
+
+  /** @param {string} href @param {boolean} [isInstead] the place that is left is forgotten */
+  go(href, isInstead = false) {
+    const from = this.folder;
+    if (href === from) return;
+    history.replaceState({ place: this.table.place }, "");
+    history[isInstead ? "replaceState" : "pushState"](null, "", href);
+    void this.show(href, { href: parentOf(from) === href ? from : undefined });
+  }
+
+  /** @param {{place?: {top: number, href?: string}} | null} state */
+  #back(state) {
+    const href = asFolder(location.pathname);
+    if (href !== this.folder) void this.show(href, state?.place ?? {});
+  }
+
+  /** @param {Entry} entry */
+  open(entry) {
+    if (entry.isFolder) this.go(entry.href);
+    else location.assign(entry.href);
+  }
+
+  // Bars
+
+  draw() {
+    document.documentElement.lang = currentLanguage();
+    this.#drawHeader();
+    this.#drawBar();
+    this.#drawStatus();
+  }
+
+  #drawHeader() {
+    const language = el("select", { "aria-label": t("language"), title: t("language") },
+      ...Object.entries(LANGUAGES).map(([value, text]) => el("option", { value, text })));
+    language.value = currentLanguage();
+    language.addEventListener("change", () => this.#translate(language.value));
+    const { user } = this.rights;
+    const tools = el("div", { class: "tools" },
+      user && el("span", { class: "user", title: t("signedIn", { name: user }), text: user }),
+      language,
+      button(t("theme"), { icon: "theme", only: true, class: "plain", on: toggleTheme }));
+    this.header.replaceChildren(this.#crumbs(), tools);
+  }
+
+  #crumbs() {
+    const names = segments(this.folder);
+    const links = names.map((name, index) => {
+      const href = ROOT + names.slice(0, index + 1).map((one) => `${one}/`).join("");
+      return this.#crumb(href, decodeName(name), index === names.length - 1);
+    });
+    const home = this.#crumb(ROOT, location.host, names.length === 0);
+    home.querySelector("a").prepend(icon("folder"));
+    return el("nav", { class: "crumbs", "aria-label": t("path") }, el("ol", {}, home, ...links));
+  }
+
+  /** @param {string} href @param {string} text @param {boolean} isHere */
+  #crumb(href, text, isHere) {
+    const link = el("a", { href, "aria-current": isHere ? "page" : undefined, draggable: "false" }, el("span", { dir: "auto", text }));
+    link.addEventListener("click", (/** @type {MouseEvent} */ event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      this.go(href);
+    });
+    return el("li", {}, link);
+  }
+
+  /** @param {string} language */
+  #translate(language) {
+    setLanguage(/** @type {any} */ (language));
+    this.listing.resort();
+    this.table.translate();
+    this.panel.draw();
+    this.draw();
+    this.header.querySelector("select").focus();
+  }
+
+  #drawBar() {
+    const { selection } = this.table;
+    const focused = /** @type {HTMLElement} */ (document.activeElement)?.dataset?.key;
+    const content = selection.length > 0 ? this.#selectionTools(selection) : this.#folderTools();
+    this.bar.setAttribute("aria-label", t("files"));
+    const before = this.bar.querySelector("input[type=search]");
+    this.bar.replaceChildren(el("div", { class: "tools" }, ...content), before ?? this.#filterField());
+    const field = this.bar.querySelector("input[type=search]");
+    field.setAttribute("aria-label", t("filter"));
+    field.setAttribute("placeholder", t("filter"));
+    if (field.value !== this.listing.filter) field.value = this.listing.filter;
+    if (focused === "filter") field.focus();
+  }
+
+  #filterField() {
+    const field = el("input", { type: "search", class: "filter", autocomplete: "off", spellcheck: "false" });
+    field.dataset.key = "filter";
+    field.addEventListener("input", () => {
+      this.listing.setFilter(field.value);
+      this.table.element.scrollTop = 0;
+    });
+    field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      if (event.key === "Escape") {
+        field.value = "";
+        this.listing.setFilter("");
+      }
+      if (["Escape", "ArrowDown", "Enter"].includes(event.key)) this.table.element.focus();
+    });
+    return field;
+  }
+
+  #folderTools() {
+    if (!this.rights.mayWrite) return [];
+    return [
+      button(t("upload"), { icon: "upload", class: "primary", "aria-haspopup": "menu", on: () => this.#offerUpload() }),
+      button(t("newFolder"), { icon: "newfolder", on: () => this.actions.newFolder() }),
+      this.actions.held && button(t("paste"), { icon: "paste", on: () => this.#paste() }),
+    ];
+  }
+
+  /** @param {Entry[]} selection */
+  #selectionTools(selection) {
+    const { actions } = this;
+    const isOne = selection.length === 1;
+    const hasFiles = selection.some((entry) => !entry.isFolder);
+    const write = this.rights.mayWrite;
+    const only = { class: "wide" };
+    return [
+      button(t("clear"), { icon: "close", only: true, on: () => this.table.select([]) }),
+      el("span", { class: "count", text: t("selected", { n: selection.length }) }),
+      hasFiles && button(t("download"), { icon: "download", ...only, on: () => actions.download(selection) }),
+      write && isOne && button(t("rename"), { icon: "edit", ...only, on: () => actions.rename(selection[0]) }),
+      button(t("copyTo"), { icon: "copy", ...only, on: () => actions.transferTo("COPY", selection) }),
+      write && button(t("moveTo"), { icon: "move", ...only, on: () => actions.transferTo("MOVE", selection) }),
+      write && button(t("delete"), { icon: "trash", ...only, on: () => actions.remove(selection) }),
+    ];
+  }
+
+  #drawStatus() {
+    const { listing } = this;
+    const { length } = listing.rows;
+    const counted = listing.filter.trim() ? t("matches", { n: length, all: listing.count }) : t("items", { n: length });
+    const { available, mayWrite } = this.rights;
+    const room = available === null ? "" : t("free", { size: formatSize(available) });
+    const parts = [listing.isLoading ? `${counted} · ${t("loading")}` : counted, mayWrite ? room : t("readOnly")];
+    this.status.textContent = parts.filter(Boolean).join(" · ");
+  }
+
+  // Menus
+
+  /** @param {{entry: Entry, x: number, y: number}} at */
+  #offer({ entry, x, y }) {
+    const { actions } = this;
+    const { selection } = this.table;
+    const isOne = selection.length === 1;
+    const write = this.rights.mayWrite;
+    const hasFiles = selection.some((one) => !one.isFolder);
+    openMenu(t("more", { name: entry.name }), [
+      isOne ? { label: t("open"), icon: entry.isFolder ? "folder" : "file", key: "↵", on: () => this.open(entry) } : null,
+      hasFiles ? { label: t("download"), icon: "download", on: () => actions.download(selection) } : null,
+      write && isOne ? { label: t("rename"), icon: "edit", key: "F2", on: () => actions.rename(entry) } : null,
+      { label: t("copy"), icon: "copy", key: "Ctrl C", on: () => this.#hold("COPY") },
+      write ? { label: t("cut"), icon: "cut", key: "Ctrl X", on: () => this.#hold("MOVE") } : null,
+      { label: t("copyTo"), icon: "copy", on: () => actions.transferTo("COPY", selection) },
+      write ? { label: t("moveTo"), icon: "move", on: () => actions.transferTo("MOVE", selection) } : null,
+      write ? { label: t("delete"), icon: "trash", key: "⌦", kind: "danger", on: () => actions.remove(selection) } : null,
+    ], x, y);
+  }
+
+  #offerUpload() {
+    const box = this.bar.getBoundingClientRect();
+    openMenu(t("upload"), [
+      { label: t("uploadFiles"), icon: "file", on: () => this.#choose(false) },
+      { label: t("uploadFolder"), icon: "folder", on: () => this.#choose(true) },
+    ], box.left + 8, box.bottom);
+  }
+
+  /** @param {boolean} isFolder */
+  #choose(isFolder) {
+    const input = el("input", { type: "file", multiple: true, webkitdirectory: isFolder, hidden: true });
+    const { folder } = this;
+    input.addEventListener("change", () => {
+      this.uploads.add(chosen(input.files), folder);
+      input.remove();
+    });
+    document.body.append(input);
+    input.click();
+  }
+
+  /** @param {"COPY" | "MOVE"} method */
+  #hold(method) {
+    this.actions.hold(method, this.table.selection);
+    this.#drawBar();
+  }
+
+  async #paste() {
+    await this.actions.paste();
+    this.#drawBar();
+  }
+
+  /** @param {DragEvent} event */
+  #dropTarget(event) {
+    const node = /** @type {Element} */ (event.target);
+    const crumb = node.closest?.(".crumbs a");
+    if (crumb instanceof HTMLAnchorElement) return { href: crumb.pathname, node: crumb };
+    if (!this.rights.mayWrite || document.querySelector("dialog[open]")) return null;
+    const entry = this.table.frame.contains(node) ? this.table.entryAt(event) : undefined;
+    if (entry?.isFolder) return { href: entry.href, node: /** @type {Element} */ (node.closest(".row")) };
+    return { href: this.folder, node: this.table.frame };
+  }
+
+  /** Keys that mean the same wherever the focus is, but in a field. @param {KeyboardEvent} event */
+  #key(event) {
+    const target = /** @type {Element} */ (event.target);
+    if (target.closest("input, textarea, select, dialog, .menu") && !target.matches("[type=checkbox]")) return;
+    const { selection, current } = this.table;
+    const chosen = selection.length > 0 ? selection : [current].filter((one) => one !== undefined);
+    const write = this.rights.mayWrite;
+    const command = event.ctrlKey || event.metaKey;
+    const key = event.key.toLowerCase();
+    if (key === "/" && !command) this.bar.querySelector("input[type=search]").focus();
+    else if (key === "delete" && write) void this.actions.remove(chosen);
+    else if (key === "f2" && write && chosen.length === 1) void this.actions.rename(chosen[0]);
+    else if (command && key === "c" && !String(getSelection())) this.actions.hold("COPY", chosen);
+    else if (command && key === "x" && write) this.actions.hold("MOVE", chosen);
+    else if (command && key === "v" && write) void this.#paste();
+    else return;
+    event.preventDefault();
+    this.#drawBar();
+  }
+}
+
+applyTheme();
+new Page();
