@@ -18,10 +18,10 @@ from davserver.protocol.headers import DavHeaders, parse_content_length
 
 T = TypeVar("T")
 
-_XML_TYPES = frozenset(
+_DECLARED = frozenset({b"application/xml", b"text/xml"})
+_XML_TYPES = _DECLARED | frozenset(
     {
-        b"application/xml",
-        b"text/xml",
+        b"",
         b"text/plain",
         b"application/x-www-form-urlencoded",
         b"application/octet-stream",
@@ -37,7 +37,8 @@ async def read_document(rc: RequestContext, method: Method, take: Callable[[int]
         raise UnsupportedMediaType(f"{method.name} has no body here")
     kind = media_type(rc)
     from_json = method.from_json if kind == JSON else None
-    if kind and kind not in _XML_TYPES and from_json is None and not kind.endswith(b"+xml"):
+    types = _XML_TYPES if method.body is BodyPolicy.XML else _DECLARED
+    if kind not in types and from_json is None and not kind.endswith(b"+xml"):
         raise UnsupportedMediaType(f"the body must be XML, not {kind!r}")
     coding = rc.headers.joined(b"content-encoding")
     if coding is not None and coding.lower() not in (b"", b"identity"):

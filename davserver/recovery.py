@@ -267,6 +267,8 @@ def recover_step(services: Services, view: GateView, step: Step) -> DavPath | No
     if step.kind is StepKind.APPLY and step.target is not None:
         try:
             put_attributes(storage, step.target, step.values)
+        except ResourceNotFound:
+            logger.debug("%r was not created, or is gone", step.target.name)
         except StorageError as error:
             logger.warning("attributes of %r are lost: %s", step.target.name, error)
     elif step.kind is StepKind.CREATE and step.target is not None:

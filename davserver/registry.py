@@ -63,8 +63,7 @@ def build_registry(*, without: Collection[str] = ()) -> Registry:
         for kind in kinds
         for can_write in (False, True)
     }
-    tokens = "".join(f", {token}" for extension in extensions for token in extension.dav_tokens)
-    dav = (f"1, 3{tokens}".encode(), f"1, 2, 3{tokens}".encode())
+    dav = _dav(extensions, can_write=False), _dav(extensions, can_write=True)
     routes = MappingProxyType({route.name: route for route in _routes()})
     return Registry(
         MappingProxyType(methods), live, extensions, routes, MappingProxyType(allow), dav
@@ -95,6 +94,12 @@ def _properties(extensions: tuple[Extension, ...]) -> Iterator[LiveProperty]:
         yield from getattr(module, "PROPERTIES", ())
     for extension in extensions:
         yield from extension.properties
+
+
+def _dav(extensions: tuple[Extension, ...], *, can_write: bool) -> bytes:
+    told = [one for one in extensions if can_write or not one.needs_write]
+    tokens = [token for one in told for token in one.dav_tokens]
+    return ", ".join(["1", *(["2"] if can_write else []), "3", *tokens]).encode()
 
 
 def _allow(methods: dict[str, Method], kind: Kind | None, *, can_write: bool) -> bytes:

@@ -12,10 +12,13 @@ from davserver.properties.base import LiveProperty
 class Extension:
     """One RFC beyond 4918, switched off by `name` in the settings.
 
-    `dav_tokens` are compliance classes for the DAV field (RFC 4918 section 10.1).
+    Attributes:
+        dav_tokens: compliance classes for the DAV field (RFC 4918 section 10.1).
+        needs_write: they are told to who can write, and to nobody else.
     """
 
     name: str
     dav_tokens: tuple[str, ...] = ()
+    needs_write: bool = False
     methods: tuple[Method, ...] = ()
     properties: tuple[LiveProperty, ...] = ()

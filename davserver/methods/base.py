@@ -22,6 +22,8 @@ class BodyPolicy(enum.Enum):
     """A body is refused with 415 (RFC 4918 section 8.4)."""
     XML = "xml"
     """Read whole up to `xml_body_limit` (413), given to `Method.parse` (400, 403, 413)."""
+    XML_ALONE = "xml alone"
+    """As XML, and 415 for what is not called so (RFC 4918 section 9.3)."""
     STREAM = "stream"
     """Left to the handler, who asks for it after every check."""
 

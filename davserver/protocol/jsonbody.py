@@ -4,6 +4,7 @@ The model is that of the answers (jsonface.py), so that what was read can be set
 
     PROPFIND    {"prop": names} or {"propname": true} or {"allprop": true, "include": names}
     PROPPATCH   {"update": [{"set": properties}, {"remove": names}, ...]}, in that order
+    MKCOL       {"set": properties}
     names       {namespace: [name, ...]}, or properties, of which the values do not matter
 
 What comes out goes through the one door for XML (xmlguard.py) with every check and limit there is.
@@ -68,6 +69,17 @@ def proppatch_xml(body: bytes) -> bytes:
         _write_group(out, "prop", read(instruction[verb]))
         out.append(f"</{verb}>")
     return _end("propertyupdate", out)
+
+
+def mkcol_xml(body: bytes) -> bytes:
+    """Returns the body of an extended MKCOL as XML. Raises BadRequest (400), ContentTooLarge
+    (413)."""
+    properties = _properties(_read(body).get("set"))
+    out = _begin("mkcol", body)
+    out.append("<set>")
+    _write_group(out, "prop", properties)
+    out.append("</set>")
+    return _end("mkcol", out)
 
 
 def _begin(root: str, body: bytes) -> Output:

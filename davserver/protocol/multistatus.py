@@ -119,6 +119,12 @@ def propstat_xml(propstat: PropStat) -> bytes:
     return b"".join(parts)
 
 
+def mkcol_response(propstats: Sequence[PropStat]) -> bytes:
+    """Returns what became of the properties of an extended MKCOL (RFC 5689 section 5.2)."""
+    inner = b"".join([propstat_xml(one) for one in propstats])
+    return b'%s<D:mkcol-response xmlns:D="DAV:">%s</D:mkcol-response>' % (DECLARATION, inner)
+
+
 def error_body(condition: bytes, hrefs: Sequence[bytes] = (), inner: bytes = b"") -> bytes:
     """Returns the body of a refusal that names a violated condition (section 16).
 

@@ -30,7 +30,7 @@ _STRUCTURE = frozenset(
     f"{{DAV:}}{local}"
     for local in (
         *("propfind", "prop", "allprop", "propname", "include"),
-        *("propertyupdate", "set", "remove"),
+        *("propertyupdate", "set", "remove", "mkcol"),
         *("lockinfo", "lockscope", "locktype", "exclusive", "shared", "write", "owner"),
     )
 )

@@ -18,11 +18,13 @@ TOPIC = "{http://example.org/ns}topic"
 _ASKED = [
     TOPIC,
     "{DAV:}creationdate",
+    "{DAV:}getlastmodified",
     "{DAV:}lockdiscovery",
     "{http://apache.org/dav/props/}executable",
 ]
-_OLD = "200"
-"""The creation dates that the tests set begin so; others are of the run itself."""
+_OLD, _MODIFIED = "200", " 1998 "
+"""The creation dates that the tests set begin so, and their modification dates are of that year;
+others are of the run itself."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,14 @@ class Found:
 
     Attributes:
         content: None for a collection.
-        created: the creation date when a test set it.
+        created, modified: the dates when a test set them.
         locks: the locks whose root it is: the known ones by name, others as "new".
     """
 
     content: bytes | None
     topic: str | None
     created: str | None
+    modified: str | None
     executable: str | None
     locks: tuple[str, ...]
 
@@ -84,7 +87,7 @@ def look(base: Path, tokens: dict[str, str], *, fallbacks: tuple[str, ...] = ())
 def _found(answer: MultiStatus, href: str, content: bytes | None, names: dict[str, str]) -> Found:
     properties = answer.ok(href)
     texts = {name: properties[name].text if name in properties else None for name in _ASKED}
-    created = texts["{DAV:}creationdate"]
+    created, modified = texts["{DAV:}creationdate"], texts["{DAV:}getlastmodified"]
     locks = []
     for lock in properties["{DAV:}lockdiscovery"].findall("{DAV:}activelock"):
         if lock.findtext("{DAV:}lockroot/{DAV:}href") == href:
@@ -94,6 +97,7 @@ def _found(answer: MultiStatus, href: str, content: bytes | None, names: dict[st
         content,
         texts[TOPIC],
         created if created is not None and created.startswith(_OLD) else None,
+        modified if modified is not None and _MODIFIED in modified else None,
         texts["{http://apache.org/dav/props/}executable"],
         tuple(sorted(locks)),
     )

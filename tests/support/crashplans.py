@@ -28,6 +28,15 @@ PATCH = (
     '<D:propertyupdate xmlns:D="DAV:" xmlns:x="http://example.org/ns"><D:set><D:prop>'
     "<x:topic>patched</x:topic>{live}</D:prop></D:set></D:propertyupdate>"
 )
+MAKE = (
+    '<D:mkcol xmlns:D="DAV:" xmlns:x="http://example.org/ns"><D:set><D:prop>'
+    "<D:resourcetype><D:collection/></D:resourcetype><x:topic>made so</x:topic>{live}"
+    "</D:prop></D:set></D:mkcol>"
+)
+TIME = (
+    "<D:getlastmodified>Mon, 12 Jan 1998 09:25:56 GMT</D:getlastmodified>"
+    "<D:creationdate>2009-02-03T04:05:06Z</D:creationdate>"
+)
 LIVE = (
     "<D:getlastmodified>Mon, 12 Jan 1998 09:25:56 GMT</D:getlastmodified>"
     '<e:executable xmlns:e="http://apache.org/dav/props/">T</e:executable>'
@@ -152,6 +161,12 @@ SCENARIOS: dict[str, Scenario] = {
         204, "PUT", "/a", FILE, ("/a",), body=LONG, fallbacks=BOTH
     ),
     "MKCOL": Scenario(201, "MKCOL", "/n", {}),
+    "MKCOL with properties": Scenario(
+        201, "MKCOL", "/n", {}, (), XML, MAKE.format(live="").encode()
+    ),
+    "MKCOL with properties and a time": Scenario(
+        201, "MKCOL", "/n", {}, (), XML, MAKE.format(live=TIME).encode()
+    ),
     "DELETE file": Scenario(204, "DELETE", "/a", FILE, ("/a",)),
     "DELETE locked file without properties": Scenario(204, "DELETE", "/p", {"/p": b""}, ("/p",)),
     "DELETE tree": Scenario(204, "DELETE", "/a", TREE, ("/a/f",), legal=some_are_gone),
