@@ -13,20 +13,25 @@ is what one has to know, and nothing is listed.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
+from typing import Any
 
 from davserver.context import Header, RequestContext, Response, Services
 from davserver.errors import NotFound
 from davserver.jobends import is_dead, settle
 from davserver.jobs import href_of
+from davserver.protocol.jsonface import as_json, encode_refusal
 from davserver.service._events import is_stream_wanted, stream
 from davserver.service.base import Perform, Route
-from davserver.state.jobs import Job, JobState
+from davserver.state.jobs import Job, JobState, JobStore
 
 _JSON: Header = (b"content-type", b"application/json")
 _FRESH: Header = (b"cache-control", b"no-store")
+_SHOWN = 65_536
+"""Bytes of an answer that are told with the job itself."""
 _VARY: Header = (b"vary", b"Accept")
 _AGAIN: Header = (b"retry-after", b"1")
 
@@ -44,16 +49,20 @@ async def get(rc: RequestContext, rest: tuple[str, ...], perform: Perform) -> Re
         raise NotFound("a job has a result and nothing else")
     if rc.method == "GET" and is_stream_wanted(rc):
         return stream(rc, partial(_look, rc, id))
-    return _told(200, describe(rc, job), _VARY)
+    return _told(200, await rc.services.runner.hop(partial(_describe_whole, rc, job)), _VARY)
 
 
 async def _look(rc: RequestContext, id: str) -> tuple[bool, bytes] | None:
     """Returns whether a job has ended, and what is told of it; None once it is forgotten."""
+
+    def look() -> tuple[bool, bytes]:
+        job = find(rc, id)
+        return job.state.is_ended, json.dumps(_describe_whole(rc, job)).encode()
+
     try:
-        job = await rc.services.runner.hop(partial(find, rc, id))
+        return await rc.services.runner.hop(look)
     except NotFound:
         return None
-    return job.state.is_ended, json.dumps(describe(rc, job)).encode()
 
 
 async def delete(rc: RequestContext, rest: tuple[str, ...], perform: Perform) -> Response:
@@ -87,7 +96,36 @@ def _jobs_of(rc: RequestContext) -> list[Job]:
     return [find(rc, job.id) if is_dead(rc.services, job) else job for job in found]
 
 
-def describe(rc: RequestContext, job: Job) -> Mapping[str, object]:
+def _describe_whole(rc: RequestContext, job: Job) -> Mapping[str, object]:
+    """Returns what is told of a job, with what its answer says where that is not long. Blocks."""
+    told = describe(rc, job)
+    jobs = rc.services.jobs
+    if job.state.is_ended and 0 < jobs.size(job.id) <= _SHOWN:
+        body = b"".join(_pieces(jobs, job.id))
+        told["result"] |= {"document": _document(job, body)}
+    return told
+
+
+def _pieces(jobs: JobStore, id: str) -> Iterator[bytes]:
+    for number in count():
+        data = jobs.piece(id, number)
+        if data is None:
+            return
+        yield data
+
+
+def _document(job: Job, body: bytes) -> object:
+    """Returns the body of an answer in JSON: that of the one model for what is told in XML."""
+    assert job.status is not None
+    kind = dict(job.headers).get(b"content-type", b"").partition(b";")[0]
+    if kind == b"application/json":
+        return json.loads(body)
+    if kind == b"application/xml":
+        return json.loads(as_json(body, job.status))
+    return json.loads(encode_refusal(job.status, body.decode("utf-8", "replace").strip()))
+
+
+def describe(rc: RequestContext, job: Job) -> dict[str, Any]:
     """Returns what is told of a job."""
     return {
         "id": job.id,

@@ -95,6 +95,11 @@ class Job:
 _NAMES = tuple(field.name for field in fields(Job))
 _COLUMNS = ", ".join(_NAMES)
 _PLACES = ", ".join("?" * len(_NAMES))
+_OLDER = (
+    "SELECT id FROM jobs WHERE principal = ? AND ended IS NOT NULL"
+    " ORDER BY ended DESC LIMIT -1 OFFSET ?"
+)
+_MOST_ENDED = 1_000
 _UNFINISHED = f"state IN ('{JobState.WAITING.value}', '{JobState.RUNNING.value}')"
 
 
@@ -136,12 +141,15 @@ class JobStore:
                 self._db = None
 
     def add(self, job: Job, *, limit: int) -> bool:
-        """Enters a job; False when its principal has `limit` that have not ended."""
+        """Enters a job; False when its principal has `limit` that have not ended. Of those that
+        have, the latest thousand stay."""
         count = f"SELECT count(*) FROM jobs WHERE principal = ? AND {_UNFINISHED}"
         with self._writing() as db:
             if db.query(count, (job.principal,))[0][0] >= limit:
                 return False
             db.query(f"INSERT INTO jobs({_COLUMNS}) VALUES({_PLACES})", _row(job))
+            older = db.query(_OLDER, (job.principal, _MOST_ENDED))
+            _forget(db, [id for (id,) in older])
         return True
 
     def get(self, id: str) -> Job | None:
@@ -234,15 +242,13 @@ class JobStore:
     def forget(self, id: str) -> None:
         """Removes a job, whatever its state."""
         with self._writing() as db:
-            db.query("DELETE FROM jobs WHERE id = ?", (id,))
-            db.query("DELETE FROM pieces WHERE job = ?", (id,))
+            _forget(db, [id])
 
     def forget_ended(self, *, before: float) -> None:
         """Removes the jobs that ended before a moment, in seconds since the epoch."""
         with self._writing() as db:
-            ended = "SELECT id FROM jobs WHERE ended < ?"
-            db.query(f"DELETE FROM pieces WHERE job IN ({ended})", (before,))
-            db.query("DELETE FROM jobs WHERE ended < ?", (before,))
+            ended = db.query("SELECT id FROM jobs WHERE ended < ?", (before,))
+            _forget(db, [id for (id,) in ended])
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Database]:
@@ -285,6 +291,12 @@ class JobStore:
                 opening.release()
         finally:
             opening.close()
+
+
+def _forget(db: Database, ids: Sequence[str]) -> None:
+    for id in ids:
+        db.query("DELETE FROM jobs WHERE id = ?", (id,))
+        db.query("DELETE FROM pieces WHERE job = ?", (id,))
 
 
 def _prepared(db: Database) -> Database:

@@ -232,6 +232,32 @@ def test_the_result_is_the_answer_that_the_request_would_have_had(dav: AppDav) -
     assert sorted(result.headers.items) == sorted(usual.headers.items)
 
 
+def test_what_the_answer_says_is_told_with_the_job(dav: AppDav) -> None:
+    fill(dav, "/c/", "/c/a", "/c/b", "/f")
+    dav.lock("/c/a")
+    several = ended(dav, dav.delete("/c/", ASYNC).headers["location"])
+    (result,) = several["result"]["document"]["results"]
+    as_json = dav.delete("/c/", {"Accept": "application/json"}).body
+    plain = ended(dav, dav.copy("/f", "/g", headers=ASYNC).headers["location"])
+
+    assert (result["href"], result["status"]) == ("/c/a", 423)
+    assert several["result"]["document"] == json.loads(as_json)
+    assert "document" not in plain["result"]
+
+
+def test_a_result_is_in_json_for_who_asked_in_the_first_place(dav: AppDav) -> None:
+    fill(dav, "/c/", "/c/a")
+    dav.lock("/c/a")
+    wants_json = {"Accept": "application/json"}
+    href = dav.delete("/c/", ASYNC | wants_json).headers["location"]
+    told = ended(dav, href)
+    result = dav.exchange("GET", f"{href}/result", [], b"")
+    usual = dav.delete("/c/", wants_json)
+
+    assert (result.headers["content-type"], result.body) == ("application/json", usual.body)
+    assert told["result"]["document"] == json.loads(usual.body)
+
+
 def test_a_long_result_is_kept_in_pieces(
     hooked: AppDav, storage: HookedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +319,21 @@ def test_an_ended_job_is_kept_for_a_time(make_dav: MakeDav) -> None:
     dav.clock.pass_s(2)
     ended(dav, dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"])
     assert (dav.get(first).status, dav.get(second).status) == (404, 200)
+
+
+def test_of_ended_jobs_the_latest_are_kept(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("davserver.state.jobs._MOST_ENDED", 2)
+    dav = make_dav("memory")
+    fill(dav, "/c/")
+    hrefs = []
+    for _ in range(4):
+        hrefs.append(dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"])
+        ended(dav, hrefs[-1])
+        dav.clock.pass_s(1)
+
+    assert [dav.get(href).status for href in hrefs] == [404, 200, 200, 200]
 
 
 def test_a_cancelled_copy_leaves_nothing(hooked: AppDav, storage: HookedStorage) -> None:
