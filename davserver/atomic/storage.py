@@ -32,6 +32,7 @@ from davserver.storage.base import (
     Reader,
     Stat,
     Storage,
+    Told,
     Writer,
 )
 from davserver.storage.bymember import MembersByPath
@@ -122,12 +123,14 @@ class UndoableStorage:
             self._require_empty(path)
         self._rename(path, self._inner.hidden(path))
 
-    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
+    def copy(
+        self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None, told: Told = None
+    ) -> Stat:
         if target.is_reserved:
-            return self._inner.copy(source, target, mtime_ns=mtime_ns)
+            return self._inner.copy(source, target, mtime_ns=mtime_ns, told=told)
         self._require_unmapped(target)
         hidden = self._inner.hidden(target)
-        stat = self._inner.copy(source, hidden, mtime_ns=mtime_ns)
+        stat = self._inner.copy(source, hidden, mtime_ns=mtime_ns, told=told)
         self.appear(hidden, target)
         return stat
 

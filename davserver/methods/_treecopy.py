@@ -33,6 +33,8 @@ from davserver.protocol.path import DavPath, Key
 from davserver.storage.base import Entry, Kind, LinkedEntry, Members, Stat
 from davserver.usage import given_way, require_room, room, size_of
 
+_LARGE = 64 << 20
+"""Bytes: a file of as many is told of, and can be stopped, while it is copied."""
 _FATAL = (NoSpace, QuotaExceeded, ParentMissing, ParentChanged)
 """What ends a copy: no room, or the place of the copy itself was moved or deleted."""
 
@@ -65,15 +67,39 @@ def stage_copy(
         if nonce is not None and target.stat is not None:
             mtime_ns = kept_time_ns(target.stat, nonce)
         rc.progress.expect(1, size_of(target.stat))
-        size = services.storage.copy(target.path, staged, mtime_ns=mtime_ns).size
-        rc.progress.did(size)
-        return size
+        return _copy_one(rc, target.path, staged, size=size_of(target.stat), mtime_ns=mtime_ns)
     expect_tree(rc, target.path, passes=2 if nonce is not None else 1)
     left = room(services, services.state, key)
     rights = CopyRights(rc, target)
     copy = TreeCopy(rc, failures, rights, nonce=nonce, left=left)
     copy.run(target.path, target.key, staged)
     return copy.size
+
+
+def _copy_one(
+    rc: RequestContext, source: DavPath, staged: DavPath, *, size: int, mtime_ns: int | None
+) -> int:
+    """Copies a file of about `size` bytes, and tells of a large one as it goes. Returns the bytes
+    of the copy. Raises as Storage.copy does, and Stopped (503) in the middle of a large one."""
+    so_far = 0
+
+    def tell(count: int) -> None:
+        nonlocal so_far
+        so_far += count
+        rc.progress.bytes += count
+        refuse_cancelled(rc)
+
+    storage = rc.services.storage
+    try:
+        if size < _LARGE:
+            copied = storage.copy(source, staged, mtime_ns=mtime_ns).size
+        else:
+            copied = storage.copy(source, staged, mtime_ns=mtime_ns, told=tell).size
+    except BaseException:
+        rc.progress.bytes -= so_far
+        raise
+    rc.progress.did(copied - so_far)
+    return copied
 
 
 class TreeCopy:
@@ -200,7 +226,13 @@ class TreeCopy:
             if not self._rights.may_still_read(frame.path.child(name)):
                 self._leave_out(frame)
                 return
-            size = members.copy(name, mtime_ns=mtime_ns)
+            if stat.size < _LARGE:
+                size = members.copy(name, mtime_ns=mtime_ns)
+                self._rc.progress.did(size)
+            else:
+                assert frame.target is not None
+                ends = frame.path.child(name), frame.target.child(name)
+                size = _copy_one(self._rc, *ends, size=stat.size, mtime_ns=mtime_ns)
         except _FATAL:
             raise
         except ResourceNotFound:
@@ -208,7 +240,6 @@ class TreeCopy:
         except StorageError as error:
             self._failures.add(frame.path.child(name), as_dav(error), collection=False)
             return
-        self._rc.progress.did(size)
         self.size += size
 
     def _descend(self, stack: list[Frame], name: str) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from davserver.errors import AccessDenied, InvalidName, NameTooLong, ParentMissing, ResourceNotFound
+from davserver.errors import (
+    AccessDenied,
+    InvalidName,
+    IsACollection,
+    NameTooLong,
+    ParentMissing,
+    ResourceNotFound,
+)
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import show
@@ -51,6 +58,12 @@ class Place:
         if self.node is None:
             raise ResourceNotFound(f"{show(self.path)}: no such resource")
         return self.node
+
+    def require_file(self) -> Node:
+        node = self.require()
+        if node.members is not None:
+            raise IsACollection(f"{show(self.path)}: is a collection")
+        return node
 
     def require_creatable(self) -> dict[bytes, Node]:
         """Returns the members to put the new name in."""

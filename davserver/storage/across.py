@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from davserver.protocol.path import DavPath
-from davserver.storage.base import Stat, Storage
+from davserver.storage.base import Stat, Storage, Told
 from davserver.storage.filesystem import FilesystemStorage
 
 _CHUNK = 1 << 20  # bytes a read and write
@@ -16,10 +16,11 @@ def copy_across(
     target: DavPath,
     *,
     mtime_ns: int | None = None,
+    told: Told = None,
 ) -> Stat:
     """As Storage.copy, `source` being in `origin` and `target` in `storage`."""
     if isinstance(origin, FilesystemStorage) and isinstance(storage, FilesystemStorage):
-        return storage.copy_from(origin, source, target, mtime_ns=mtime_ns)
+        return storage.copy_from(origin, source, target, mtime_ns=mtime_ns, told=told)
     reader = origin.open(source)
     try:
         writer = storage.create(target)
@@ -28,6 +29,8 @@ def copy_across(
             while data := reader.read_at(offset, _CHUNK):
                 writer.write(data)
                 offset += len(data)
+                if told is not None:
+                    told(len(data))
             writer.seal(mtime_ns=mtime_ns)
             stat = writer.commit(replace=False)
             writer.settle()

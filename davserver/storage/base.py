@@ -8,7 +8,7 @@ keeps clients from ever naming one. Nothing here knows HTTP, locks or properties
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -16,6 +16,9 @@ from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath, Key
 
 Bytes = bytes | bytearray | memoryview
+Told = Callable[[int], None] | None
+"""Told of so many more bytes, if somebody wants to know. May raise: then nothing is left of what
+was begun."""
 
 
 class Kind(enum.Enum):
@@ -276,10 +279,13 @@ class Storage(Protocol):
         """Removes one file, link, special file or empty collection: never what a link names.
         Raises ResourceNotFound, CollectionNotEmpty, AccessDenied."""
 
-    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
+    def copy(
+        self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None, told: Told = None
+    ) -> Stat:
         """Copies one file to an unmapped target (usually a hidden name), whole or not at all;
-        reflink or copy_file_range where possible. mtime None means now. Raises as open and
-        create do."""
+        reflink or copy_file_range where possible. mtime None means now. `told` is told of bytes
+        as they are copied, where that takes long, and may end it. Raises as open and create do,
+        and what `told` raises."""
 
     def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
         """Returns the members of a collection, to be deleted, or to be copied to another: one

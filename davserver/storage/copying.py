@@ -9,7 +9,7 @@ import sys
 
 from davserver.protocol.path import DavPath
 from davserver.storage._oserrors import translate_io, translating
-from davserver.storage.base import Bytes, Stat
+from davserver.storage.base import Bytes, Stat, Told
 from davserver.storage.policy import Policy
 from davserver.storage.reader import open_reader
 from davserver.storage.writer import open_writer
@@ -35,9 +35,10 @@ def copy_file(
     policy: Policy,
     source: DavPath,
     target: DavPath,
+    origin: Policy | None = None,
     *,
     mtime_ns: int | None = None,
-    origin: Policy | None = None,
+    told: Told = None,
 ) -> Stat:
     """Copies one file, whole or not at all; out of `origin`, where that is another storage.
     Raises as Storage.copy does."""
@@ -49,7 +50,7 @@ def copy_file(
         writer = open_writer(policy, target, mode=mode)
         try:
             try:
-                writer.advance(copy_content(policy, reader.fileno(), writer.fd))
+                writer.advance(copy_content(policy, reader.fileno(), writer.fd, told))
             except OSError as error:
                 raise translate_io(error, target) from error
             writer.seal(mtime_ns=mtime_ns)
@@ -60,18 +61,21 @@ def copy_file(
         reader.close()
 
 
-def copy_content(policy: Policy, source: int, target: int) -> int:
+def copy_content(policy: Policy, source: int, target: int, told: Told = None) -> int:
     """Copies all of one open file into another one, which is new. Returns how many bytes that
-    are. Raises OSError."""
+    are. Raises OSError, and what `told` raises; blocks that are shared take no time, and it is not
+    told of them."""
     if _reflink(policy, source, target):
         return os.fstat(target).st_size
     done = 0
     if hasattr(os, "copy_file_range") and "copy_file_range" not in policy.fallbacks:
-        done = _copy_in_kernel(source, target)
+        done = _copy_in_kernel(source, target, told)
     # What the kernel did not do, or came to the file since: to its end, whatever its size was.
     while data := os.pread(source, _CHUNK, done):
         write_all(target, data)
         done += len(data)
+        if told is not None:
+            told(len(data))
     return done
 
 
@@ -92,7 +96,7 @@ def _reflink(policy: Policy, source: int, target: int) -> bool:
     return True
 
 
-def _copy_in_kernel(source: int, target: int) -> int:
+def _copy_in_kernel(source: int, target: int, told: Told) -> int:
     """Returns how many bytes were copied; the target stands behind them."""
     done = 0
     while True:
@@ -105,3 +109,5 @@ def _copy_in_kernel(source: int, target: int) -> int:
         if not count:
             return done
         done += count
+        if told is not None:
+            told(count)

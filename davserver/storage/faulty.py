@@ -24,6 +24,7 @@ from davserver.storage.base import (
     Reader,
     Stat,
     Storage,
+    Told,
     Writer,
 )
 from davserver.storage.bymember import MembersByPath
@@ -164,9 +165,11 @@ class FaultyStorage:
         self.fuse.burn()
         self._inner.delete(path)
 
-    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
+    def copy(
+        self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None, told: Told = None
+    ) -> Stat:
         self.fuse.burn()
-        return self._inner.copy(source, target, mtime_ns=mtime_ns)
+        return self._inner.copy(source, target, mtime_ns=mtime_ns, told=told)
 
     def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
         return MembersByPath(self, path, copy_to)

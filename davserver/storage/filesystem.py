@@ -43,6 +43,7 @@ from davserver.storage.base import (
     Quota,
     Reader,
     Stat,
+    Told,
     Writer,
 )
 from davserver.storage.bymember import open_members
@@ -188,8 +189,10 @@ class FilesystemStorage:
         assert isinstance(part, FilePart)
         return take_up(self._policy, part, path)
 
-    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
-        return copy_file(self._policy, source, target, mtime_ns=mtime_ns)
+    def copy(
+        self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None, told: Told = None
+    ) -> Stat:
+        return copy_file(self._policy, source, target, mtime_ns=mtime_ns, told=told)
 
     def copy_from(
         self,
@@ -197,11 +200,11 @@ class FilesystemStorage:
         source: DavPath,
         target: DavPath,
         *,
-        mtime_ns: int | None = None,
+        mtime_ns: int | None,
+        told: Told,
     ) -> Stat:
         """As copy, of a file in another storage."""
-        origin_policy = origin._policy
-        return copy_file(self._policy, source, target, mtime_ns=mtime_ns, origin=origin_policy)
+        return copy_file(self._policy, source, target, origin._policy, mtime_ns=mtime_ns, told=told)
 
     def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
         return open_members(self._policy, self, path, copy_to)

@@ -37,6 +37,7 @@ from davserver.storage.base import (
     Quota,
     Reader,
     Stat,
+    Told,
     Writer,
 )
 from davserver.storage.bymember import MembersByPath
@@ -246,9 +247,7 @@ class MemoryStorage:
 
     @_locked
     def open(self, path: DavPath) -> Reader:
-        node = self.find(path).require()
-        if node.members is not None:
-            raise IsACollection(f"{show(path)}: is a collection")
+        node = self.find(path).require_file()
         return _MemoryReader(node.stat, node.data)
 
     @_locked
@@ -304,10 +303,10 @@ class MemoryStorage:
         touch(place.parent)
 
     @_locked
-    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
-        node = self.find(source).require()
-        if node.members is not None:
-            raise IsACollection(f"{show(source)}: is a collection")
+    def copy(
+        self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None, told: Told = None
+    ) -> Stat:
+        node = self.find(source).require_file()
         writer = self._writer(target)
         writer.write(node.data)
         writer.seal(mtime_ns=mtime_ns)

@@ -37,6 +37,7 @@ from davserver.storage.base import (
     Reader,
     Stat,
     Storage,
+    Told,
     Writer,
 )
 from davserver.storage.bymember import MembersByPath
@@ -215,13 +216,15 @@ class Mounts:
         share, inner = self._member(path)
         share.delete(inner)
 
-    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
+    def copy(
+        self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None, told: Told = None
+    ) -> Stat:
         if source.is_root or target.is_root:
             raise IsACollection("'/': is a collection")
         (one, inner), (other, goal) = self._mapped(source), self._changing(target)
         if one is other:
-            return one.copy(inner, goal, mtime_ns=mtime_ns)
-        return copy_across(one, inner, other, goal, mtime_ns=mtime_ns)
+            return one.copy(inner, goal, mtime_ns=mtime_ns, told=told)
+        return copy_across(one, inner, other, goal, mtime_ns=mtime_ns, told=told)
 
     def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
         found = self._share(path)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,8 @@ class Interrupted(MemoryStorage):
         self.after_copy: list[Callable[[], object]] = []
         self.before_open: list[Callable[[], object]] = []
 
-    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
-        stat = super().copy(source, target, mtime_ns=mtime_ns)
+    def copy(self, source: DavPath, target: DavPath, **options: Any) -> Stat:
+        stat = super().copy(source, target, **options)
         if self.after_copy:
             self.after_copy.pop()()
         return stat

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -402,6 +403,7 @@ def test_past_the_limit_of_a_principal_the_client_waits_itself(
     fill(dav, "/c/", "/c/a")
     with held(storage, "copy", "/c/a"):
         href = dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+        dav.run(until(lambda: ("copy", "/c/a") in storage.calls))
         second = dav.copy("/c/", "/other/", headers=ASYNC)
     ended(dav, href)
 
@@ -518,3 +520,52 @@ def test_another_worker_tells_of_a_job_and_ends_it(
     assert told_of(other, href) == told
     assert other.get("/copy/").status == 404
     assert hidden_names(one) == []
+
+
+# --- one large file -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a collection"])
+def test_a_large_file_is_told_of_and_stopped_while_it_is_copied(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch, *, inside: bool
+) -> None:
+    size = 1 << 20
+    monkeypatch.setattr("davserver.methods._treecopy._LARGE", size)
+    monkeypatch.setattr("davserver.storage.copying._KERNEL_CHUNK", size // 4)
+    dav = make_dav(durability="none", fallbacks=("reflink",))
+    fill(dav, "/c/")
+    dav.put("/c/large", bytes(size))
+    leave, calls = threading.Event(), []
+    copy = os.copy_file_range
+
+    def wait(*ends: int) -> int:
+        calls.append(1)
+        assert len(calls) != 2 or leave.wait(20)
+        return copy(*ends)
+
+    monkeypatch.setattr(os, "copy_file_range", wait)
+    source, target = ("/c/", "/copy/") if inside else ("/c/large", "/copy")
+    href = dav.copy(source, target, headers=ASYNC).headers["location"]
+    part = await_job(dav, href, lambda told: told["progress"]["bytes"] > 0)
+    dav.delete(href)
+    await_heard(dav)
+    leave.set()
+    told = ended(dav, href)
+
+    assert (part["progress"]["bytes"], part["progress"]["bytes_total"]) == (size // 4, size)
+    assert state_of(told) == ("cancelled", 503)
+    assert dav.get(target).status == 404
+    assert hidden_names(dav) == []
+
+
+def test_of_a_large_file_all_bytes_are_counted_once(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("davserver.methods._treecopy._LARGE", 1000)
+    dav = make_dav("memory")
+    fill(dav, "/c/")
+    dav.put("/c/large", bytes(5000))
+    told = ended(dav, dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"])
+
+    expected = {"members": 2, "members_total": 2, "bytes": 5000, "bytes_total": 5000}
+    assert told["progress"] == expected

@@ -65,8 +65,8 @@ class OneShare:
     def delete(self, path: DavPath) -> None:
         self.mounts.delete(self._in(path))
 
-    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
-        return self.mounts.copy(self._in(source), self._in(target), mtime_ns=mtime_ns)
+    def copy(self, source: DavPath, target: DavPath, **options: Any) -> Stat:
+        return self.mounts.copy(self._in(source), self._in(target), **options)
 
     def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
         into = None if copy_to is None else self._in(copy_to)

@@ -93,9 +93,9 @@ class HookedStorage(MemoryStorage):
         self._meet("delete", path)
         super().delete(path)
 
-    def copy(self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None) -> Stat:
+    def copy(self, source: DavPath, target: DavPath, **options: Any) -> Stat:
         self._meet("copy", source)
-        return super().copy(source, target, mtime_ns=mtime_ns)
+        return super().copy(source, target, **options)
 
     def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
         self._meet("rename", source)
