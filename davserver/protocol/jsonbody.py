@@ -74,7 +74,7 @@ def proppatch_xml(body: bytes) -> bytes:
 def mkcol_xml(body: bytes) -> bytes:
     """Returns the body of an extended MKCOL as XML. Raises BadRequest (400), ContentTooLarge
     (413)."""
-    properties = _properties(_read(body).get("set"))
+    properties = _properties(read_object(body).get("set"))
     out = _begin("mkcol", body)
     out.append("<set>")
     _write_group(out, "prop", properties)
