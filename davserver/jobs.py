@@ -32,6 +32,7 @@ LOOK_S = 0.25
 """How often a job's progress is written, and looked whether it is to end."""
 LISTENERS = 64
 """Who is told of progress at once, by one worker."""
+_ATTEMPTS = 20
 _PIECE = 1 << 18
 """Bytes of an answer in one row."""
 Keep = Callable[[], AbstractContextManager[None]]
@@ -193,7 +194,8 @@ class Jobs:
                 await services.runner.hop(partial(give_up, services, run.done))
             raise
         except Exception:
-            logger.exception("job %s cannot be kept", run.job.id)
+            logger.exception("how job %s ended cannot be kept", run.job.id)
+            await _settle_after_all(run)
         finally:
             watch.cancel()
             await asyncio.wait([watch])
@@ -217,8 +219,9 @@ class Jobs:
             await services.runner.hop(partial(settle, services, run.done, JobState.CANCELLED))
             return
         try:
-            begin = partial(services.jobs.begin, run.job.id, now=services.clock())
-            await services.runner.hop(begin)
+            with suppress(StateError):
+                begin = partial(services.jobs.begin, run.job.id, now=services.clock())
+                await services.runner.hop(begin)
             response = await _answer(run)
         finally:
             self._leave()
@@ -299,6 +302,19 @@ async def _answer(run: _Run) -> Response:
     except Exception:
         logger.exception("%s failed", rc.method)
         return error_response(rc, InternalError("internal error"))
+
+
+async def _settle_after_all(run: _Run) -> None:
+    """Its answer is lost; what has come to stand is not."""
+    services = run.rc.services
+    for _ in range(_ATTEMPTS):
+        await asyncio.sleep(LOOK_S)
+        try:
+            await services.runner.hop(partial(settle, services, run.done, JobState.FAILED))
+        except (StateError, StorageError) as error:
+            logger.warning("how job %s ended is not known yet: %s", run.job.id, error)
+        else:
+            return
 
 
 def _text(href: bytes) -> str:

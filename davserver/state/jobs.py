@@ -144,7 +144,7 @@ class JobStore:
         """Enters a job; False when its principal has `limit` that have not ended. Of those that
         have, the latest thousand stay."""
         count = f"SELECT count(*) FROM jobs WHERE principal = ? AND {_UNFINISHED}"
-        with self._writing() as db:
+        with self._writing(durable=True) as db:
             if db.query(count, (job.principal,))[0][0] >= limit:
                 return False
             db.query(f"INSERT INTO jobs({_COLUMNS}) VALUES({_PLACES})", _row(job))
@@ -197,12 +197,12 @@ class JobStore:
 
     def prove(self, id: str, proof: str) -> None:
         """Enters what will show that a job was done."""
-        with self._writing() as db:
+        with self._writing(durable=True) as db:
             db.query("UPDATE jobs SET proof = ? WHERE id = ?", (proof, id))
 
     def end(self, job: Job, ending: Ending) -> bool:
         """Enters how a job ended, and its last progress; False when somebody else did."""
-        with self._writing() as db:
+        with self._writing(durable=True) as db:
             if not db.query(f"SELECT 1 FROM jobs WHERE id = ? AND {_UNFINISHED}", (job.id,)):
                 return False
             change = (
@@ -261,9 +261,12 @@ class JobStore:
             yield self._db
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Database]:
-        """One transaction."""
+    def _writing(self, *, durable: bool = False) -> Iterator[Database]:
+        """One transaction. How far a job is need not survive a power cut."""
         with self._reading() as db:
+            waits = durable and self._full
+            if waits:
+                db.query("PRAGMA synchronous = FULL")
             db.query("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -272,6 +275,9 @@ class JobStore:
                 if db.in_transaction:  # SQLite has perhaps undone it itself
                     db.query("ROLLBACK")
                 raise
+            finally:
+                if waits:
+                    db.query("PRAGMA synchronous = NORMAL")
 
     def _open(self) -> Database:
         if self._folder is None:
@@ -282,11 +288,11 @@ class JobStore:
             opening.acquire(_OPEN_WAIT_S)
             try:
                 try:
-                    return _prepared(Database(path, full=self._full))
+                    return _prepared(Database(path, full=False))
                 except CorruptState:
                     # What jobs were at is in the journal; only who started them is not told.
                     set_aside(path)
-                    return _prepared(Database(path, full=self._full))
+                    return _prepared(Database(path, full=False))
             finally:
                 opening.release()
         finally:

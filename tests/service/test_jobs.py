@@ -569,3 +569,184 @@ def test_of_a_large_file_all_bytes_are_counted_once(
 
     expected = {"members": 2, "members_total": 2, "bytes": 5000, "bytes_total": 5000}
     assert told["progress"] == expected
+
+
+# --- ends that nobody wrote down ------------------------------------------------------------------
+
+
+def failing(store: Any, monkeypatch: pytest.MonkeyPatch, name: str, times: int) -> None:
+    """Has the first calls of a store fail."""
+    inner, calls = getattr(store, name), []
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) <= times:
+            raise StateFailure("no disk")
+        return inner(*arguments, **options)
+
+    monkeypatch.setattr(store, name, fail)
+
+
+def test_what_a_dead_worker_had_done_has_succeeded(
+    pair: tuple[AppDav, AppDav], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker dies between the change and the row that tells of its end."""
+    one, other = pair
+    fill(one, "/c/", "/c/a", "/d/")
+    failing(one.app.services.jobs, monkeypatch, "end", 1000)
+    monkeypatch.setattr("davserver.jobs.LOOK_S", 0.01)
+    copied = one.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+    one.run(until(lambda: (one.root / "copy" / "a").exists()))
+    moved = one.move("/d/", "/moved/", headers=ASYNC).headers["location"]
+    one.run(until(lambda: (one.root / "moved").exists()))
+    before = told_of(other, moved)["state"]
+    monkeypatch.setattr(other.app.services.state, "is_alive", lambda owner: False)
+    told = [told_of(other, href) for href in (copied, moved)]
+
+    assert before == "running"
+    assert [state_of(one) for one in told] == [("succeeded", 201)] * 2
+    assert [one["result"]["headers"] for one in told] == [
+        {"location": "/copy/"},
+        {"location": "/moved/"},
+    ]
+
+
+def test_what_is_not_there_any_more_shows_nothing(
+    pair: tuple[AppDav, AppDav], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair
+    fill(one, "/c/", "/c/a")
+    failing(one.app.services.jobs, monkeypatch, "end", 1000)
+    monkeypatch.setattr("davserver.jobs.LOOK_S", 0.01)
+    href = one.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+    one.run(until(lambda: (one.root / "copy" / "a").exists()))
+    other.delete("/copy/")
+    monkeypatch.setattr(other.app.services.state, "is_alive", lambda owner: False)
+
+    assert state_of(told_of(other, href)) == ("failed", 503)
+
+
+def test_what_a_dead_worker_was_at_has_failed(
+    pair: tuple[AppDav, AppDav], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair
+    fill(one, "/c/", "/c/a", "/c/d/", "/c/d/b")
+    with standing_still(monkeypatch) as go:
+        href = one.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+        await_job(one, href, lambda told: told["progress"]["members"] == 2)
+        monkeypatch.setattr(other.app.services.state, "is_alive", lambda owner: False)
+        tidied = other.delete("/c/d/", ASYNC)
+        told = told_of(other, href)
+        go.set()
+        done = ended(one, href)
+
+    assert tidied.status == 202
+    assert state_of(told) == ("failed", 503)
+    assert other.get(f"{href}/result").body == b"the server stopped before it was complete\n"
+    assert done == told, "what was said once stays said"
+
+
+def test_an_end_that_cannot_be_written_at_first_is_found_out_later(
+    hooked: AppDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(hooked, "/c/", "/c/a")
+    store = hooked.app.services.jobs
+    for name in ("begin", "report", "end"):
+        failing(store, monkeypatch, name, 1)
+    monkeypatch.setattr("davserver.jobs.LOOK_S", 0.01)
+    told = ended(hooked, hooked.copy("/c/", "/copy/", headers=ASYNC).headers["location"])
+
+    assert (state_of(told), told["result"]["headers"]) == (
+        ("succeeded", 201),
+        {"location": "/copy/"},
+    )
+
+
+def test_an_end_that_cannot_be_looked_for_at_first_is_found_out_later(
+    hooked: AppDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(hooked, "/c/", "/c/a")
+    failing(hooked.app.services.jobs, monkeypatch, "end", 3)
+    monkeypatch.setattr("davserver.jobs.LOOK_S", 0.01)
+    told = ended(hooked, hooked.copy("/c/", "/copy/", headers=ASYNC).headers["location"])
+
+    assert state_of(told) == ("succeeded", 201)
+
+
+def test_without_a_proof_a_job_goes_on(hooked: AppDav, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(hooked, "/c/", "/c/a")
+    failing(hooked.app.services.jobs, monkeypatch, "prove", 1)
+    told = ended(hooked, hooked.copy("/c/", "/copy/", headers=ASYNC).headers["location"])
+
+    assert state_of(told) == ("succeeded", 201)
+
+
+def test_work_that_breaks_is_told_of_as_500(
+    hooked: AppDav, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(hooked, "/c/", "/c/a")
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(TreeCopy, "_step", fail)
+    told = ended(hooked, hooked.copy("/c/", "/copy/", headers=ASYNC).headers["location"])
+
+    assert state_of(told) == ("failed", 500)
+    assert "ZeroDivisionError" in caplog.text
+    assert hidden_names(hooked) == []
+
+
+# --- the end of the server ------------------------------------------------------------------------
+
+
+def shut_down(dav: AppDav, meanwhile: Callable[[], None]) -> None:
+    """Ends the application as a server does, with jobs under way."""
+    messages = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive() -> Any:
+        return {"type": next(messages)}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "lifespan.startup.complete":
+            asyncio.get_running_loop().call_later(0.05, meanwhile)
+
+    async def serve() -> None:
+        await dav.app({"type": "lifespan"}, receive, send)
+
+    dav.run(serve())
+
+
+def test_the_end_of_the_server_ends_jobs_between_members(
+    make_dav: MakeDav, storage: HookedStorage
+) -> None:
+    dav = make_dav("memory", overrides={"storage": storage}, jobs_at_once=1)
+    fill(dav, "/c/", "/c/a", "/c/b")
+    with held(storage, "copy", "/c/a") as go:
+        hrefs = [
+            dav.copy("/c/", f"/copy{number}/", headers=ASYNC).headers["location"]
+            for number in range(2)
+        ]
+        await_job(dav, hrefs[0], lambda told: told["state"] == "running")
+        shut_down(dav, go.set)
+
+    assert [state_of(told_of(dav, href)) for href in hrefs] == [("failed", 503)] * 2
+    assert dav.get(f"{hrefs[0]}/result").body == b"the server stopped before it was complete\n"
+    assert dav.get("/copy0/").status == 404
+    assert hidden_names(dav) == []
+
+
+def test_an_application_that_is_closed_ends_jobs_between_members(
+    make_dav: MakeDav, storage: HookedStorage
+) -> None:
+    dav = make_dav("memory", overrides={"storage": storage})
+    fill(dav, "/c/", "/c/a", "/c/b")
+    with held(storage, "copy", "/c/a") as go:
+        href = dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+        dav.run(until(lambda: ("copy", "/c/a") in storage.calls))
+        threading.Timer(0.05, go.set).start()
+        dav.app.close()
+
+    assert ("copy", "/c/b") not in storage.calls
+    assert dav.get(href).status == 200
+    assert hidden_names(dav) == []
