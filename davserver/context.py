@@ -79,6 +79,8 @@ class Proof:
     Attributes:
         stands: a path, and the identity of what stands there then.
         gone: a path where nothing is then.
+        answer: principal and key of the answer that is kept then (state/base.py), whose body this
+            one has.
         status, headers: of the answer.
     """
 
@@ -86,6 +88,7 @@ class Proof:
     headers: Sequence[Header] = ()
     stands: tuple[DavPath, tuple[int, int, int | None]] | None = None
     gone: DavPath | None = None
+    answer: tuple[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -121,6 +124,35 @@ class Progress:
         """So much more is to be done."""
         self.all_members = (self.all_members or 0) + members
         self.all_bytes = (self.all_bytes or 0) + size
+
+
+class PartialProgress(Progress):
+    """Of one of several requests that are one work: it ends when that does, and counts there. That
+    it was done shows nothing about the rest."""
+
+    __slots__ = ("_whole",)
+
+    def __init__(self, whole: Progress) -> None:
+        self._whole = whole
+        super().__init__()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._whole.cancelled
+
+    @cancelled.setter
+    def cancelled(self, value: bool) -> None:
+        self._whole.cancelled = self._whole.cancelled or value
+
+    @property
+    def is_watched(self) -> bool:
+        return self._whole.is_watched
+
+    def did(self, size: int = 0) -> None:
+        self._whole.did(size)
+
+    def expect(self, members: int, size: int) -> None:
+        self._whole.expect(members, size)
 
 
 @dataclass(slots=True)

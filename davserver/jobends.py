@@ -32,19 +32,21 @@ def prove(services: Services, id: str, proof: Proof) -> None:
         stands = [path.segments, identity]
     gone = None if proof.gone is None else proof.gone.segments
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in proof.headers]
+    told = [proof.status, headers, stands, gone, proof.answer]
     try:
-        services.jobs.prove(id, json.dumps([proof.status, headers, stands, gone]))
+        services.jobs.prove(id, json.dumps(told))
     except StateError as error:
         logger.warning("job %s goes on without a proof: %s", id, error)
 
 
 def _read_proof(text: str) -> Proof:
-    status, headers, stands, gone = json.loads(text)
+    status, headers, stands, gone, answer = json.loads(text)
     return Proof(
         status,
         tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers),
         None if stands is None else (DavPath(tuple(stands[0])), tuple(stands[1])),
         None if gone is None else DavPath(tuple(gone)),
+        None if answer is None else (answer[0], answer[1]),
     )
 
 
@@ -59,6 +61,16 @@ def _is_shown(services: Services, proof: Proof) -> bool:
     return there is not None and there.identity == identity
 
 
+def _kept(services: Services, proof: Proof) -> bytes | None:
+    """Returns the body of the answer, None when it was not kept. Enters the gate."""
+    if proof.answer is None:
+        return b""
+    principal, key = proof.answer
+    with services.state.hold((), wait_s=services.settings.gate_wait_s) as view:
+        found = view.answers.find(principal, key, now=services.clock())
+    return None if found is None or found.status is None else found.body
+
+
 def settle(services: Services, job: Job, otherwise: JobState) -> None:
     """Says how a job ended that nobody is at any more: as its proof shows, or `otherwise`. Enters
     the gate. Raises StateError, StorageError."""
@@ -69,7 +81,11 @@ def settle(services: Services, job: Job, otherwise: JobState) -> None:
         return
     services.jobs.drop(job.id)
     now = services.clock()
-    if fresh.proof is not None and _is_shown(services, proof := _read_proof(fresh.proof)):
+    proof = None if fresh.proof is None else _read_proof(fresh.proof)
+    body = None if proof is None else _kept(services, proof)
+    if proof is not None and body is not None and _is_shown(services, proof):
+        if body:
+            services.jobs.keep(job.id, 0, body)
         ending = Ending(JobState.SUCCEEDED, proof.status, tuple(proof.headers), now)
     else:
         why = _CANCELLED if otherwise is JobState.CANCELLED else _STOPPED

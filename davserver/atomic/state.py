@@ -11,6 +11,7 @@ from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
 from davserver.state.base import (
+    Answers,
     Change,
     GateView,
     Numbers,
@@ -66,6 +67,10 @@ class HeldView:
         self, parent: Key, names: Sequence[bytes]
     ) -> Mapping[bytes, Mapping[QName, bytes]]:
         return self.view.member_properties(parent, names)
+
+    @property
+    def answers(self) -> Answers:
+        return self.view.answers
 
     def upload(self, id: str) -> Upload | None:
         return self.view.upload(id)

@@ -6,14 +6,14 @@ All of this is synchronous, for a thread: whoever runs a batch may be a request 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from urllib.parse import unquote
 
 from davserver.asgi import Message, Receive
 from davserver.atomic.change import all_or_nothing
 from davserver.auth.base import Attempt, Authenticator, Principal
-from davserver.context import RequestContext, Services, SpoolBody
+from davserver.context import PartialProgress, RequestContext, Services, SpoolBody
 from davserver.errors import (
     DavError,
     FailedDependency,
@@ -30,6 +30,7 @@ from davserver.protocol.headers import PARSED, DavHeaders
 from davserver.protocol.path import DavPath
 from davserver.refusing import as_dav_error, error_json, error_response
 from davserver.service.base import Perform
+from davserver.state.base import GateView
 
 _CARRIED = frozenset({b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-for"})
 _CARRIED |= {b"forwarded", b"via", b"user-agent"}
@@ -81,10 +82,16 @@ def run_each(rc: RequestContext, operations: Sequence[Operation], perform: Perfo
 
 
 def run_all(
-    rc: RequestContext, operations: Sequence[Operation], perform: Perform
+    rc: RequestContext,
+    operations: Sequence[Operation],
+    perform: Perform,
+    finish: Callable[[GateView, list[Json]], None],
 ) -> tuple[bool, list[Json]]:
     """Runs operations as one change. Returns whether it stands, and what came of each: when one
     fails it is the cause, the others are 424, and nothing is changed.
+
+    Args:
+        finish: called last, with what came of each, for what is to be committed with it.
 
     Raises StateError, StorageError, and Stopped (503) when it is cancelled: then nothing is changed
     either."""
@@ -92,7 +99,8 @@ def run_all(
     room = _Room()
     try:
         wait_s = rc.services.settings.gate_wait_s
-        with all_or_nothing(services_within(rc), wait_s=wait_s) as services:
+        inner = services_within(rc)
+        with all_or_nothing(inner, wait_s=wait_s, finish=lambda v: finish(v, results)) as services:
             for operation in operations:
                 results.append(_run(rc, operation, services, perform, room))
                 if rc.progress.cancelled:
@@ -138,6 +146,8 @@ def _run(
         response = finished(perform(inner))
     except (DavError, StorageError, StateError) as error:
         return _refused(inner, operation, as_dav_error(inner, error))
+    finally:
+        rc.progress.did()
     result = result_of(operation.op, operation.href, response.status, response.headers)
     body = response.body
     if isinstance(body, SpoolBody):
@@ -175,7 +185,7 @@ def _context(rc: RequestContext, operation: Operation, services: Services) -> Re
         path=DavPath(()),
         headers=headers,
         now=services.clock(),
-        progress=rc.progress,
+        progress=PartialProgress(rc.progress),
     )
 
 

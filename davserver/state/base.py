@@ -122,6 +122,41 @@ class Upload:
     calls: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request with a key was answered, so that it is answered again, and not done again.
+
+    Attributes:
+        principal: who sent it; the key is that one's.
+        digest: of its body.
+        owner: who is at it, until there is an answer; dead when it never came to one.
+        expires_at: seconds since the epoch.
+        status, body: of the answer; None and empty while there is none.
+    """
+
+    principal: str
+    key: str
+    digest: bytes
+    owner: str
+    expires_at: float
+    status: int | None = None
+    body: bytes = b""
+
+
+class Answers(Protocol):
+    """The answers that are kept, seen from inside the gate; changed in its transaction."""
+
+    def find(self, principal: str, key: str, *, now: float) -> Answer | None:
+        """Never one that has expired."""
+
+    def keep(self, answer: Answer) -> None:
+        """In the place of what is kept for this key. Raises StateFull."""
+
+    def remove(self, principal: str, key: str) -> None: ...
+    def tidy(self, principal: str, *, now: float, most: int) -> None:
+        """Removes those that have expired, and of a principal's the oldest past `most`."""
+
+
 class UndoLog(Protocol):
     """What an atomic change has done to the disk, step by step, to be undone from its end. For who
     is in the gate. Raises StateError."""
@@ -268,6 +303,8 @@ class GateView(StateReader, Protocol):
     def clear(self, key: Key, *, locks: bool = True) -> None:
         """Removes properties (and locks) of the resource and everything below."""
 
+    @property
+    def answers(self) -> Answers: ...
     def keep_upload(self, upload: Upload) -> None:
         """Stores it in the place of what was stored under its id. Raises StateFull."""
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
+from davserver.state.answers import MemoryAnswers
 from davserver.state.base import Change, GateView, Numbers, Upload
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits, patched
@@ -40,6 +41,7 @@ class _Store:
         self._properties: dict[Key, dict[QName, bytes]] = {}
         self._tree = KeyTree()
         self._undo: list[Callable[[], object]] = []
+        self.answers = MemoryAnswers(self._undo)
         self._numbers: dict[Key, SharedNumbers] = {}
 
     def numbers(self, scope: Key) -> SharedNumbers:
@@ -239,6 +241,10 @@ class _View(_Reading):
                 self._store.store(each, {})
             if locks:
                 self._remove_locks(key)
+
+    @property
+    def answers(self) -> MemoryAnswers:
+        return self._store.answers
 
     def keep_upload(self, upload: Upload) -> None:
         with self._store.mutex:

@@ -47,7 +47,14 @@ CREATE TABLE uploads(
     expires_at REAL NOT NULL, fields TEXT NOT NULL
 ) WITHOUT ROWID;
 """
-SCHEMAS = (_FIRST, _SECOND, _THIRD)
+_FOURTH = """
+CREATE TABLE answers(
+    principal TEXT NOT NULL, key TEXT NOT NULL, digest BLOB NOT NULL, owner TEXT NOT NULL,
+    expires_at REAL NOT NULL, status INTEGER, body BLOB NOT NULL, PRIMARY KEY(principal, key)
+) WITHOUT ROWID;
+CREATE INDEX answers_by_end ON answers(expires_at);
+"""
+SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """What makes each version of the schema out of the one before."""
 SCHEMA_VERSION = len(SCHEMAS)
 # Properties of our own, which never follow a copy.

@@ -15,6 +15,7 @@ from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
 from davserver.state import rows, uploads
+from davserver.state.answers import SqlAnswers
 from davserver.state.base import Change, Numbers, Upload
 from davserver.state.journal import dump_steps, load_steps
 from davserver.state.limits import StateLimits, patched
@@ -168,6 +169,10 @@ class SqlView:
             rows.delete_tree(self, key)
         if locks:
             self.remove_locks(key)
+
+    @property
+    def answers(self) -> SqlAnswers:
+        return SqlAnswers(self, self._begin)
 
     def upload(self, id: str) -> Upload | None:
         return uploads.find(self, id)

@@ -159,7 +159,7 @@ def test_killed_in_recovery_a_second_one_succeeds(
         "DELETE tree",
         "LOCK unmapped",
         "MOVE file onto file across file systems",
-        "BATCH",
+        "BATCH of two",
     ],
 )
 def test_killed_in_recovery_near_the_end_a_second_one_succeeds(

@@ -28,8 +28,10 @@ SOME = [
     "MOVE tree onto nothing",
     "MOVE file onto file across file systems",
     "DELETE tree",
+    "BATCH of two",
 ]
 LONG = [
+    "BATCH",
     "COPY file onto file",
     "MOVE tree onto tree",
     "MOVE tree onto tree, without renameat2",

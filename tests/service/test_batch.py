@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
 
 import pytest
 
+from davserver.errors import GateBusy
+from davserver.protocol.path import DavPath
 from tests.conftest import AppDav
 from tests.support.credentials import Basic, entry
 from tests.support.dav import Dav
 from tests.support.faces import validator
-from tests.support.reply import Reply
+from tests.support.reply import Headers, Reply
 
 BATCH = "/.davserver/batch"
 JSON = {"Content-Type": "application/json"}
@@ -217,6 +220,138 @@ def test_who_must_sign_in_is_asked_to(make_dav: Callable[..., AppDav]) -> None:
     dav = make_dav(user=[entry("alice")], anonymous=None)
 
     assert post(dav, {"op": "mkcol", "href": "/c"}).status == 401
+
+
+MADE = {"op": "mkcol", "href": "/c"}
+KEYS = {"a string": '"k 1"', "bare": "8e03978e-40d5-43dd-bc93-6894a57f9324", "escaped": '"a\\"b"'}
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
+@pytest.mark.parametrize("atomic", [False, True], ids=["each", "atomic"])
+def test_a_batch_that_is_repeated_is_answered_again(dav: AppDav, key: str, atomic: bool) -> None:
+    field = {"Idempotency-Key": key}
+    first = post(dav, MADE, atomic=atomic, **field)
+    dav.delete("/c")
+    second = post(dav, MADE, atomic=atomic, **field)
+    other = post(dav, MADE, atomic=atomic, **{"Idempotency-Key": "other"})
+
+    assert (first.status, statuses(first)) == (200 if atomic else 207, [201])
+    assert (second.status, second.body) == (first.status, first.body)
+    assert second.headers["content-type"] == "application/json"
+    assert statuses(other) == [201], "the second one did not act"
+
+
+def test_an_atomic_batch_that_failed_is_answered_again(dav: AppDav) -> None:
+    field = {"Idempotency-Key": "k"}
+    dav.mkcol("/c")
+    first = post(dav, MADE, atomic=True, **field)
+    dav.delete("/c")
+    second = post(dav, MADE, atomic=True, **field)
+
+    assert statuses(first) == [405]
+    assert second.body == first.body
+    assert dav.get("/c").status == 404
+
+
+def test_a_key_that_came_with_something_else_is_422(dav: AppDav) -> None:
+    post(dav, MADE, **{"Idempotency-Key": "k"})
+    reply = post(dav, MADE | {"href": "/d"}, **{"Idempotency-Key": '"k"'})
+
+    assert reply.status == 422
+    assert dav.members("/") == ["/c/"]
+
+
+@pytest.mark.parametrize("key", ["", '"', '""', "a, b", '"a', "x" * 256, '"\\a"'])
+def test_what_is_no_key_is_400_and_nothing_ran(dav: AppDav, key: str) -> None:
+    reply = post(dav, MADE, **{"Idempotency-Key": key})
+
+    assert reply.status == 400
+    assert dav.members("/") == []
+
+
+def test_a_key_is_its_principals(make_dav: Callable[..., AppDav]) -> None:
+    dav = make_dav(user=[entry("alice"), entry("bob")], anonymous=None)
+    field = {"Idempotency-Key": "k"}
+    first = post(Basic(dav, "alice"), MADE, **field)
+    second = post(Basic(dav, "bob"), MADE, **field)
+
+    assert (statuses(first), statuses(second)) == ([201], [405])
+
+
+def test_a_key_is_forgotten_in_time(make_dav: Callable[..., AppDav]) -> None:
+    dav = make_dav(batch_key_s=60)
+    field = {"Idempotency-Key": "k"}
+    first = post(dav, MADE, **field)
+    dav.clock.pass_s(59)
+    again = post(dav, MADE, **field)
+    dav.clock.pass_s(2)
+    later = post(dav, MADE, **field)
+
+    assert again.body == first.body
+    assert statuses(later) == [405]
+
+
+def test_a_key_outlives_the_server(make_dav: Callable[..., AppDav]) -> None:
+    field = {"Idempotency-Key": "k"}
+    dav = make_dav()
+    first = post(dav, MADE, **field)
+    dav.delete("/c")
+    dav.close()
+    other = make_dav()
+    second = post(other, MADE, **field)
+
+    assert second.body == first.body
+    assert other.members("/") == []
+
+
+@pytest.mark.parametrize("storage", ["filesystem", "memory"])
+def test_while_a_batch_runs_its_key_is_409(make_dav: Callable[..., AppDav], storage: str) -> None:
+    dav = make_dav(storage)
+    other: list[Reply] = []
+
+    class Asking:
+        """Sends the same batch while the first one is at its operation."""
+
+        def permits(self, principal: object, privilege: object, path: DavPath) -> bool:
+            if path.name == "c" and not other:
+                other.append(Reply(0, "", Headers(()), b""))
+                with ThreadPoolExecutor(1) as pool:
+                    other[0] = pool.submit(ask).result(10)
+            return True
+
+    asking = make_dav(
+        storage,
+        overrides={
+            "authorizer": Asking(),
+            "storage": dav.app.services.storage,
+            "state": dav.app.services.state,
+        },
+    )  # type: ignore[attr-defined]
+
+    def ask() -> Reply:
+        return post(dav, MADE, **{"Idempotency-Key": "k"})
+
+    first = post(asking, MADE, **{"Idempotency-Key": "k"})
+
+    assert statuses(first) == [201]
+    assert (other[0].status, other[0].headers["retry-after"]) == (409, "1")
+
+
+def test_what_is_raised_gives_up_the_key(
+    make_dav: Callable[..., AppDav], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dav = make_dav()
+    field = {"Idempotency-Key": "k"}
+    with monkeypatch.context() as patched:
+        patched.setattr("davserver.service.batch.run_all", _busy)
+        busy = post(dav, MADE, atomic=True, **field)
+    done = post(dav, MADE, atomic=True, **field)
+
+    assert (busy.status, done.status) == (503, 200)
+
+
+def _busy(*_: object) -> NoReturn:
+    raise GateBusy("the gate is held")
 
 
 PUT = {"op": "put", "href": "/f", "content": ""}

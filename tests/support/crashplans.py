@@ -116,6 +116,13 @@ def lock_body() -> bytes:
     return LOCKINFO.format(scope="exclusive", owner="<D:owner>tests</D:owner>").encode()
 
 
+def batch(tree: Tree, operations: list[dict[str, object]]) -> Scenario:
+    """An atomic one."""
+    body = json.dumps({"atomic": True, "operations": operations}).encode()
+    headers = {"Content-Type": "application/json"}
+    return Scenario(200, "POST", "/.davserver/batch", tree, headers=headers, body=body)
+
+
 def batches() -> Iterator[tuple[str, Scenario]]:
     """One atomic batch of everything, over what is there and what it makes itself."""
     patch = PATCH.format(live=LIVE)
@@ -131,16 +138,13 @@ def batches() -> Iterator[tuple[str, Scenario]]:
         {"op": "lock", "href": "/m"},
         {"op": "delete", "href": "/b/f"},
     ]
-    body = json.dumps({"atomic": True, "operations": operations}).encode()
-    scenario = Scenario(
-        200,
-        "POST",
-        "/.davserver/batch",
-        TREE | OLD_TREE,
-        headers={"Content-Type": "application/json"},
-        body=body,
-    )
+    scenario = batch(TREE | OLD_TREE, operations)
     yield "BATCH", scenario
+    small: list[dict[str, object]] = [
+        {"op": "put", "href": "/n", "content": "text"},
+        {"op": "move", "href": "/n", "destination": "/a"},
+    ]
+    yield "BATCH of two", batch(FILE, small)
     yield "BATCH, durable", replace(scenario, durability="full")
     yield "BATCH, without renameat2", replace(scenario, fallbacks=BOTH)
 

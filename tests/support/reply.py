@@ -126,8 +126,8 @@ def check_reply(method: str, reply: Reply) -> None:
     if _has_json_face(method, reply):
         check_reply(method, in_xml(reply))
         return
-    # That of a batch, the only one that is posted, is JSON.
-    if reply.status == 207 and method != "POST":
+    # That of a batch is JSON alone, and may be asked for as a job's result.
+    if reply.status == 207 and headers["content-type"] != JSON:
         reply.multistatus.check_method(method)
         check_faces(reply.body, 207)
     elif method in ("LOCK", "MKCOL") and reply.body.startswith(b"<?xml"):
