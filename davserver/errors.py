@@ -82,6 +82,10 @@ class Conflict(DavError):
     status = 409
 
 
+class LengthRequired(DavError):
+    status = 411
+
+
 class PreconditionFailed(DavError):
     status = 412
 

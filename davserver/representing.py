@@ -16,7 +16,7 @@ from davserver.protocol.path import DavPath
 from davserver.protocol.prefer import REPRESENTATION, Preferences, Return, applied
 
 Work = Callable[[RequestContext], Awaitable[Response]]
-_METHODS = frozenset({"PUT", "COPY", "MOVE"})
+_METHODS = frozenset({"PUT", "PATCH", "COPY", "MOVE"})
 _FIELDS = applied(REPRESENTATION)
 _WITHOUT = frozenset({b"accept-ranges"})
 """The body is all of it, whatever ranges a GET may have."""

@@ -267,6 +267,9 @@ class _UndoableWriter:
     def write(self, *pieces: Bytes) -> None:
         self._inner.write(*pieces)
 
+    def copy(self, reader: Reader, offset: int, size: int) -> None:
+        self._inner.copy(reader, offset, size)
+
     def seal(self, *, mtime_ns: int | None = None) -> None:
         self._inner.seal(mtime_ns=mtime_ns)
 

@@ -6,6 +6,7 @@ from davserver.context import RequestContext, Response, Target
 from davserver.methods.base import MAPPED, UNMAPPED, Method
 from davserver.protocol.path import DavPath
 from davserver.protocol.quirks import announces_executable, is_class_2_for_shares
+from davserver.protocol.updaterange import PARTIAL_UPDATE
 from davserver.protocol.uploads import PARTIAL_UPLOAD
 from davserver.storage.base import Kind
 from davserver.uploading import limit_of
@@ -35,7 +36,9 @@ def handle_options(rc: RequestContext, target: Target) -> Response:
     if not rc.can_write or target.kind not in _UPLOADED:
         return Response(200, usual)
     # The draft on resumable uploads, section 4.1.4: who begins one asks here whether it can.
-    return Response(200, (*usual, (b"accept-patch", PARTIAL_UPLOAD), limit_of(rc.services)))
+    types = (PARTIAL_UPDATE, PARTIAL_UPLOAD) if b"PATCH" in usual[1][1] else (PARTIAL_UPLOAD,)
+    accepted = (b"accept-patch", b", ".join(types))
+    return Response(200, (*usual, accepted, limit_of(rc.services)))
 
 
 METHODS = (Method("OPTIONS", handle=handle_options, applies_to=ANY),)

@@ -24,5 +24,5 @@ METHODS = tuple(
         privilege=Privilege.READ if name == "TRACE" else Privilege.WRITE,
         applies_to=frozenset(),
     )
-    for name in ("PATCH", "POST", "TRACE")
+    for name in ("POST", "TRACE")
 )

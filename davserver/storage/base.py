@@ -146,6 +146,10 @@ class Writer(Protocol):
     def write(self, *pieces: Bytes) -> None:
         """Appends all of the pieces. Raises NoSpace, QuotaExceeded, StorageFailure."""
 
+    def copy(self, reader: Reader, offset: int, size: int) -> None:
+        """Appends a stretch of an open file; blocks are shared where the file system can and the
+        stretch stays at its offset. Raises as write does, StorageFailure where the file ends."""
+
     def seal(self, *, mtime_ns: int | None = None) -> None:
         """Sets mode and times and makes the data durable (as the policy says). Outside the gate.
 

@@ -15,7 +15,7 @@ from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import show, translate_io
 from davserver.storage.base import Members, Storage
-from davserver.storage.copying import copy_content, write_all
+from davserver.storage.content import copy_content, write_all
 from davserver.storage.policy import Policy, new_mtime_ns
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -257,6 +257,10 @@ class _FaultyWriter:
         self._fuse.burn()
         self._inner.write(*pieces)
 
+    def copy(self, reader: Reader, offset: int, size: int) -> None:
+        self._fuse.burn()
+        self._inner.copy(reader, offset, size)
+
     def seal(self, *, mtime_ns: int | None = None) -> None:
         self._fuse.burn()
         self._inner.seal(mtime_ns=mtime_ns)

@@ -41,33 +41,11 @@ from davserver.storage.base import (
     Writer,
 )
 from davserver.storage.bymember import MembersByPath
-from davserver.storage.memorypart import MemoryPart
+from davserver.storage.memorypart import MemoryPart, MemoryReader
 from davserver.storage.policy import new_mtime_ns
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class _MemoryReader:
-    """A Reader over the bytes of one version."""
-
-    fd = None
-
-    def __init__(self, stat: Stat, data: bytes) -> None:
-        self.stat = stat
-        self._data = data
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        return self._data[offset : offset + size]
-
-    def try_read_at(self, offset: int, size: int) -> bytes | None:
-        return self.read_at(offset, size)
-
-    def is_cached(self, offset: int, size: int) -> bool:
-        return False  # there is no descriptor
-
-    def close(self) -> None:
-        """There is nothing to close."""
 
 
 class _MemoryWriter:
@@ -103,6 +81,9 @@ class _MemoryWriter:
         buffer = self._open_buffer()
         for piece in pieces:
             buffer.extend(piece)
+
+    def copy(self, reader: Reader, offset: int, size: int) -> None:
+        self.write(reader.read_at(offset, size))
 
     def seal(self, *, mtime_ns: int | None = None) -> None:
         self._mtime_ns = new_mtime_ns(mtime_ns)
@@ -248,7 +229,7 @@ class MemoryStorage:
     @_locked
     def open(self, path: DavPath) -> Reader:
         node = self.find(path).require_file()
-        return _MemoryReader(node.stat, node.data)
+        return MemoryReader(node.stat, node.data)
 
     @_locked
     def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
@@ -256,12 +237,10 @@ class MemoryStorage:
 
     @_locked
     def open_part(self, hidden: DavPath, *, create: bool = False) -> Part | None:
+        if create:
+            self.create(hidden).commit(replace=False)
         place = self.find(hidden)
-        if create and place.node is None:
-            place.require_creatable()[place.name] = self.new_node()
-        elif create:
-            raise ResourceExists(f"{show(hidden)}: exists")
-        node, members = self.find(hidden).require(), self.find(hidden).members_above()
+        node, members = place.require(), place.members_above()
         if node.inode in self._held:
             return None
         self._held.add(node.inode)

@@ -1,4 +1,4 @@
-"""A Part of the memory backend: a node that grows."""
+"""What is open in the memory backend: a version that is read, a node that grows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,29 @@ from threading import RLock
 
 from davserver.errors import StorageFailure
 from davserver.storage._nodes import Node
-from davserver.storage.base import Bytes
+from davserver.storage.base import Bytes, Stat
+
+
+class MemoryReader:
+    """A Reader over the bytes of one version."""
+
+    fd = None
+
+    def __init__(self, stat: Stat, data: bytes) -> None:
+        self.stat = stat
+        self._data = data
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._data[offset : offset + size]
+
+    def try_read_at(self, offset: int, size: int) -> bytes | None:
+        return self.read_at(offset, size)
+
+    def is_cached(self, offset: int, size: int) -> bool:
+        return False  # there is no descriptor
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 class MemoryPart:

@@ -19,7 +19,7 @@ from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import creating, show, translate_io
 from davserver.storage.base import Bytes
-from davserver.storage.copying import copy_content, write_all
+from davserver.storage.content import copy_content, write_all
 from davserver.storage.found import Found
 from davserver.storage.policy import Policy
 from davserver.storage.writer import Begun, FileWriter, open_writer

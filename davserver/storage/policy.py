@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from davserver.errors import InvalidName, ParentMissing, ReadOnlyStorage
+from davserver.errors import InvalidName, NoSpace, ParentMissing, ReadOnlyStorage
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import show
@@ -51,6 +51,13 @@ class Policy:
         if self.read_only:
             raise ReadOnlyStorage(f"{show(path)}: this storage is read-only")
 
+    def require_space(self, path: DavPath, dir_fd: int, size: int) -> None:
+        """Raises NoSpace where the file system has not so many bytes left."""
+        space = os.fstatvfs(dir_fd)
+        free = space.f_bavail * space.f_frsize
+        if space.f_blocks and size > free:  # some FUSE file systems tell nothing
+            raise NoSpace(f"{show(path)}: {size} bytes announced, {free} free")
+
     def sync_file(self, fd: int) -> None:
         """Makes the content of a file durable. Raises OSError: it is then lost, never retried."""
         if self.durability != "none":
@@ -89,6 +96,16 @@ def require_creatable(path: DavPath, found: Found) -> None:
         raise ParentMissing(f"{show(path)}: its parent is no collection")
     if not DavPath((names.decode(found.name),)).is_creatable:
         raise InvalidName(f"{show(path)}: not UTF-8, or has a control character")
+
+
+def may_write(found: Found) -> bool:
+    """False for a file that this process may not write. A rename over it would ask the directory
+    alone; one who made a file read-only meant it."""
+    effective = os.access in os.supports_effective_ids
+    if os.access(found.name, os.W_OK, dir_fd=found.dir_fd, effective_ids=effective):
+        return True
+    # access(2) does not tell why: what was deleted since it was found forbids nothing
+    return not os.access(found.name, os.F_OK, dir_fd=found.dir_fd, effective_ids=effective)
 
 
 def umask() -> int:

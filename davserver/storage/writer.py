@@ -16,7 +16,6 @@ from davserver.errors import (
     AccessDenied,
     EtagMismatch,
     IsACollection,
-    NoSpace,
     ParentChanged,
     ResourceExists,
     StorageError,
@@ -28,9 +27,10 @@ from davserver.protocol.path import DavPath
 from davserver.storage import _linux, names
 from davserver.storage._oserrors import creating, show, translate_io, translating
 from davserver.storage._stat import look
-from davserver.storage.base import Bytes, Kind, Stat
+from davserver.storage.base import Bytes, Kind, Reader, Stat
+from davserver.storage.content import copy_by_hand, copy_range
 from davserver.storage.found import Found
-from davserver.storage.policy import Policy, new_mtime_ns, require_creatable
+from davserver.storage.policy import Policy, may_write, new_mtime_ns, require_creatable
 
 _O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
@@ -140,6 +140,18 @@ class FileWriter:
                     count -= len(rest.pop(0))
                 if count:
                     rest[0] = rest[0][count:]
+        except OSError as error:
+            self._failed = True
+            raise translate_io(error, self._path) from error
+
+    def copy(self, reader: Reader, offset: int, size: int) -> None:
+        """Appends a stretch of an open file. May block."""
+        try:
+            if reader.fd is None:
+                copy_by_hand(reader, offset, size, self.write)
+            else:
+                copy_range(self._policy, reader.fd, self._fd, offset, size)
+                self._size += size
         except OSError as error:
             self._failed = True
             raise translate_io(error, self._path) from error
@@ -371,29 +383,13 @@ def open_writer(
         else:
             _require_file(path, found.stat)
         with translating(path):
-            if found.stat is not None and not _may_write(found):
+            if found.stat is not None and not may_write(found):
                 raise AccessDenied(f"{show(path)}: may not be written")
             if size_hint is not None and size_hint >= _LOOK_FOR_SPACE_FROM:
-                _require_space(path, found.dir_fd, size_hint)
+                policy.require_space(path, found.dir_fd, size_hint)
         try:
             return FileWriter(policy, path, found, mode=mode, begun=begun)
         except StorageError:
             raise
         except OSError as error:
             raise translate_io(error, path) from error
-
-
-def _may_write(found: Found) -> bool:
-    """A rename over it would ask the directory alone; one who made a file read-only meant it."""
-    effective = os.access in os.supports_effective_ids
-    if os.access(found.name, os.W_OK, dir_fd=found.dir_fd, effective_ids=effective):
-        return True
-    # access(2) does not tell why: what was deleted since it was found forbids nothing
-    return not os.access(found.name, os.F_OK, dir_fd=found.dir_fd, effective_ids=effective)
-
-
-def _require_space(path: DavPath, dir_fd: int, size: int) -> None:
-    space = os.fstatvfs(dir_fd)
-    free = space.f_bavail * space.f_frsize
-    if space.f_blocks and size > free:  # some FUSE file systems tell nothing
-        raise NoSpace(f"{show(path)}: {size} bytes announced, {free} free")

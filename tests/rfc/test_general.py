@@ -203,7 +203,6 @@ def test_head_has_the_fields_of_get_and_no_content(
         ("get", 501),
         ("TRACE", 405),
         ("POST", 405),
-        ("PATCH", 405),
     ],
 )
 def test_unknown_methods_are_501_and_known_ones_405(

@@ -15,7 +15,7 @@ import pytest
 from davserver.protocol.path import DavPath
 from tests.conftest import AppDav, make_app_dav
 from tests.support.dav import XML, Dav
-from tests.support.every import LOCK, Ask, Snapshot, asks_at, asks_to, snapshot
+from tests.support.every import LOCK, PATCH, Ask, Snapshot, asks_at, asks_to, snapshot
 from tests.support.users import TestUsers, User
 
 PATHS = ("/", "/f", "/f/", "/locked", "/c/", "/c", "/c/g", "/new", "/c/new", "/new/deep", "/c/d/")
@@ -129,6 +129,8 @@ def test_conditions_and_bodies_make_no_difference(world: World) -> None:
             Ask("PUT", path, {"X-HTTP-Method-Override": "DELETE"}, b"new"),
             Ask("GET", path, {"X-HTTP-Method-Override": "DELETE"}),
             Ask("PATCH", path, {}, b"new"),
+            Ask("PATCH", path, PATCH, b"patched"),
+            Ask("PUT", path, {"Upload-Complete": "?0"}, b"new"),
             Ask("BIND", path, {}, b""),
             Ask("MKCALENDAR", path, {}, b""),
             Ask("put", path, {}, b"new"),

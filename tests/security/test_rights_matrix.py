@@ -17,7 +17,7 @@ from davserver.protocol.path import DavPath
 from tests.conftest import AppDav, make_app_dav
 from tests.support.credentials import Basic, entry
 from tests.support.dav import XML, Dav
-from tests.support.every import LOCK, PROPFIND, PROPPATCH, Ask, Snapshot, snapshot
+from tests.support.every import LOCK, PATCH, PROPFIND, PROPPATCH, Ask, Snapshot, snapshot
 
 X = {"Content-Type": XML}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -57,7 +57,7 @@ ASKS: dict[str, tuple[Ask, int, str]] = {
     "DELETE": (Ask("DELETE", "/f"), 204, WRITE),
     "DELETE, a tree": (Ask("DELETE", "/c/"), 204, WRITE),
     "POST": (Ask("POST", "/c/", FORM, b"a=b"), 405, WRITE),
-    "PATCH": (Ask("PATCH", "/f", {}, b"x"), 405, WRITE),
+    "PATCH": (Ask("PATCH", "/f", PATCH, b"patched"), 204, WRITE),
     "TRACE": (Ask("TRACE", "/f"), 405, READ),
 }
 
@@ -221,7 +221,7 @@ LOCKED = {title: usual for title, (_, usual, needed) in ASKS.items() if needed =
     "DELETE": 423,
     "DELETE, a tree": 423,
     "POST": 405,
-    "PATCH": 405,
+    "PATCH": 423,
 }
 
 

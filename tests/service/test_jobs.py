@@ -531,7 +531,7 @@ def test_a_large_file_is_told_of_and_stopped_while_it_is_copied(
 ) -> None:
     size = 1 << 20
     monkeypatch.setattr("davserver.methods._treecopy._LARGE", size)
-    monkeypatch.setattr("davserver.storage.copying._KERNEL_CHUNK", size // 4)
+    monkeypatch.setattr("davserver.storage.content._KERNEL_CHUNK", size // 4)
     dav = make_dav(durability="none", fallbacks=("reflink",))
     fill(dav, "/c/")
     dav.put("/c/large", bytes(size))

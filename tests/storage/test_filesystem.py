@@ -12,7 +12,7 @@ import pytest
 
 from davserver import errors
 from davserver.protocol.path import DavPath, Key
-from davserver.storage import _linux, _stat, copying, probing
+from davserver.storage import _linux, _stat, content, probing
 from davserver.storage.base import Capability, Kind
 from davserver.storage.filesystem import FALLBACKS, FilesystemStorage
 
@@ -540,7 +540,7 @@ def test_a_copy_without_space_leaves_nothing(
         raise OSError(errno.ENOSPC, "full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(copying.os, "copy_file_range", fail)
+        patch.setattr(content.os, "copy_file_range", fail)
         with pytest.raises(errors.NoSpace):
             storage.copy(p("f"), p("g"))
     storage.close()

@@ -16,6 +16,11 @@ PROPPATCH = (
     b"</D:propertyupdate>"
 )
 LOCK = LOCKINFO.format(scope="exclusive", owner="").encode()
+PATCH = {
+    "Content-Type": "application/x-sabredav-partialupdate",
+    "Content-Length": "7",
+    "X-Update-Range": "append",
+}
 TOKEN = "urn:uuid:00000000-0000-4000-8000-000000000000"
 
 
@@ -55,6 +60,8 @@ def asks_at(path: str, *, free: str = "/free") -> dict[str, Ask]:
         "COPY depth 0": Ask("COPY", path, {"Destination": free, "Depth": "0"}),
         "MOVE": Ask("MOVE", path, {"Destination": free}),
         "POST": Ask("POST", path, {}, b"posted"),
+        "PATCH": Ask("PATCH", path, PATCH, b"patched"),
+        "PUT a piece": Ask("PUT", path, {"Upload-Complete": "?0"}, b"piece"),
         "DELETE": Ask("DELETE", path),
     }
 
