@@ -29,7 +29,7 @@ from davserver.protocol.deadprops import XML_NAMESPACE
 from davserver.protocol.status import reason
 
 Json = dict[str, Any]
-_PREFIX = re.compile(r"([^\W\d][\w.\-]*):")
+_PREFIX = re.compile(r"(?<![\w.\-])([^\W\d][\w.\-]*+):")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SEPARATOR = "}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 from xml.parsers.expat import ExpatError
 
@@ -139,6 +140,14 @@ def test_a_response_is_ready_when_it_has_ended(multistatus: bytes) -> None:
     told = JsonFace(207).feed(multistatus[: end + 40]).decode()
 
     assert len(json.loads(told + "]}")["results"]) == 1
+
+
+def test_a_long_value_takes_no_longer_than_its_length() -> None:
+    begun = time.process_time()
+    found = properties(b'<p:a xmlns:p="u:p">' + 100_000 * b"x" + b" p:b</p:a>")
+
+    assert time.process_time() - begun < 1
+    assert found["u:p"]["a"]["namespaces"] == {"p": "u:p"}
 
 
 def test_a_document_that_breaks_off_has_no_end(multistatus: bytes) -> None:

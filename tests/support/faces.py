@@ -28,7 +28,7 @@ COMPARED: Counter[str] = Counter()
 _LARGE = 1 << 20
 _VALID: set[Any] = set()
 _HREF = re.compile(r"/[!-~]*")
-_PREFIX = re.compile(r"([^\W\d][\w.\-]*):")
+_PREFIX = re.compile(r"(?<![\w.\-])([^\W\d][\w.\-]*+):")
 
 
 @cache
