@@ -96,6 +96,7 @@ def test_a_carriage_return_in_the_request_is_a_line_end(file: AppDav) -> None:
     assert stored(file).text == "one\ntwo\nthree\r"
 
 
+@pytest.mark.spelling
 @pytest.mark.rfc("DP-02")
 @pytest.mark.parametrize(
     "content",

@@ -141,6 +141,7 @@ def test_a_stream_that_fails_is_cut_and_never_ends_as_if_complete(make_dav: Make
     assert b"</D:multistatus>" not in body
 
 
+@pytest.mark.spelling
 @pytest.mark.rfc("PF-04", "PF-07", "LP-08")
 def test_a_member_has_the_same_response_as_by_itself(dav: AppDav) -> None:
     """Members of which nothing is stored are rendered together, the others one by one."""

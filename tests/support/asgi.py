@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.dav import Content, Dav, header_items
-from tests.support.reply import HeaderInput, Headers, Reply, check_reply
+from tests.support.otherface import asks_for_json, told_in_xml
+from tests.support.reply import JSON, HeaderInput, Headers, Reply, check_reply
 
 Message = dict[str, Any]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -173,7 +174,10 @@ class AsgiDav(Dav):
     def exchange(
         self, method: str, target: str, headers: list[tuple[str, str]], body: Content
     ) -> Reply:
-        return self._runner.run(self.send(method, target, headers, body)).reply
+        if not asks_for_json(method, headers):
+            return self._runner.run(self.send(method, target, headers, body)).reply
+        fields = [*headers, ("Accept", JSON)]
+        return told_in_xml(method, self._runner.run(self.send(method, target, fields, body)).reply)
 
 
 def _unquote(raw: bytes) -> bytes:

@@ -18,6 +18,7 @@ from lxml import etree
 from davserver.protocol.jsonface import JsonFace
 
 SCHEMA = Path(__file__).parents[2] / "davserver" / "service" / "schema.json"
+DECLARATION = b'<?xml version="1.0" encoding="utf-8"?>\n'
 D = "{DAV:}"
 GROUPS = tuple(
     D + name for name in ("multistatus", "response", "propstat", "location", "mkcol-response")
@@ -132,7 +133,7 @@ def xml_of(document: Any) -> bytes:
     else:
         root = etree.Element(f"{D}error", nsmap={"D": "DAV:"})
         _write_properties(root, document["error"])
-    return etree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return DECLARATION + etree.tostring(root, encoding="utf-8", xml_declaration=False)
 
 
 def _write_result(at: Any, result: Any) -> None:
