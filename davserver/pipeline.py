@@ -21,7 +21,6 @@ from davserver.context import RequestContext, Response, Services, Target
 from davserver.digests import with_digests
 from davserver.documents import check_framing, media_type, parse_document, read_document
 from davserver.errors import (
-    BadGateway,
     BadRequest,
     DavError,
     GateBusy,
@@ -31,29 +30,20 @@ from davserver.errors import (
     StateError,
 )
 from davserver.faces import with_face
+from davserver.fields import public_authorities, read_fields
 from davserver.homes import Homes
 from davserver.jobs import is_wanted
 from davserver.methods._checks import check, check_kind, locate
 from davserver.methods._rights import authorize, check_rights
 from davserver.methods.base import BodyPolicy, Method
 from davserver.methods.get import not_modified
-from davserver.origin import authorities, raw_path, split_path
+from davserver.origin import raw_path, split_path
 from davserver.protocol.accept import JSON
 from davserver.protocol.cors import Cors, Fields
-from davserver.protocol.headers import (
-    DavHeaders,
-    Depth,
-    normalize_authority,
-    parse_depth,
-    parse_destination,
-    parse_overwrite,
-)
-from davserver.protocol.ifheader import parse_if
 from davserver.protocol.jsonbody import propfind_xml
 from davserver.protocol.path import DavPath
-from davserver.protocol.preconditions import HttpConditions, Outcome
+from davserver.protocol.preconditions import Outcome
 from davserver.protocol.principals import principal_name
-from davserver.protocol.quirks import refresh_token_without_list, submitted_by_lock_token_header
 from davserver.recovery import recover
 from davserver.registry import Registry
 from davserver.representing import wants_representation, with_representation
@@ -63,9 +53,6 @@ from davserver.web.synthetic import ancestor
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_PLAIN = frozenset({"GET", "HEAD", "PUT", "OPTIONS"})
-"""Methods to which Depth, Destination and Overwrite mean nothing: clients send them all the
-same."""
 _HTTP = frozenset({"GET", "HEAD", "POST", "PATCH"})
 """Methods that a route refuses as such; those of WebDAV do not see it."""
 
@@ -77,10 +64,7 @@ class Pipeline:
     def __init__(self, services: Services, registry: Registry) -> None:
         self._services = services
         self._registry = registry
-        self._public = frozenset(
-            normalize_authority(url.encode().partition(b"://")[2].partition(b"/")[0])
-            for url in services.settings.public_url
-        )
+        self._public = public_authorities(services.settings)
         self._prefix = split_path(services.settings.prefix)
         self._cors = Cors.from_origins(services.settings.cors_origins)
         shares = services.settings.share
@@ -106,7 +90,7 @@ class Pipeline:
             )
         await admit(rc, method.privilege)
         rc.headers.recall(check_framing)
-        self._read_headers(rc, method)
+        read_fields(rc, method, self._public)
         authorize(rc, method)
         if rc.services.state.has_changes():
             await self._recover(rc.services)
@@ -212,38 +196,6 @@ class Pipeline:
                 body = propfind_xml(body)
         return await answer(body)
 
-    def _read_headers(self, rc: RequestContext, method: Method) -> None:
-        headers = rc.headers
-        has_if = headers.get(b"if") is not None
-        if has_if or method.destination is not None:
-            rc.authorities = authorities(
-                rc.scope,
-                headers,
-                proxies=rc.services.settings.trusted_proxies,
-                public=self._public,
-            )
-        rc.conditions = headers.recall(HttpConditions.from_headers)
-        if rc.method not in _PLAIN:
-            rc.depth = headers.recall(_depth)
-            rc.overwrite = headers.recall(_overwrite)
-        if has_if:
-            self._read_if(rc)
-        token = submitted_by_lock_token_header(rc.method, headers.get(b"lock-token"))
-        if token is not None:
-            rc.submitted |= {token}
-        if method.validate is not None:
-            method.validate(rc)
-        if method.destination is not None:
-            rc.destination = _destination(rc)
-
-    def _read_if(self, rc: RequestContext) -> None:
-        values = rc.headers.get_all(b"if")
-        if rc.method == "LOCK" and refresh_token_without_list(values):
-            return
-        rc.if_header = parse_if(values, authorities=rc.authorities)
-        if rc.if_header is not None:
-            rc.submitted = rc.if_header.submitted_tokens()
-
     async def _dispatch(self, rc: RequestContext, method: Method) -> Response:
         if method.body is not BodyPolicy.STREAM and has_body(rc):
             await self._read_document(rc, method)
@@ -330,27 +282,6 @@ def _with_location(rc: RequestContext, response: Response) -> Response:
         return response
     href = (b"content-location", rc.href(path, collection=bool(rc.is_collection)))
     return replace(response, headers=(*response.headers, href))
-
-
-def _destination(rc: RequestContext) -> DavPath:
-    value = rc.headers.single(b"destination")
-    if value is None:
-        raise BadRequest(f"{rc.method} needs a Destination header")
-    url = parse_destination(value, authorities=rc.authorities)
-    path = url.below(rc.prefix)
-    if path is None:
-        raise BadGateway("the destination is outside of what this server serves")
-    if path.is_reserved:
-        raise NotFound("the destination has a reserved name")
-    return path
-
-
-def _depth(headers: DavHeaders) -> Depth | None:
-    return parse_depth(headers.single(b"depth"))
-
-
-def _overwrite(headers: DavHeaders) -> bool:
-    return parse_overwrite(headers.single(b"overwrite"))
 
 
 def has_body(rc: RequestContext) -> bool:

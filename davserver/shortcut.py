@@ -9,16 +9,16 @@ goes wrong, is left to the pipeline: None.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from davserver.admission import attempt_of
 from davserver.asgi import Scope
 from davserver.auth.base import Principal, Privilege
-from davserver.context import Header, Services
+from davserver.context import Header, Response, Services
 from davserver.errors import DavError, StateError, StorageError
+from davserver.fields import IDLE
 from davserver.methods._responses import render_resource
 from davserver.methods.get import describe
 from davserver.methods.propfind import XML
@@ -34,22 +34,14 @@ from davserver.protocol.quirks import leaves_out_missing_properties
 from davserver.protocol.ranges import parse_range
 from davserver.protocol.status import status_line
 from davserver.sending import CHUNK
+from davserver.shortwrites import XML_TYPE, Writes
 from davserver.storage.base import DirectReader, DirectStorage, Kind, Stat
 
 _REMEMBERED = 4_096
 _PATH_LIMIT = 512
 _BODY_LIMIT = 4_096
 
-_IDLE = frozenset(
-    {
-        *(b"accept-charset", b"accept-encoding", b"accept-language", b"cache-control", b"dnt"),
-        *(b"connection", b"host", b"keep-alive", b"origin-agent-cluster", b"pragma", b"priority"),
-        *(b"referer", b"sec-ch-ua", b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"sec-fetch-dest"),
-        *(b"sec-fetch-mode", b"sec-fetch-site", b"sec-fetch-user", b"te", b"translate"),
-        *(b"upgrade-insecure-requests", b"user-agent"),
-    }
-)
-"""Fields that change nothing about an answer to GET of a file, or to PROPFIND."""
+_OF_CHANGES = frozenset({b"if", b"lock-token"})
 _OF_PROPFIND = frozenset({b"accept", b"brief", b"content-length", b"content-type", b"depth"})
 
 
@@ -86,6 +78,7 @@ class Shortcut:
         self._prefix = prefix
         self._base = DavPath(tuple(prefix)).href(collection=False) if prefix else b""
         self._aims: dict[bytes, _Aim] = {}
+        self._writes = Writes(services, storage, tuple(prefix), self._base)
 
     def answer(
         self,
@@ -110,10 +103,18 @@ class Shortcut:
         aim = self._aims.get(target) or self._aim(target)
         if aim is None:
             return None
-        authorization, byte_range = _split(varying)
+        change = self._writes.find(method, fields, body)
+        authorization, byte_range = _split(varying, _OF_CHANGES if change else ())
         if authorization is None:
             return None
         try:
+            if change is not None:
+                asker = self._admit(method, target, fields, authorization, aim, peer)
+                if asker is None or byte_range is not None or services.state.has_changes():
+                    return None
+                request = change, aim.path, fields, varying, body, peer, asker
+                response = services.runner.call(self._writes.answer, *request)
+                return None if response is None else _quick(response, lines, asker)
             if method == b"GET" or method == b"HEAD":
                 if body or not fields.recall(_is_plain_get):
                     return None
@@ -297,37 +298,49 @@ class _Form(NamedTuple):
 
 def _is_plain_get(fields: DavHeaders) -> bool:
     names = [name for name, _ in fields.items]
-    return len(set(names)) == len(names) and _IDLE.issuperset({*names} - {b"accept"})
+    return len(set(names)) == len(names) and IDLE.issuperset({*names} - {b"accept"})
 
 
 def _propfind_form(fields: DavHeaders) -> _Form | None:
     names = [name for name, _ in fields.items]
-    if len(set(names)) != len(names) or not (_IDLE | _OF_PROPFIND).issuperset(names):
+    if len(set(names)) != len(names) or not (IDLE | _OF_PROPFIND).issuperset(names):
         return None
     if fields.get(b"depth") != b"0" or fields.recall(prefers_json):
         return None
     kind = fields.get(b"content-type")
-    found = None if kind is None else _XML_TYPE.fullmatch(kind)
+    found = None if kind is None else XML_TYPE.fullmatch(kind)
     if kind is not None and found is None:
         return None
     charset = None if found is None or found[1] is None else found[1].decode("ascii")
     return _Form(charset, leaves_out_missing_properties(fields))
 
 
-_XML_TYPE = re.compile(
-    rb'(?:application|text)/xml(?:; ?charset="?([A-Za-z0-9._:-]{1,40})"?)?', re.IGNORECASE
-)
+def _quick(response: Response, lines: bytes, asker: Principal) -> Quick:
+    body = response.body
+    assert isinstance(body, bytes)
+    head = [b"%b\r\n%b" % (status_line(response.status), lines)]
+    head += [b"%b: %b\r\n" % field for field in response.headers]
+    if response.status != 204:
+        head.append(b"content-length: %d\r\n" % len(body))
+    head += (b"\r\n", body)
+    return Quick(response.status, b"".join(head), len(body), asker)
 
 
-def _split(varying: Sequence[Header]) -> tuple[bytes | None, bytes | None]:
+def _split(
+    varying: Sequence[Header], others: Collection[bytes] = ()
+) -> tuple[bytes | None, bytes | None]:
     """Returns Authorization, b"" where there is none, and Range. (None, None) for what else
-    varies, for what is sent twice, and for credentials that count how often they are judged."""
+    varies, but for `others`, for what is sent twice, and for credentials that count how often
+    they are judged."""
     authorization, byte_range = b"", None
+    seen: set[bytes] = set()
     for name, value in varying:
         if name == b"authorization" and not authorization and value[:6].lower() == b"basic ":
             authorization = value
         elif name == b"range" and byte_range is None:
             byte_range = value
+        elif name in others and name not in seen:
+            seen.add(name)
         else:
             return None, None
     return authorization, byte_range

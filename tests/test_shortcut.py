@@ -218,7 +218,7 @@ def opened(folder: Path, **keys: Any) -> Iterator[Both]:
         Settings(
             root=root,
             state=folder / "state",
-            durability="none",
+            durability=keys.pop("durability", "none"),
             access_log=False,
             anonymous=keys.pop("anonymous", "write"),
             **keys,

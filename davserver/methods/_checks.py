@@ -79,10 +79,18 @@ def _check_parent(rc: RequestContext, path: DavPath) -> None:
     if parent is None:
         raise Forbidden("the root always exists")
     found = rc.services.storage.locate(parent)
-    if is_refused(rc.services.settings.junk_of(found.key.root), path.segments):
-        raise Forbidden(f"{path.name!r} is junk, which this server is set to refuse")
+    _refuse_junk(rc, found.key, path)
     if found.stat is None or found.stat.kind is not Kind.COLLECTION:
         raise Conflict(f"the parent of {path.name!r} is no collection")
+    _require_creatable(path)
+
+
+def _refuse_junk(rc: RequestContext, parent: Key, path: DavPath) -> None:
+    if is_refused(rc.services.settings.junk_of(parent.root), path.segments):
+        raise Forbidden(f"{path.name!r} is junk, which this server is set to refuse")
+
+
+def _require_creatable(path: DavPath) -> None:
     if not path.is_creatable:
         raise BadRequest(
             f"{path.name!r} is no name to create: it has control characters or is not UTF-8"
@@ -298,6 +306,26 @@ def check(
 ) -> Outcome:
     """Everything from existence on; see the module's order."""
     check_existence(rc, method, target)
+    return _check_state(rc, method, target, reader, held)
+
+
+def check_direct(rc: RequestContext, method: Method, target: Target, reader: StateReader) -> None:
+    """Every check, for who has looked the target up in the gate and found its parent: as
+    `relocate` makes them, where rights are the same everywhere."""
+    check_kind(rc, method, target)
+    if target.stat is None:
+        _refuse_junk(rc, target.key, target.path)
+        _require_creatable(target.path)
+    _check_state(rc, method, target, reader)
+
+
+def _check_state(
+    rc: RequestContext,
+    method: Method,
+    target: Target,
+    reader: StateReader,
+    held: Sequence[Lock] = (),
+) -> Outcome:
     if rc.if_header is not None:
         check_if(rc, target, reader, held)
     check_locks(rc, method, target, reader)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from davserver.aio import SMALL_BODY, body_chunks, check_length
 from davserver.auth.base import Privilege
-from davserver.changes import creating
-from davserver.context import Header, RequestContext, Response, Target
+from davserver.context import RequestContext, Response, Target
 from davserver.digests import keep_digests
 from davserver.errors import (
     BadRequest,
@@ -25,13 +25,12 @@ from davserver.errors import (
     ResourceExists,
     UnsupportedMediaType,
 )
-from davserver.methods._checks import last_modified, relocate
+from davserver.methods._checks import relocate
 from davserver.methods._gathering import Gathered
 from davserver.methods._pieces import put_piece
-from davserver.methods._times import created_at, creation_change, read_times
+from davserver.methods._publishing import publish_new, publish_over, stored
+from davserver.methods._times import read_times
 from davserver.methods.base import UNMAPPED, BodyPolicy, LockRule, Method
-from davserver.properties.base import CREATED
-from davserver.protocol.dates import format_http_date
 from davserver.protocol.digests import Digests, Hasher, UploadDigests, digest_field
 from davserver.protocol.etag import ETag
 from davserver.protocol.headers import parse_content_length
@@ -39,7 +38,7 @@ from davserver.protocol.locks import Lock
 from davserver.protocol.uploads import COMPLETE, Piece
 from davserver.state.base import GateView
 from davserver.storage.base import Kind, Part, Stat, Writer
-from davserver.usage import growing, require_room
+from davserver.usage import require_room
 
 INLINE_LIMIT = 1 << 20
 """Bytes: a body up to this is gathered and written in one call."""
@@ -265,29 +264,13 @@ class _Upload:
         fresh = relocate(self._rc, PUT, view, held)
         try:
             if fresh.stat is None:
-                return self._create_new(view, writer, fresh), False
+                commit = partial(writer.commit, replace=False)
+                return publish_new(self._rc, view, fresh, writer.size, commit), False
         except ResourceExists:
             # Somebody beside this server created it in between: look again.
             fresh = relocate(self._rc, PUT, view)
-        with (
-            growing(self._rc.services, view, fresh.key, writer.size, fresh.stat),
-            created_at(view, fresh.key, self._creation_time(view, fresh)),
-        ):
-            view.commit()
-            return writer.commit(replace=True), True
-
-    def _create_new(self, view: GateView, writer: Writer, target: Target) -> Stat:
-        services = self._rc.services
-        with growing(services, view, target.key, writer.size):
-            # A new resource inherits nothing of what stood here once.
-            view.clear(target.key)
-            created_ns = self._rc.times.created_ns
-            if created_ns is None:
-                view.commit()
-                return writer.commit(replace=False)
-            view.patch(target.key, [creation_change(created_ns)])
-            with creating(services, view, target.path, target.key):
-                return writer.commit(replace=False)
+        commit = partial(writer.commit, replace=True)
+        return publish_over(self._rc, view, fresh, writer.size, commit), True
 
     def _held_still(self) -> Sequence[Lock]:
         """Returns the locks that the client had when its upload began, unless the resource has
@@ -304,26 +287,13 @@ class _Upload:
             raise Conflict("the lock expired during the upload, and the resource was changed")
         return ()
 
-    def _creation_time(self, view: GateView, target: Target) -> int | None:
-        """Returns what is to be stored, None for nothing new."""
-        if self._rc.times.created_ns is not None:
-            return self._rc.times.created_ns
-        if target.stat is None or CREATED in view.properties(target.key):
-            return None
-        # The new version is a new file: without this the resource would seem created now.
-        return target.stat.birth_ns
-
     def _stored(self, stat: Stat, *, replaced: bool) -> Response:
-        rc = self._rc
-        modified = last_modified(stat, rc.services.clock())
-        headers: list[Header] = [(b"last-modified", format_http_date(modified))]
-        if stat.etag is not None:
-            headers.append((b"etag", stat.etag.to_header()))
-        headers += rc.times.accepted()
-        if self._checks is not None and self._checks.wanted is not None:
-            wanted = self._checks.wanted
-            headers.append((b"repr-digest", digest_field(wanted, self._digests[wanted])))
-        return Response(204 if replaced else 201, headers)
+        response = stored(self._rc, stat, replaced=replaced)
+        if self._checks is None or self._checks.wanted is None:
+            return response
+        wanted = self._checks.wanted
+        field = (b"repr-digest", digest_field(wanted, self._digests[wanted]))
+        return replace(response, headers=(*response.headers, field))
 
 
 def _etag(stat: Stat | None) -> ETag | None:

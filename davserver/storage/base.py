@@ -344,6 +344,14 @@ class DirectReader(Reader, Protocol):
         then the buffer holds anything."""
 
 
+class DirectWriter(Writer, Protocol):
+    """A Writer whose target was looked up in the gate."""
+
+    def commit_here(self) -> Stat:
+        """As commit, in the same gate, without another look: over the file that stood there, or
+        where nothing was. Raises ResourceExists (something is by now), NoSpace."""
+
+
 @runtime_checkable
 class DirectStorage(Protocol):
     """A Storage that can do `locate` and `open` of an ordinary file in one step: those who can
@@ -353,3 +361,11 @@ class DirectStorage(Protocol):
         """Opens a file, and returns it with its key; its Stat has no birth time.
         None for whatever is no file there, or is
         reached through a link or another spelling: `locate` and `open` tell what it is."""
+
+    def direct_key(self, path: DavPath) -> Key:
+        """Returns the key of a path that no link and no other spelling is in. Looks at no disk."""
+
+    def create_direct(self, path: DavPath) -> tuple[Key, Stat | None, DirectWriter] | None:
+        """Begins a new version, for who is in the gate, and returns it with the key and what
+        stands there. None where `open_direct` would return None for a link or another spelling.
+        Raises as `create` does."""

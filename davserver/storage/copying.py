@@ -7,10 +7,10 @@ import os
 from davserver.protocol.path import DavPath
 from davserver.storage._oserrors import translate_io, translating
 from davserver.storage.base import Stat, Told
+from davserver.storage.beginning import open_writer
 from davserver.storage.content import copy_content
 from davserver.storage.policy import Policy
 from davserver.storage.reader import open_reader
-from davserver.storage.writer import open_writer
 
 
 def copy_file(

@@ -35,6 +35,7 @@ from davserver.storage.attributes import (
 from davserver.storage.base import (
     Capability,
     DirectReader,
+    DirectWriter,
     Entry,
     Kind,
     Located,
@@ -46,6 +47,7 @@ from davserver.storage.base import (
     Told,
     Writer,
 )
+from davserver.storage.beginning import open_direct_writer, open_writer
 from davserver.storage.bymember import open_members
 from davserver.storage.copying import copy_file
 from davserver.storage.found import Found
@@ -58,7 +60,7 @@ from davserver.storage.resolve import Resolver, Symlinks
 from davserver.storage.rootlock import hold_root
 from davserver.storage.scanning import open_scan, remove_tree
 from davserver.storage.space import find_space
-from davserver.storage.writer import open_writer, rename_new
+from davserver.storage.writer import rename_new, rename_over
 
 _O_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
 FALLBACKS = frozenset(
@@ -179,6 +181,12 @@ class FilesystemStorage:
     def open_direct(self, path: DavPath) -> tuple[Key, DirectReader] | None:
         return open_direct(self._policy, path)
 
+    def direct_key(self, path: DavPath) -> Key:
+        return self._resolver.key(tuple(map(names.encode, path.segments)))
+
+    def create_direct(self, path: DavPath) -> tuple[Key, Stat | None, DirectWriter] | None:
+        return open_direct_writer(self._policy, path)
+
     def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
         return open_writer(self._policy, path, size_hint=size_hint)
 
@@ -246,7 +254,7 @@ class FilesystemStorage:
                 if not replace or not dst.name or stat.kind is Kind.COLLECTION:
                     raise ResourceExists(f"{show(target)}: exists")
                 with translating(target):
-                    _rename_over(src, dst)
+                    rename_over(src, dst)
 
     def exchange(self, a: DavPath, b: DavPath) -> None:
         self._policy.refuse_read_only(a)
@@ -383,15 +391,3 @@ def _require_member(path: DavPath, found: Found) -> Stat:
 def _is_nested(one: tuple[bytes, ...], other: tuple[bytes, ...]) -> bool:
     shorter = min(len(one), len(other))
     return one[:shorter] == other[:shorter]
-
-
-def _rename_over(src: Found, dst: Found) -> None:
-    """A file in the place of a file. Raises OSError."""
-    os.rename(src.name, dst.name, src_dir_fd=src.dir_fd, dst_dir_fd=dst.dir_fd)
-    one, other = src.stat, dst.stat
-    if one is None or other is None or (one.device, one.inode) != (other.device, other.inode):
-        return
-    # rename(2): two names of one file (hard links) are left as they are, without an error
-    here, there = os.fstat(src.dir_fd), os.fstat(dst.dir_fd)
-    if (here.st_dev, here.st_ino, src.name) != (there.st_dev, there.st_ino, dst.name):
-        os.unlink(src.name, dir_fd=src.dir_fd)

@@ -19,10 +19,11 @@ from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import creating, show, translate_io
 from davserver.storage.base import Bytes
+from davserver.storage.beginning import open_writer
 from davserver.storage.content import copy_content, write_all
 from davserver.storage.found import Found
 from davserver.storage.policy import Policy
-from davserver.storage.writer import Begun, FileWriter, open_writer
+from davserver.storage.writer import Begun, FileWriter
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEFAULT_ACL = "system.posix_acl_default"

@@ -10,10 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from davserver.errors import InvalidName, NoSpace, ParentMissing, ReadOnlyStorage
+from davserver.errors import (
+    InvalidName,
+    IsACollection,
+    NoSpace,
+    ParentMissing,
+    ReadOnlyStorage,
+    UnsupportedKind,
+)
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import show
+from davserver.storage.base import Kind, Stat
 from davserver.storage.found import Found
 from davserver.storage.resolve import Resolver
 
@@ -96,6 +104,14 @@ def require_creatable(path: DavPath, found: Found) -> None:
         raise ParentMissing(f"{show(path)}: its parent is no collection")
     if not DavPath((names.decode(found.name),)).is_creatable:
         raise InvalidName(f"{show(path)}: not UTF-8, or has a control character")
+
+
+def require_file(path: DavPath, stat: Stat) -> None:
+    """Raises IsACollection, UnsupportedKind where a version of a file cannot be published."""
+    if stat.kind is Kind.COLLECTION:
+        raise IsACollection(f"{show(path)}: is a collection")
+    if stat.kind is not Kind.FILE:
+        raise UnsupportedKind(f"{show(path)}: neither file nor collection")
 
 
 def may_write(found: Found) -> bool:

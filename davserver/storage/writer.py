@@ -13,24 +13,20 @@ import stat as st
 from typing import NamedTuple
 
 from davserver.errors import (
-    AccessDenied,
     EtagMismatch,
-    IsACollection,
     ParentChanged,
     ResourceExists,
-    StorageError,
     StorageFailure,
-    UnsupportedKind,
 )
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath
 from davserver.storage import _linux, names
 from davserver.storage._oserrors import creating, show, translate_io, translating
 from davserver.storage._stat import look
-from davserver.storage.base import Bytes, Kind, Reader, Stat
+from davserver.storage.base import Bytes, Reader, Stat
 from davserver.storage.content import copy_by_hand, copy_range
 from davserver.storage.found import Found
-from davserver.storage.policy import Policy, may_write, new_mtime_ns, require_creatable
+from davserver.storage.policy import Policy, new_mtime_ns, require_file
 
 _O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
@@ -222,26 +218,38 @@ class FileWriter:
 
     def commit(self, *, replace: bool, expect: ETag | None = None) -> Stat:
         """Publishes, if the target is still in the same directory. One rename at most."""
-        if self._failed or self._published:
-            raise StorageFailure(f"{show(self._path)}: nothing to publish")
+        self._require_unpublished()
         with self._policy.resolver.find(self._path) as found:
             with creating(self._path):
                 self._require_same_parent(found)
                 _require_publishable(self._path, found, replace=replace, expect=expect)
                 self._name = found.name
-                # Before, for once it is published nothing may fail any more.
-                stat = look(self._fd, b"", plain=self._policy.resolver.plain).stat
-                if found.stat is None:
-                    self._publish_new(replace=replace)
-                else:
-                    self._publish_over()
-                self._published = True
-                return stat
+                self._replaces = found.stat is not None
+                return self._publish(replace=replace)
+
+    def commit_here(self) -> Stat:
+        """Publishes where the target was found to be when this was begun, in the same gate."""
+        self._require_unpublished()
+        with creating(self._path):
+            return self._publish(replace=False)
+
+    def _require_unpublished(self) -> None:
+        if self._failed or self._published:
+            raise StorageFailure(f"{show(self._path)}: nothing to publish")
+
+    def _publish(self, *, replace: bool) -> Stat:
+        # Before, for once it is published nothing may fail any more.
+        stat = look(self._fd, b"", plain=self._policy.resolver.plain).stat
+        if self._replaces:
+            self._publish_over()
+        else:
+            self._publish_new(replace=replace)
+        self._published = True
+        return stat
 
     def stage(self, hidden: DavPath) -> Stat:
         """Gives the version a hidden name in the directory that it was made in."""
-        if self._failed or self._published:
-            raise StorageFailure(f"{show(self._path)}: nothing to publish")
+        self._require_unpublished()
         with creating(self._path):
             stat = look(self._fd, b"", plain=self._policy.resolver.plain).stat
             self._link(names.encode(hidden.name))
@@ -355,41 +363,18 @@ def _require_publishable(
         raise EtagMismatch(f"{show(path)}: changed meanwhile")
     if current is None:
         return
-    _require_file(path, current)
+    require_file(path, current)
     if not replace:
         raise ResourceExists(f"{show(path)}: exists")
 
 
-def _require_file(path: DavPath, stat: Stat) -> None:
-    if stat.kind is Kind.COLLECTION:
-        raise IsACollection(f"{show(path)}: is a collection")
-    if stat.kind is not Kind.FILE:
-        raise UnsupportedKind(f"{show(path)}: neither file nor collection")
-
-
-def open_writer(
-    policy: Policy,
-    path: DavPath,
-    *,
-    size_hint: int | None = None,
-    mode: int | None = None,
-    begun: Begun | None = None,
-) -> FileWriter:
-    """Begins a new version, or takes one up. Raises as Storage.create does."""
-    policy.refuse_read_only(path)
-    with policy.resolver.find(path) as found:
-        if found.stat is None:
-            require_creatable(path, found)
-        else:
-            _require_file(path, found.stat)
-        with translating(path):
-            if found.stat is not None and not may_write(found):
-                raise AccessDenied(f"{show(path)}: may not be written")
-            if size_hint is not None and size_hint >= _LOOK_FOR_SPACE_FROM:
-                policy.require_space(path, found.dir_fd, size_hint)
-        try:
-            return FileWriter(policy, path, found, mode=mode, begun=begun)
-        except StorageError:
-            raise
-        except OSError as error:
-            raise translate_io(error, path) from error
+def rename_over(src: Found, dst: Found) -> None:
+    """A file in the place of a file. Raises OSError."""
+    os.rename(src.name, dst.name, src_dir_fd=src.dir_fd, dst_dir_fd=dst.dir_fd)
+    one, other = src.stat, dst.stat
+    if one is None or other is None or (one.device, one.inode) != (other.device, other.inode):
+        return
+    # rename(2): two names of one file (hard links) are left as they are, without an error
+    here, there = os.fstat(src.dir_fd), os.fstat(dst.dir_fd)
+    if (here.st_dev, here.st_ino, src.name) != (there.st_dev, there.st_ino, dst.name):
+        os.unlink(src.name, dir_fd=src.dir_fd)

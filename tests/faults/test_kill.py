@@ -21,7 +21,7 @@ from davserver.protocol.path import Key
 from davserver.state.sqlite import SqliteState
 from tests.support.aftermath import World, look
 from tests.support.crashing import Crasher, Outcome, Plan, Request
-from tests.support.crashplans import SCENARIOS, Scenario, Template, fill, request_of
+from tests.support.crashplans import SCENARIOS, STRAIGHT, Scenario, Template, fill, request_of
 
 _LONG = {name for name in SCENARIOS if "without renameat2" in name} | {"BATCH, durable"}
 _LONG -= {
@@ -33,7 +33,7 @@ _LONG -= {
 }
 SOME = [
     pytest.param(scenario, id=name, marks=[pytest.mark.long] if name in _LONG else [])
-    for name, scenario in SCENARIOS.items()
+    for name, scenario in (SCENARIOS | STRAIGHT).items()
 ]
 
 
@@ -59,7 +59,7 @@ class Stage:
         outcome = self.run(base)
         assert outcome.reply is not None
         assert outcome.reply.status == scenario.status, outcome.reply
-        assert outcome.steps[-1] == "answer"
+        assert outcome.steps[-1] == ("answer at once" if scenario.straight else "answer")
         self.after = self.look(base)
         self.steps = outcome.steps
         assert self.before != self.after
@@ -70,6 +70,7 @@ class Stage:
             str(base),
             ends_at,
             across=scenario.across,
+            straight=scenario.straight,
             durability=scenario.durability,
             fallbacks=scenario.fallbacks,
         )
@@ -113,7 +114,7 @@ def test_killed_at_any_step_everything_is_old_or_new(
         found = stage.check(base, where)
         if not outcome.died:
             break
-        if outcome.steps[-1] == "answer":
+        if outcome.steps[-1].startswith("answer"):
             assert found == stage.after, where
 
     assert number == len(stage.steps) + 1

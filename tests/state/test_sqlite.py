@@ -40,6 +40,7 @@ from davserver.protocol.headers import Depth
 from davserver.protocol.locks import Lock, LockScope
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
+from davserver.state.base import Change
 from davserver.state.sqlite import SqliteState
 
 state = SqliteState(Path(sys.argv[1]), durability="none")

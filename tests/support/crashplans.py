@@ -70,6 +70,7 @@ class Scenario:
     body: bytes = b""
     legal: Legal = either
     across: bool = False
+    straight: bool = False
     durability: str = "none"
     fallbacks: tuple[str, ...] = ()
 
@@ -198,6 +199,13 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     **dict(transfers()),
     **dict(batches()),
+}
+STRAIGHT: dict[str, Scenario] = {
+    f"{name}, straight": replace(SCENARIOS[name], straight=True)
+    for name in (
+        *("PUT new", "PUT over", "PROPPATCH dead", "PROPPATCH live", "LOCK file"),
+        *("LOCK unmapped", "UNLOCK"),
+    )
 }
 
 

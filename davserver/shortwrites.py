@@ -1,0 +1,171 @@
+"""The straight way for what changes a resource: PUT of a small body, LOCK, UNLOCK, PROPPATCH.
+
+Where publishing waits for no disk, half of such a request went into checks that are made again in
+the gate. Here the body has come with the head, and the checks in the gate are the only ones. What
+they refuse, and whatever else goes wrong before something was done, is left to the pipeline.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from davserver.aio import SMALL_BODY
+from davserver.asgi import Message, Scope
+from davserver.auth.base import Principal
+from davserver.context import Header, RequestContext, Response, Services, Target
+from davserver.fields import IDLE, public_authorities, read_fields
+from davserver.methods._checks import check_direct, locate
+from davserver.methods._publishing import publish_new, publish_over, stored
+from davserver.methods.base import BodyPolicy, Method
+from davserver.methods.lock import LOCK
+from davserver.methods.proppatch import PROPPATCH
+from davserver.methods.put import PUT
+from davserver.methods.unlock import UNLOCK
+from davserver.protocol.headers import DavHeaders
+from davserver.protocol.path import DavPath
+from davserver.storage.base import DirectStorage
+
+XML_TYPE = re.compile(
+    rb'(?:application|text)/xml(?:; ?charset="?([A-Za-z0-9._:-]{1,40})"?)?', re.IGNORECASE
+)
+"""A media type of which nothing but the charset is to be asked."""
+
+_CONDITIONS = frozenset({b"if-match", b"if-none-match", b"if-unmodified-since"})
+_OF_BODY = frozenset({b"accept", b"content-length", b"content-type"})
+_PLAIN = {
+    PUT.name: IDLE | _CONDITIONS | _OF_BODY,
+    LOCK.name: IDLE | _CONDITIONS | _OF_BODY | {b"depth", b"timeout"},
+    UNLOCK.name: IDLE | _CONDITIONS | {b"accept", b"content-length"},
+    PROPPATCH.name: IDLE | _CONDITIONS | _OF_BODY,
+}
+_CHANGING = frozenset({b"if", b"lock-token"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A method, and what says that the fields of a request have nothing special."""
+
+    method: Method
+    is_plain: Callable[[DavHeaders], bool]
+
+
+async def _receive() -> Message:
+    """Nobody asks: the body is here."""
+    return {"type": "http.disconnect"}
+
+
+class Writes:
+    """Answers for one set of Services. For the event loop's thread alone.
+
+    Args:
+        prefix: of the settings, decoded.
+        base: the same, quoted.
+    """
+
+    def __init__(
+        self, services: Services, storage: DirectStorage, prefix: tuple[str, ...], base: bytes
+    ) -> None:
+        self._services = services
+        self._storage = storage
+        self._prefix = prefix
+        self._base = base
+        self._public = public_authorities(services.settings)
+        self._body_limit = min(SMALL_BODY, services.settings.xml_body_limit)
+        if services.settings.put_limit is not None:
+            self._body_limit = min(self._body_limit, services.settings.put_limit)
+        self._ways = {
+            method.name.encode(): _Way(method, _plainness(method))
+            for method in (PUT, LOCK, UNLOCK, PROPPATCH)
+        }
+
+    def find(self, method: bytes, fields: DavHeaders, body: bytes) -> Method | None:
+        """Returns the method of a request that asks for nothing special, None for any other."""
+        way = self._ways.get(method)
+        if way is None or len(body) > self._body_limit or self._services.storage.durable:
+            return None
+        if body and way.method.body is BodyPolicy.NONE:
+            return None
+        return way.method if fields.recall(way.is_plain) else None
+
+    def answer(
+        self,
+        method: Method,
+        path: DavPath,
+        fields: DavHeaders,
+        varying: Sequence[Header],
+        body: bytes,
+        peer: Scope,
+        asker: Principal,
+    ) -> Response | None:
+        """Does what is asked for; None leaves it to the pipeline, with nothing done. Raises
+        DavError, StorageError, StateError, just so.
+
+        Args:
+            method: as `find` has returned it.
+            asker: is let in.
+        """
+        services = self._services
+        changing = [field for field in varying if field[0] in _CHANGING]
+        rc = RequestContext(
+            services=services,
+            scope=peer,
+            receive=_receive,
+            method=method.name,
+            path=path,
+            headers=fields.with_fields(changing) if changing else fields,
+            now=services.clock(),
+            base=self._base,
+            prefix=self._prefix,
+            principal=asker,
+        )
+        if not rc.may_write(path):
+            return None
+        read_fields(rc, method, self._public)
+        if method is PUT:
+            return None if path.slash or rc.document is not None else self._put(rc, body)
+        if method.parse is not None:
+            rc.body = body
+            rc.document = method.parse(rc)
+        return self._handle(rc, method)
+
+    def _handle(self, rc: RequestContext, method: Method) -> Response | None:
+        """Every handler checks again in the gate: the target is only looked up for it."""
+        assert method.handle is not None
+        target = locate(rc)
+        is_odd = rc.path.slash is not target.is_collection and not rc.path.is_root
+        if target.is_link or is_odd:
+            return None  # the answer says where it is
+        return method.handle(rc, target)
+
+    def _put(self, rc: RequestContext, body: bytes) -> Response | None:
+        with rc.hold([self._storage.direct_key(rc.path)]) as view:
+            begun = None if view.changes() else self._storage.create_direct(rc.path)
+            if begun is None:
+                return None
+            key, there, writer = begun
+            try:
+                check_direct(rc, PUT, Target(rc.path, key, there), view)
+                writer.write(body)
+                writer.seal()
+                publish = publish_new if there is None else publish_over
+                stat = publish(rc, view, Target(rc.path, key, there), len(body), writer.commit_here)
+            finally:
+                writer.discard()
+        return stored(rc, stat, replaced=there is not None)
+
+
+def _plainness(method: Method) -> Callable[[DavHeaders], bool]:
+    allowed = _PLAIN[method.name]
+
+    def is_plain(fields: DavHeaders) -> bool:
+        names = [name for name, _ in fields.items]
+        if len(set(names)) != len(names) or not allowed.issuperset(names):
+            return False
+        if b"json" in (fields.get(b"accept") or b"").lower():
+            return False
+        kind = fields.get(b"content-type")
+        return method.parse is None or kind is None or XML_TYPE.fullmatch(kind) is not None
+
+    return is_plain

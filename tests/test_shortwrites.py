@@ -1,0 +1,342 @@
+"""What changes a resource by the straight way (shortwrites.py) is answered as by the pipeline, and
+leaves the same behind.
+
+Two servers get the same requests, one of them with its straight way closed.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from davserver.auth.passwords import hash_password
+from davserver.configtables import UserEntry
+from davserver.protocol.path import DavPath, Key
+from davserver.state.base import Change, Step, StepKind
+from davserver.state.sqlite import SqliteState
+from davserver.storage.filesystem import FilesystemStorage
+from tests.support.processes import await_true
+from tests.test_shortcut import Both, message, opened, populate, statuses
+
+XML = b"Content-Type: text/xml"
+LOCKINFO = (
+    b'<D:lockinfo xmlns:D="DAV:"><D:lockscope><D:%b/></D:lockscope><D:locktype><D:write/>'
+    b"</D:locktype><D:owner>me</D:owner></D:lockinfo>"
+)
+UPDATE = b'<D:propertyupdate xmlns:D="DAV:"><D:set><D:prop>%b</D:prop></D:set></D:propertyupdate>'
+_TOKENS = [b"urn:uuid:00000000-0000-4000-8000-%012d" % number for number in range(99)]
+
+
+def put(target: bytes, body: bytes, *fields: bytes) -> bytes:
+    return message(b"PUT", target, *fields, body=body)
+
+
+def lock(target: bytes, *fields: bytes, scope: bytes = b"exclusive") -> bytes:
+    return message(b"LOCK", target, *fields, XML, body=LOCKINFO % scope)
+
+
+def unlock(target: bytes, number: int) -> bytes:
+    return message(b"UNLOCK", target, b"Lock-Token: <%b>" % _TOKENS[number])
+
+
+def proppatch(target: bytes, *fields: bytes, value: bytes = b'<c xmlns="urn:x">red</c>') -> bytes:
+    return message(b"PROPPATCH", target, *fields, XML, body=UPDATE % value)
+
+
+def submits(number: int, tagged: bytes = b"") -> bytes:
+    return b"If: %b(<%b>)" % (tagged, _TOKENS[number])
+
+
+@dataclass
+class Pair:
+    """The same server twice: with the straight way, and without."""
+
+    straight: Both
+    usual: Both
+
+    def ask(self, *requests: bytes) -> tuple[list[bytes], int]:
+        """Returns the answers, which are the same, and how many took the straight way."""
+        self.straight.taken = 0
+        self.straight.edge._edge.at_once = self.straight.at_once
+        self.usual.edge._edge.at_once = None
+        found = [self.straight.exchange(*requests), self.usual.exchange(*requests)]
+        assert _comparable(found[0]) == _comparable(found[1])
+        assert _tree(self.straight.root) == _tree(self.usual.root)
+        return statuses(found[0]), self.straight.taken
+
+
+def _comparable(answers: bytes) -> bytes:
+    """Without what no two servers have in common: inodes and times."""
+    return re.sub(
+        rb'\r\n(?:date|last-modified): [^\r]*|"[0-9a-f-]+"|[0-9-]{10}T[^<]*', b"", answers
+    )
+
+
+def _tree(root: Path) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for path in sorted(root.rglob("*")):
+        mode = path.lstat().st_mode
+        content = path.read_bytes() if stat.S_ISREG(mode) and path.name != "large" else None
+        found[str(path.relative_to(root))] = (mode, content)
+    return found
+
+
+def know(*requests: bytes) -> list[bytes]:
+    """Each three times: of these the last goes straight."""
+    return [request for request in requests for _ in range(3)]
+
+
+def _token(both: Both) -> str:
+    """Returns the first that is free: one that was granted to nobody is offered again."""
+    lock = both.app.services.state.lock
+    return next(token for token in map(bytes.decode, _TOKENS) if lock(token, now=0) is None)
+
+
+def _reset(both: Both) -> None:
+    with both.app.services.state.hold([], wait_s=0) as view:
+        view.clear(Key("", b""))
+    for path in both.root.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    populate(both.root)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    yield from pairs(tmp_path)
+
+
+def pairs(folder: Path, **keys: Any) -> Iterator[Pair]:
+    places = folder / "one", folder / "other"
+    for place in places:
+        place.mkdir()
+    with opened(places[0], **keys) as one, opened(places[1], **keys) as other:
+        for both in (one, other):
+            object.__setattr__(both.app.services, "new_token", partial(_token, both))
+        yield Pair(one, other)
+
+
+STRAIGHT = {
+    "a new file": [put(b"/new", b"one")],
+    "an empty file": [message(b"PUT", b"/new", b"Content-Length: 0")],
+    "a file below": [put(b"/c/deep/new", b"one")],
+    "over another": [put(b"/f.txt", b"one")],
+    "over an executable one": [put(b"/tool", b"#!")],
+    "a condition that is met": [put(b"/f.txt", b"x", b"If-Match: *")],
+    "with the token of a lock": [lock(b"/f.txt"), put(b"/f.txt", b"x", submits(0))],
+    "with Lock-Token": [
+        lock(b"/f.txt"),
+        put(b"/f.txt", b"x", b"Lock-Token: <%b>" % _TOKENS[0]),
+    ],
+    "into a locked collection": [lock(b"/c/"), put(b"/c/x", b"x", submits(0, b"</c/> "))],
+    "a lock": [lock(b"/f.txt", b"Timeout: Second-60", b"Depth: 0")],
+    "a shared lock": [lock(b"/f.txt", scope=b"shared")] * 2,
+    "a lock on a collection": [lock(b"/c/")],
+    "a lock where nothing is": [lock(b"/locked-empty")],
+    "a refresh": [lock(b"/f.txt"), message(b"LOCK", b"/f.txt", submits(0))],
+    "a lock given up": [lock(b"/f.txt"), unlock(b"/f.txt", 0)],
+    "a lock given up, with a length": [
+        lock(b"/f.txt"),
+        message(b"UNLOCK", b"/f.txt", b"Content-Length: 0", b"Lock-Token: <%b>" % _TOKENS[0]),
+    ],
+    "a lock given up from below": [lock(b"/c/"), unlock(b"/c/deep/g%20h.bin", 0)],
+    "properties": [proppatch(b"/f.txt"), proppatch(b"/c/")],
+    "a live property": [proppatch(b"/f.txt", value=b"<D:displayname>F</D:displayname>")],
+    "a property that nobody may set": [proppatch(b"/f.txt", value=b"<D:getetag/>")],
+    "the time of a file": [
+        proppatch(
+            b"/f.txt",
+            value=b"<D:getlastmodified>Sun, 09 Sep 2001 01:46:40 GMT</D:getlastmodified>",
+        )
+    ],
+}
+"""Requests that all go straight once their fields are known."""
+USUAL = {
+    "no parent": [put(b"/none/x", b"x")],
+    "a collection": [put(b"/c", b"x"), put(b"/c/", b"x")],
+    "a slash": [put(b"/new/", b"x")],
+    "a link": [put(b"/link", b"x"), proppatch(b"/link")],
+    "a link that leads out": [put(b"/out", b"x")],
+    "a FIFO": [put(b"/fifo", b"x")],
+    "a condition that is not met": [
+        put(b"/f.txt", b"x", b"If-None-Match: *"),
+        put(b"/none", b"x", b"If-Match: *"),
+        proppatch(b"/f.txt", b'If-Match: "x"'),
+    ],
+    "If that is false": [put(b"/f.txt", b"x", b'If: (["x"])'), proppatch(b"/f.txt", submits(7))],
+    "a date": [put(b"/new", b"x", b"X-OC-Mtime: 1000000000")],
+    "a digest": [put(b"/new", b"x", b"Want-Repr-Digest: sha-256=1")],
+    "a part": [put(b"/f.txt", b"x", b"Content-Range: bytes 0-0/1")],
+    "a coding": [put(b"/f.txt", b"x", b"Content-Encoding: gzip")],
+    "a control character": [put(b"/a%01b", b"x")],
+    "a large body": [put(b"/new", b"x" * 70_000)],
+    "a reserved name": [put(b"/.davserver.x", b"x")],
+    "no XML": [message(b"PROPPATCH", b"/f.txt", XML, body=b"<x")],
+    "another type": [message(b"PROPPATCH", b"/f.txt", b"Content-Type: image/png", body=b"x")],
+    "a lock of Depth 1": [lock(b"/c/", b"Depth: 1")],
+    "a collection without its slash": [proppatch(b"/c"), lock(b"/c")],
+    "a token of nothing": [unlock(b"/f.txt", 5)],
+    "a body of UNLOCK": [
+        message(b"UNLOCK", b"/f.txt", b"Lock-Token: <%b>" % _TOKENS[0], body=b"x")
+    ],
+    "no token": [message(b"UNLOCK", b"/f.txt")],
+    "properties of nothing": [proppatch(b"/none")],
+    "the other spelling": [put(b"/e%CC%81te%CC%81.txt", b"x")],
+}
+"""Requests of which none does."""
+
+
+@pytest.mark.parametrize("requests", STRAIGHT.values(), ids=STRAIGHT)
+def test_what_is_plain_goes_straight_and_does_the_same(
+    pair: Pair, requests: Sequence[bytes]
+) -> None:
+    # Somewhere else first, so that the fields are known.
+    known = [request.replace(b" /", b" /none/", 1) for request in requests]
+    (pair.straight.root / "tool").touch(0o755)
+    (pair.usual.root / "tool").touch(0o755)
+    found, taken = pair.ask(*known, *known, *requests)
+
+    assert taken == len(requests)
+    assert [status[:1] for status in found[-len(requests) :]] == [b"2"] * len(requests)
+
+
+@pytest.mark.parametrize("requests", USUAL.values(), ids=USUAL)
+def test_what_is_not_goes_the_usual_way(pair: Pair, requests: Sequence[bytes]) -> None:
+    _, taken = pair.ask(*know(*requests))
+
+    assert taken == 0
+
+
+@pytest.mark.rfc("LK-01")
+def test_a_lock_keeps_out_who_has_not_its_token(pair: Pair) -> None:
+    for target in (b"/f.txt", b"/new"):
+        pair.ask(*know(put(target, b"first")))
+    pair.ask(lock(b"/f.txt"), lock(b"/"))
+    found, taken = pair.ask(*know(put(b"/f.txt", b"x"), proppatch(b"/f.txt"), lock(b"/f.txt")))
+
+    assert taken == 0
+    assert found == [b"423"] * 9
+    assert (pair.straight.root / "f.txt").read_bytes() == b"first"
+
+
+CHOICES = [
+    *(put(target, b"x" * size) for target in (b"/f.txt", b"/new", b"/c") for size in (1, 9)),
+    *(lock(target) for target in (b"/f.txt", b"/new", b"/c/")),
+    *(lock(b"/f.txt", b"Depth: 0", scope=b"shared") for _ in range(2)),
+    *(unlock(target, number) for target in (b"/f.txt", b"/c/") for number in range(3)),
+    *(put(b"/f.txt", b"y", submits(number)) for number in range(3)),
+    *(put(b"/c/new", b"y", submits(number, b"</c/> ")) for number in range(3)),
+    *(proppatch(target) for target in (b"/f.txt", b"/c/", b"/new")),
+    proppatch(b"/f.txt", submits(0)),
+    proppatch(b"/f.txt", value=b"<D:getetag/>"),
+    message(b"DELETE", b"/f.txt"),
+    message(b"DELETE", b"/c/"),
+    message(b"MOVE", b"/f.txt", b"Destination: /new"),
+    message(b"PROPFIND", b"/f.txt", b"Depth: 0"),
+    message(b"GET", b"/new"),
+]
+
+
+@given(chosen=st.lists(st.sampled_from(CHOICES), min_size=1, max_size=15))
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_sequence_is_answered_the_same(pair: Pair, chosen: list[bytes]) -> None:
+    _reset(pair.straight)
+    _reset(pair.usual)
+
+    pair.ask(*chosen, *CHOICES[:2])
+
+
+def test_who_may_only_read_changes_nothing(tmp_path: Path) -> None:
+    entry = UserEntry(name="ada", password=hash_password("pass"))
+    signed = b"Authorization: Basic " + base64.b64encode(b"ada:pass")
+    for pair in pairs(tmp_path, user=(entry,), anonymous="read", insecure_basic=True):
+        refused, taken = pair.ask(*know(put(b"/f.txt", b"x")))
+        done, straight = pair.ask(*know(put(b"/f.txt", b"x", signed)))
+
+        assert refused == [b"401"] * 3
+        assert taken == 0
+        assert done == [b"204"] * 3
+        assert straight
+
+
+def test_a_change_left_behind_is_recovered_first(pair: Pair) -> None:
+    for both in (pair.straight, pair.usual):
+        both.exchange(*know(put(b"/f.txt", b"x")))
+        with both.app.services.state.hold([Key("", b"f.txt")], wait_s=0) as view:
+            step = Step(StepKind.APPLY, target=DavPath(("f.txt",)), values={"mtime_ns": 10**18})
+            view.record(Change("0" * 32, "", "0123456789abcdef", (step,)))
+    _, taken = pair.ask(put(b"/new", b"x"))
+
+    assert taken == 0
+    assert int(os.stat(pair.straight.root / "f.txt").st_mtime) == 10**9
+
+
+def test_where_the_disk_is_waited_for_nothing_goes_straight(tmp_path: Path) -> None:
+    for pair in pairs(tmp_path, durability="full"):
+        _, taken = pair.ask(*know(put(b"/new", b"x"), lock(b"/f.txt"), proppatch(b"/new")))
+
+        assert taken == 0
+
+
+def test_what_is_in_the_way_since_the_look_is_not_replaced(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a program beside the server, between the checks and the publication."""
+    create = FilesystemStorage.create_direct
+
+    def begin(self: FilesystemStorage, path: DavPath) -> Any:
+        begun = create(self, path)
+        if path.name == "raced" and begun is not None and begun[1] is None:
+            (pair.straight.root / "raced").write_bytes(b"theirs")
+        return begun
+
+    pair.ask(*know(put(b"/new", b"x", b"If-None-Match: *")))
+    monkeypatch.setattr(FilesystemStorage, "create_direct", begin)
+    pair.straight.edge._edge.at_once = pair.straight.at_once
+    answer = pair.straight.exchange(put(b"/raced", b"x", b"If-None-Match: *"))
+
+    assert statuses(answer) == [b"412"]
+    assert (pair.straight.root / "raced").read_bytes() == b"theirs"
+
+
+def test_who_finds_the_gate_held_waits_for_it(pair: Pair) -> None:
+    both = pair.straight
+    state = both.app.services.state
+    assert isinstance(state, SqliteState)
+    pair.ask(*know(put(b"/f.txt", b"x")))
+    both.taken = 0
+    both.edge._edge.at_once = both.at_once
+    entered, waits = threading.Event(), state.gate_counts()[0]
+
+    def hold() -> None:
+        with state.hold([], wait_s=10):
+            entered.set()
+            await_true(lambda: state.gate_counts()[0] > waits)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait(10)
+    answer = both.exchange(put(b"/f.txt", b"late"))
+    thread.join(10)
+
+    assert statuses(answer) == [b"204"]
+    assert both.taken == 0
+    assert (both.root / "f.txt").read_bytes() == b"late"
