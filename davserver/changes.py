@@ -13,14 +13,16 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
+from davserver.binding import relink
 from davserver.context import Services
 from davserver.copies import SIZE
-from davserver.errors import NotACollection, ResourceNotFound, StateError, StateFull, StorageError
+from davserver.errors import NotACollection, ResourceNotFound, StateFull, StorageError
 from davserver.protocol.path import DavPath, Key
 from davserver.recovery import (
     KEEPS_LOCK,
     MODIFIED,
     identity,
+    left_to_recovery,
     put_attributes,
     put_time,
     remove_tree,
@@ -50,12 +52,14 @@ def _change(services: Services, step: Step, root: str, rest: Change | None = Non
 
 
 def has_traces(services: Services, view: GateView, key: Key) -> bool:
-    """True when the state knows anything of the resource or of what is below it: a row, a lock."""
+    """True when the state knows anything of the resource or of what is below it: a row, a lock, a
+    binding."""
     now = services.clock()
     return (
         any(lock.key == key for lock in view.covering(key, now=now))
         or bool(view.beneath(key, now=now))
         or view.has_rows(key)
+        or view.bindings.touches(key)
     )
 
 
@@ -82,25 +86,14 @@ def creating(
     try:
         yield
     except BaseException:
-        with _left_to_recovery(view):
+        with left_to_recovery(view):
             view.clear(key)
             view.settle(change)
             view.commit()
         raise
-    with _left_to_recovery(view):
+    with left_to_recovery(view):
         view.settle(change)
         view.commit()
-
-
-@contextlib.contextmanager
-def _left_to_recovery(view: GateView) -> Iterator[None]:
-    """For a block that writes down what has been done on disk: when the state cannot take it now,
-    the journal tells the next request all that it needs."""
-    try:
-        yield
-    except StateError as error:
-        logger.warning("the state is behind the disk for now: %s", error)
-        view.rollback()
 
 
 @contextlib.contextmanager
@@ -116,12 +109,12 @@ def removing(
     for path, key in doomed:
         if has_traces(services, view, key):
             try:
-                found = services.storage.locate(path)
+                found = services.storage.named(path)
             except StorageError:
                 # Most likely it cannot be removed either; if it can, at least its rows go.
                 is_unsure = True
                 continue
-            if found.stat is not None and found.link_to is None:
+            if found.stat is not None:
                 steps.append(Step(StepKind.REMOVE, path, identity=identity(found.stat)))
                 root = key.root
     if not steps:
@@ -141,7 +134,7 @@ def removing(
     try:
         yield gone
     finally:
-        with _left_to_recovery(view):
+        with left_to_recovery(view):
             for key in gone:
                 view.clear(key)
             view.settle(change)
@@ -212,7 +205,7 @@ def _publish(
         aside = services.storage.hidden(goal)
     elif old is not None and not replaces_file:
         aside = _aside(services.storage, path, goal)
-    leaves = None if leaving is None else services.storage.canonical(_source(leaving))
+    leaves = None if leaving is None else services.storage.named(_source(leaving)).key
     change = None
     # Where a system cannot rename unless something is in the way, a file is linked and unlinked.
     is_one_step = path.is_reserved or Capability.EXCHANGE in services.storage.capabilities
@@ -234,9 +227,10 @@ def _publish(
         view.commit()
         return aside
     put_time(services.storage, goal, change.steps[0].values)
-    with _left_to_recovery(view):
+    with left_to_recovery(view):
         if key != goal_key:
             view.move_rows(key, goal_key)
+            relink(services, view, goal_key)
             settle_locks(services, view, goal_key, stat.kind, keeps_lock=bool(values[KEEPS_LOCK]))
         view.settle(change)
         if leaving is not None and leaves is not None:
@@ -297,7 +291,7 @@ def _put_in_place(
 ) -> None:
     if aside is None:
         storage.rename(path, goal, replace=replaces_file)
-    elif storage.canonical(path) == storage.canonical(goal):
+    elif storage.named(path).key == storage.named(goal).key:
         # Where case is folded, a rename to the other spelling finds the resource itself in its
         # way, or does nothing. The journal knows the name between.
         storage.rename(path, aside)
@@ -318,7 +312,7 @@ def _take_back(services: Services, view: GateView, change: Change) -> None:
     except StorageError as error:
         logger.error("change %s stays half done: %s", change.id, error)
         return
-    with _left_to_recovery(view):
+    with left_to_recovery(view):
         view.settle(change)
         view.commit()
     remove_trees(services.storage, left_over)
@@ -369,7 +363,7 @@ def apply_attributes(
     except BaseException:
         view.settle(change)
         raise
-    with _left_to_recovery(view):
+    with left_to_recovery(view):
         view.settle(change)
         view.commit()
 

@@ -23,6 +23,7 @@ from davserver.auth.base import (
 )
 from davserver.config import Settings
 from davserver.errors import StorageError
+from davserver.progress import Progress
 from davserver.properties.base import LivePropertyRegistry
 from davserver.protocol.clienttimes import NO_TIMES, ClientTimes
 from davserver.protocol.headers import DavHeaders, Depth
@@ -33,7 +34,16 @@ from davserver.protocol.preconditions import HttpConditions
 from davserver.quotas import Quotas
 from davserver.state.base import GateView, State
 from davserver.state.jobs import JobStore
-from davserver.storage.base import Entry, Kind, LinkedEntry, Part, Reader, Stat, Storage
+from davserver.storage.base import (
+    Capability,
+    Entry,
+    Kind,
+    LinkedEntry,
+    Part,
+    Reader,
+    Stat,
+    Storage,
+)
 from davserver.storage.batches import Plain, filtered, names_of
 
 Header = tuple[bytes, bytes]
@@ -46,7 +56,7 @@ class Services:
 
     Attributes:
         allow: the value of Allow for a kind of resource (None: unmapped), for one who can write
-            or not.
+            or not, and what the storage can do.
         dav: the value of the DAV field (RFC 4918 section 10.1), likewise.
         clock: seconds since the epoch.
         new_token: a fresh lock token URI.
@@ -62,8 +72,8 @@ class Services:
     authenticator: Authenticator
     authorizer: Authorizer
     live: LivePropertyRegistry
-    allow: Callable[[Kind | None, bool], bytes]
-    dav: Callable[[bool], bytes]
+    allow: Callable[[Kind | None, bool, frozenset[Capability]], bytes]
+    dav: Callable[[bool, frozenset[Capability]], bytes]
     clock: Callable[[], float]
     new_token: Callable[[], str]
     runner: Runner
@@ -71,88 +81,13 @@ class Services:
     jobs: JobStore
     path_rights: PathAuthorizer | None = None
 
+    def allowed(self, kind: Kind | None, *, can_write: bool) -> bytes:
+        """Returns the value of Allow here."""
+        return self.allow(kind, can_write, self.storage.capabilities)
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What shows that work was done, once nobody is left who did it, and how it was answered.
-
-    Attributes:
-        stands: a path, and the identity of what stands there then.
-        gone: a path where nothing is then.
-        answer: principal and key of the answer that is kept then (state/base.py), whose body this
-            one has.
-        status, headers: of the answer.
-    """
-
-    status: int
-    headers: Sequence[Header] = ()
-    stands: tuple[DavPath, tuple[int, int, int | None]] | None = None
-    gone: DavPath | None = None
-    answer: tuple[str, str] | None = None
-
-
-@dataclass(slots=True)
-class Progress:
-    """What long work tells of itself; `cancelled` is looked at between members.
-
-    Attributes:
-        members, bytes: done so far.
-        all_members, all_bytes: to be done, as far as it is known; counted only where somebody
-            watches.
-        prove: takes what will show that it was done, just before it is; inside the gate. None:
-            nobody asks.
-    """
-
-    members: int = 0
-    bytes: int = 0
-    cancelled: bool = False
-    all_members: int | None = None
-    all_bytes: int | None = None
-    prove: Callable[[Proof], None] | None = None
-
-    @property
-    def is_watched(self) -> bool:
-        """True when somebody asks how far it is."""
-        return self.prove is not None
-
-    def did(self, size: int = 0) -> None:
-        """One more member is done, of so many bytes."""
-        self.members += 1
-        self.bytes += size
-
-    def expect(self, members: int, size: int) -> None:
-        """So much more is to be done."""
-        self.all_members = (self.all_members or 0) + members
-        self.all_bytes = (self.all_bytes or 0) + size
-
-
-class PartialProgress(Progress):
-    """Of one of several requests that are one work: it ends when that does, and counts there. That
-    it was done shows nothing about the rest."""
-
-    __slots__ = ("_whole",)
-
-    def __init__(self, whole: Progress) -> None:
-        self._whole = whole
-        super().__init__()
-
-    @property
-    def cancelled(self) -> bool:
-        return self._whole.cancelled
-
-    @cancelled.setter
-    def cancelled(self, value: bool) -> None:
-        self._whole.cancelled = self._whole.cancelled or value
-
-    @property
-    def is_watched(self) -> bool:
-        return self._whole.is_watched
-
-    def did(self, size: int = 0) -> None:
-        self._whole.did(size)
-
-    def expect(self, members: int, size: int) -> None:
-        self._whole.expect(members, size)
+    def classes(self, *, can_write: bool) -> bytes:
+        """Returns the value of the DAV field here."""
+        return self.dav(can_write, self.storage.capabilities)
 
 
 @dataclass(slots=True)
@@ -180,6 +115,7 @@ class RequestContext:
         is_collection: whether the Request-URI was found to be one; None while unmapped.
         background: where work can go on when the request is answered; None in such work itself.
         part: the body, where it came before: nothing is received then.
+        in_gate: a further check of every look-up in the gate.
     """
 
     services: Services
@@ -207,6 +143,7 @@ class RequestContext:
     wait_s: float = 0.0
     asked_for_body: bool = False
     is_collection: bool | None = None
+    in_gate: Callable[[GateView], None] | None = None
     progress: Progress = field(default_factory=Progress)
     background: Background | None = None
     part: Part | None = None
@@ -307,7 +244,10 @@ class Target:
     """The Request-URI, and the Destination, looked up: by the pipeline and again in the gate.
 
     `is_link`: the Request-URI is a link inside the root; key and stat are those of what it leads
-    to. A Destination that is one has been replaced by that: nothing is ever put over a link.
+    to. A Destination that is one has been replaced by that: nothing is ever put over a link,
+    unless it is a binding (RFC 5842) that MOVE takes away.
+
+    `binding` is the key of the link itself when it is a binding.
     """
 
     path: DavPath
@@ -317,6 +257,7 @@ class Target:
     destination_key: Key | None = None
     destination_stat: Stat | None = None
     is_link: bool = False
+    binding: Key | None = None
 
     @property
     def kind(self) -> Kind | None:

@@ -30,11 +30,13 @@ class DavError(Exception):
 
     Attributes:
         delay_s: seconds that the answer is held back, so that guesses come slowly.
+        beside: a further condition that is violated.
     """
 
     status: ClassVar[int] = 500
     condition: bytes | None = None
     delay_s: float = 0.0
+    beside: bytes | None = None
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ def read_fields(rc: RequestContext, method: Method, public: frozenset[bytes]) ->
     what `Method.validate` raises."""
     headers = rc.headers
     has_if = headers.get(b"if") is not None
-    if has_if or method.destination is not None:
+    if has_if or method.destination is not None or method.names_urls:
         proxies = rc.services.settings.trusted_proxies
         rc.authorities = authorities(rc.scope, headers, proxies=proxies, public=public)
     rc.conditions = headers.recall(HttpConditions.from_headers)

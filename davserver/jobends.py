@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import logging
 
-from davserver.context import Proof, Services
+from davserver.context import Services
 from davserver.errors import StateError, StorageError
+from davserver.progress import Proof
 from davserver.protocol.path import DavPath
 from davserver.recovery import recover
 from davserver.state.jobs import Ending, Job, JobState

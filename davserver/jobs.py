@@ -18,9 +18,10 @@ from functools import partial
 from typing import Any
 
 from davserver.aio import spooled_chunks
-from davserver.context import Body, Progress, RequestContext, Response, SpoolBody, Work
+from davserver.context import Body, RequestContext, Response, SpoolBody, Work
 from davserver.errors import DavError, InternalError, StateError, Stopped, StorageError
 from davserver.jobends import give_up, prove, settle, tidy
+from davserver.progress import Progress
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.prefer import Preferences
 from davserver.refusing import as_dav_error, error_response

@@ -29,10 +29,10 @@ def leave_file(services: Services, view: GateView, step: Step) -> None:
     """Inside the gate: removes the file if it is the version that was copied. What cannot go
     stays."""
     assert step.source is not None
-    found = services.storage.locate(step.source)
+    found = services.storage.named(step.source)
     if found.stat is not None:
         version = found.stat.size, found.stat.mtime_ns
-        is_same = found.stat.identity == step.identity and found.link_to is None
+        is_same = found.stat.identity == step.identity
         is_same &= version == (step.values[SIZE], step.values[TIME])
         if not is_same or _is_locked(services, view, step, found.key):
             _tell(step.source)

@@ -84,7 +84,7 @@ class Pipeline:
         if special is not None:
             return with_face(rc, await special())
         method = self._registry.methods.get(rc.method)
-        if method is None:
+        if method is None or not _is_possible(rc, method):
             raise NotImplementedMethod(
                 f"{rc.method!r} is no method of this server", headers=((b"allow", self._methods),)
             )
@@ -124,7 +124,7 @@ class Pipeline:
         """A browser asks without credentials: nothing is looked up, nothing told but what the
         server can do."""
         services = rc.services
-        dav = services.dav(services.storage.is_writable(rc.path))
+        dav = services.classes(can_write=services.storage.is_writable(rc.path))
         usual = ((b"dav", dav), (b"allow", self._methods), (b"ms-author-via", b"DAV"))
         return Response(200, (*usual, *allowed))
 
@@ -244,6 +244,10 @@ class Pipeline:
             rc.progress.cancelled = True
 
         return await services.runner.hop(function, tree=method.unbounded, on_cancel=stop)
+
+
+def _is_possible(rc: RequestContext, method: Method) -> bool:
+    return method.needs is None or method.needs in rc.services.storage.capabilities
 
 
 def _check_before_body(rc: RequestContext, method: Method) -> None:

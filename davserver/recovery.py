@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 
+from davserver.binding import end_hand_over, relink
 from davserver.context import Services
 from davserver.errors import ResourceNotFound, StateError, StorageError
 from davserver.leaving import leave_file, leave_tree
@@ -55,6 +56,17 @@ def put_time(storage: Storage, path: DavPath, values: Mapping[str, int]) -> None
             storage.set_attributes(path, mtime_ns=wanted_ns)
     except StorageError as error:
         logger.warning("%r keeps the time that it had: %s", path.name, error)
+
+
+@contextlib.contextmanager
+def left_to_recovery(view: GateView) -> Iterator[None]:
+    """For a block that writes down what has been done on disk, or points links at it: when that
+    cannot be now, the journal tells the next request all that it needs."""
+    try:
+        yield
+    except (StateError, StorageError) as error:
+        logger.warning("the state is behind the disk for now: %s", error)
+        view.rollback()
 
 
 def settle_locks(
@@ -241,7 +253,7 @@ def _is_in_place(storage: Storage, step: Step) -> bool:
     """False for a PUBLISH that did not come to be: then nothing is to be left."""
     if step.kind is not StepKind.PUBLISH or step.target is None:
         return True
-    here = storage.locate(step.target).stat
+    here = storage.named(step.target).stat
     return here is not None and identity(here) == step.identity
 
 
@@ -275,6 +287,8 @@ def recover_step(services: Services, view: GateView, step: Step) -> DavPath | No
         there = storage.locate(step.target)
         if there.stat is None:
             view.clear(there.key)
+    elif step.kind is StepKind.HAND_OVER:
+        end_hand_over(services, view, step)
     elif step.kind is StepKind.REMOVE and step.source is not None:
         _recover_removal(services, view, step, step.source)
     elif step.kind is StepKind.PUBLISH and step.source is not None and step.target is not None:
@@ -283,13 +297,12 @@ def recover_step(services: Services, view: GateView, step: Step) -> DavPath | No
 
 
 def _recover_removal(services: Services, view: GateView, step: Step, source: DavPath) -> None:
-    found = services.storage.locate(source)
+    found = services.storage.named(source)
     if step.identity is None:
         remove_tree(services.storage, source)
     elif found.stat is not None and identity(found.stat) == step.identity:
         return
-    if found.link_to is None:
-        view.clear(found.key)
+    view.clear(found.key)
 
 
 def _recover_publish(
@@ -297,8 +310,8 @@ def _recover_publish(
 ) -> DavPath | None:
     storage = services.storage
     aside = step.aside
-    here, key = storage.locate(target), storage.canonical(source)
-    spare = None if aside is None else storage.locate(aside).stat
+    here, key = storage.named(target), storage.named(source).key
+    spare = None if aside is None else storage.named(aside).stat
     is_aside = spare is not None
     if aside is not None and spare and here.stat and identity(spare) == identity(here.stat):
         storage.delete(aside)  # a file that came back: linked, and not yet unlinked
@@ -309,7 +322,7 @@ def _recover_publish(
         storage.rename(aside, target)
     elif here.stat is not None and identity(here.stat) == step.identity and here.key != key:
         # Published, but its rows did not follow any more.
-        left = storage.locate(source).stat
+        left = storage.named(source).stat
         if left is not None and identity(left) == step.identity:
             storage.delete(source)  # linked, and not yet unlinked
         elif aside not in (None, source) and not is_aside and left is not None:
@@ -317,12 +330,13 @@ def _recover_publish(
             storage.rename(source, aside)
         put_time(storage, target, step.values)
         view.move_rows(key, here.key)
+        relink(services, view, here.key)
         keeps_lock = bool(step.values.get(KEEPS_LOCK))
         settle_locks(services, view, here.key, here.stat.kind, keeps_lock=keeps_lock)
         return aside
     if source.is_reserved:
         view.clear(key)
         return source
-    if storage.locate(source).stat is None:
+    if storage.named(source).stat is None:
         view.clear(key)  # whoever put something else in its new place has removed it
     return None

@@ -39,14 +39,14 @@ def error_response(rc: RequestContext, error: DavError) -> Response:
     """
     headers = list(error.headers)
     if isinstance(error, MethodNotAllowed) and not any(k == b"allow" for k, _ in headers):
-        headers.append((b"allow", rc.services.allow(None, rc.can_write)))
+        headers.append((b"allow", rc.services.allowed(None, can_write=rc.can_write)))
     if error.close:
         headers.append((b"connection", b"close"))
     if rc.method not in ("GET", "HEAD") and rc.headers.recall(prefers_json):
         body = error_json(error)
         headers += ((b"content-type", JSON), (b"vary", b"Accept"), _NOSNIFF)
     elif error.condition is not None:
-        body = error_body(error.condition, error.hrefs, error.inner)
+        body = error_body(error.condition, error.hrefs, error.inner, beside=error.beside)
         headers.append((b"content-type", b'application/xml; charset="utf-8"'))
     else:
         body = _text(error.detail)

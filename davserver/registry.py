@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from types import MappingProxyType, ModuleType
 
 import davserver.extensions
@@ -20,7 +21,10 @@ from davserver.extensions.base import Extension
 from davserver.methods.base import Method
 from davserver.properties.base import LiveProperty, LivePropertyRegistry
 from davserver.service.base import Route
-from davserver.storage.base import Kind
+from davserver.storage.base import Capability, Kind
+
+Can = frozenset[Capability]
+_REMEMBERED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +35,18 @@ class Registry:
     live: LivePropertyRegistry
     extensions: tuple[Extension, ...]
     routes: MappingProxyType[str, Route]
-    _allow: MappingProxyType[tuple[Kind | None, bool], bytes]
-    _dav: tuple[bytes, bytes]
+    _allow: Callable[[Kind | None, bool, Can], bytes]
+    _dav: Callable[[bool, Can], bytes]
 
-    def allow(self, kind: Kind | None, can_write: bool) -> bytes:
-        """The value of Allow for a resource of this kind (RFC 9110 section 10.2.1)."""
-        return self._allow[kind, can_write]
+    def allow(self, kind: Kind | None, can_write: bool, can: Can) -> bytes:
+        """The value of Allow for a resource of this kind (RFC 9110 section 10.2.1), in a storage
+        that `can` do this."""
+        return self._allow(kind, can_write, can)
 
-    def dav(self, can_write: bool) -> bytes:
+    def dav(self, can_write: bool, can: Can) -> bytes:
         """The value of DAV (RFC 4918 section 10.1). Class 2 only for who can lock: Finder
         mounts read-only then, instead of failing at the first write."""
-        return self._dav[can_write]
+        return self._dav(can_write, can)
 
 
 def build_registry(*, without: Collection[str] = ()) -> Registry:
@@ -57,17 +62,10 @@ def build_registry(*, without: Collection[str] = ()) -> Registry:
             raise ValueError(f"method {method.name!r} is offered twice")
         methods[method.name] = method
     live = LivePropertyRegistry(_properties(extensions))
-    kinds: tuple[Kind | None, ...] = (None, *Kind)
-    allow = {
-        (kind, can_write): _allow(methods, kind, can_write=can_write)
-        for kind in kinds
-        for can_write in (False, True)
-    }
-    dav = _dav(extensions, can_write=False), _dav(extensions, can_write=True)
+    allow = lru_cache(_REMEMBERED)(partial(_allow, tuple(methods.values())))
+    dav = lru_cache(_REMEMBERED)(partial(_dav, extensions))
     routes = MappingProxyType({route.name: route for route in _routes()})
-    return Registry(
-        MappingProxyType(methods), live, extensions, routes, MappingProxyType(allow), dav
-    )
+    return Registry(MappingProxyType(methods), live, extensions, routes, allow, dav)
 
 
 def _modules(package: ModuleType) -> Iterator[ModuleType]:
@@ -96,19 +94,25 @@ def _properties(extensions: tuple[Extension, ...]) -> Iterator[LiveProperty]:
         yield from extension.properties
 
 
-def _dav(extensions: tuple[Extension, ...], *, can_write: bool) -> bytes:
-    told = [one for one in extensions if can_write or not one.needs_write]
-    tokens = [token for one in told for token in one.dav_tokens]
-    return ", ".join(["1", *(["2"] if can_write else []), "3", *tokens]).encode()
-
-
-def _allow(methods: dict[str, Method], kind: Kind | None, *, can_write: bool) -> bytes:
+def _allow(methods: tuple[Method, ...], kind: Kind | None, can_write: bool, can: Can) -> bytes:
     names = [
         method.name
-        for method in methods.values()
-        if kind in method.applies_to and (can_write or not _writes(method))
+        for method in methods
+        if kind in method.applies_to
+        and (can_write or not _writes(method))
+        and (method.needs is None or method.needs in can)
     ]
     return ", ".join(sorted(names)).encode()
+
+
+def _dav(extensions: tuple[Extension, ...], can_write: bool, can: Can) -> bytes:
+    told = [
+        one
+        for one in extensions
+        if (can_write or not one.needs_write) and (one.needs is None or one.needs in can)
+    ]
+    tokens = [token for one in told for token in one.dav_tokens]
+    return ", ".join(["1", *(["2"] if can_write else []), "3", *tokens]).encode()
 
 
 def _writes(method: Method) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from davserver.context import FileBody, Header, Progress, RequestContext, Response
+from davserver.context import FileBody, Header, RequestContext, Response
 from davserver.errors import DavError, PreconditionFailed, StateError, StorageError
+from davserver.progress import Progress
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.path import DavPath
 from davserver.protocol.prefer import REPRESENTATION, Preferences, Return, applied

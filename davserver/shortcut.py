@@ -248,7 +248,9 @@ class Shortcut:
         form = fields.recall(_propfind_form)
         if form is None or len(body) > _BODY_LIMIT:
             return None
-        return self._services.live.compile(body, form.charset, minimal=form.minimal)
+        plan = self._services.live.compile(body, form.charset, minimal=form.minimal)
+        # What is told of bindings may have to wait for the gate.
+        return plan if plan.names_only or not plan.tells_bindings else None
 
     def _propfind(self, aim: _Aim, plan: Plan, asker: Principal, lines: bytes) -> Quick | None:
         services, path = self._services, aim.path

@@ -108,7 +108,7 @@ def _has_members(storage: Storage, path: DavPath) -> bool:
 
 
 def _identity(storage: Storage, path: DavPath) -> Identity | None:
-    stat = storage.locate(path).stat
+    stat = storage.named(path).stat
     return None if stat is None else stat.identity
 
 

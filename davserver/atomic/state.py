@@ -21,6 +21,7 @@ from davserver.state.base import (
     Upload,
     Usage,
 )
+from davserver.state.bindings import Bindings, Changes
 
 
 class HeldView:
@@ -71,6 +72,14 @@ class HeldView:
     @property
     def answers(self) -> Answers:
         return self.view.answers
+
+    @property
+    def bindings(self) -> Bindings:
+        return self.view.bindings
+
+    def bind(self, changes: Changes) -> None:
+        with self._changing() as view:
+            view.bind(changes)
 
     def upload(self, id: str) -> Upload | None:
         return self.view.upload(id)
@@ -253,6 +262,10 @@ class HeldState:
         self, parent: Key, names: Sequence[bytes]
     ) -> Mapping[bytes, Mapping[QName, bytes]]:
         return self._view.member_properties(parent, names)
+
+    @property
+    def bindings(self) -> Bindings:
+        return self._view.bindings
 
     def upload(self, id: str) -> Upload | None:
         return self._view.upload(id)

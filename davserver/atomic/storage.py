@@ -15,6 +15,7 @@ from davserver.errors import (
     EtagMismatch,
     IsACollection,
     ResourceExists,
+    ResourceNotFound,
     StorageError,
 )
 from davserver.protocol.etag import ETag
@@ -27,6 +28,7 @@ from davserver.storage.base import (
     Kind,
     Located,
     Members,
+    Named,
     Part,
     Quota,
     Reader,
@@ -68,6 +70,9 @@ class UndoableStorage:
 
     def locate(self, path: DavPath) -> Located:
         return self._inner.locate(path)
+
+    def named(self, path: DavPath) -> Named:
+        return self._inner.named(path)
 
     def child_key(self, key: Key, name: bytes) -> Key:
         return self._inner.child_key(key, name)
@@ -112,6 +117,15 @@ class UndoableStorage:
         with self._discarding(hidden):
             self._rename(hidden, path, {EMPTY: 1})
 
+    def make_link(self, path: DavPath, target: DavPath) -> None:
+        if path.is_reserved:
+            self._inner.make_link(path, target)
+            return
+        self._require_unmapped(path)
+        hidden = self._inner.hidden(path)
+        self._inner.make_link(hidden, target)
+        self.appear(hidden, path)
+
     def delete(self, path: DavPath) -> None:
         if path.is_reserved:
             if not any(kept.covers(path) for kept in self.kept):
@@ -140,11 +154,11 @@ class UndoableStorage:
         return MembersByPath(self, path, copy_to)
 
     def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
-        here, there = self._inner.stat(source), self._inner.locate(target).stat
+        here, there = self._stat(source), self._inner.named(target).stat
         if there is None:
             self._rename(source, target)
             return
-        if not replace or (here.kind, there.kind) != (Kind.FILE, Kind.FILE):
+        if not replace or Kind.COLLECTION in (here.kind, there.kind):
             raise ResourceExists(f"{target.name!r} exists")
         if Capability.EXCHANGE in self.capabilities:
             self._exchange(source, target)
@@ -181,7 +195,7 @@ class UndoableStorage:
     def _rename(
         self, source: DavPath, target: DavPath, values: Mapping[str, int] | None = None
     ) -> None:
-        identity = self._inner.stat(source).identity
+        identity = self._stat(source).identity
         step = Step(StepKind.RENAME, source, target, identity=identity, values=values or {})
         self._log.append(step)
         self._inner.rename(source, target)
@@ -189,14 +203,21 @@ class UndoableStorage:
         self._keep(source, target)
 
     def _exchange(self, a: DavPath, b: DavPath) -> None:
-        identity = self._inner.stat(a).identity
-        if identity != self._inner.stat(b).identity:  # two names of one file
+        identity = self._stat(a).identity
+        if identity != self._stat(b).identity:  # two names of one file
             self._log.append(Step(StepKind.EXCHANGE, a, b, identity=identity))
         self._inner.exchange(a, b)
         between = DavPath((".davserver", "between"))
         self._track(((a, between), (b, a), (between, b)))
         self._keep(a, b)
         self._keep(b, a)
+
+    def _stat(self, path: DavPath) -> Stat:
+        """Of a link itself, which is what is renamed."""
+        stat = self._inner.named(path).stat
+        if stat is None:
+            raise ResourceNotFound(f"{path.name!r}: no such resource")
+        return stat
 
     def _track(self, moves: Sequence[tuple[DavPath, DavPath]]) -> None:
         """What has a hidden name may have been moved with what it is in."""
@@ -209,7 +230,7 @@ class UndoableStorage:
             self.kept.append(new)
 
     def _require_unmapped(self, path: DavPath) -> None:
-        if self._inner.locate(path).stat is not None:
+        if self._inner.named(path).stat is not None:
             raise ResourceExists(f"{path.name!r} exists")
 
     def _require_empty(self, path: DavPath) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from davserver.methods.base import Method
 from davserver.properties.base import LiveProperty
+from davserver.storage.base import Capability
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,7 @@ class Extension:
     Attributes:
         dav_tokens: compliance classes for the DAV field (RFC 4918 section 10.1).
         needs_write: they are told to who can write, and to nobody else.
+        needs: what the storage must be able to do; where it cannot, they are told to nobody.
     """
 
     name: str
@@ -22,3 +24,4 @@ class Extension:
     needs_write: bool = False
     methods: tuple[Method, ...] = ()
     properties: tuple[LiveProperty, ...] = ()
+    needs: Capability | None = None

@@ -39,11 +39,28 @@ def locate(rc: RequestContext) -> Target:
     """Looks the Request-URI and the Destination up in the storage."""
     found = rc.services.storage.locate(rc.path)
     is_link = found.link_to is not None
+    binding = binding_at(rc, rc.path) if is_link else None
     if rc.destination is None:
-        return Target(rc.path, found.key, found.stat, is_link=is_link)
-    other = rc.services.storage.locate(rc.destination)
-    goal = other.link_to or rc.destination
-    return Target(rc.path, found.key, found.stat, goal, other.key, other.stat, is_link)
+        return Target(rc.path, found.key, found.stat, is_link=is_link, binding=binding)
+    other = _at_destination(rc, rc.destination)
+    return Target(rc.path, found.key, found.stat, *other, is_link, binding)
+
+
+def binding_at(rc: RequestContext, path: DavPath) -> Key | None:
+    """Returns the key of a link that is a binding (RFC 5842); None for anybody else's."""
+    key = link_key(rc, path)
+    return None if rc.services.state.bindings.target(key) is None else key
+
+
+def _at_destination(rc: RequestContext, path: DavPath) -> tuple[DavPath, Key, Stat | None]:
+    found = rc.services.storage.locate(path)
+    if found.link_to is None:
+        return path, found.key, found.stat
+    if rc.method == "MOVE" and binding_at(rc, path) is not None:
+        # RFC 5842 section 2.5: what MOVE takes away is the binding, not the resource.
+        named = rc.services.storage.named(path)
+        return path, named.key, named.stat
+    return found.link_to, found.key, found.stat
 
 
 def check_kind(rc: RequestContext, method: Method, target: Target) -> None:
@@ -55,9 +72,11 @@ def check_kind(rc: RequestContext, method: Method, target: Target) -> None:
     if kind is Kind.OTHER:
         raise Forbidden(f"{target.path.name!r} is no file and no collection")
     if kind is not None:
-        allow = rc.services.allow(kind, rc.can_write)
+        allow = rc.services.allowed(kind, can_write=rc.can_write)
         raise MethodNotAllowed(
-            f"{method.name} is not for a {kind.value}", headers=((b"allow", allow),)
+            f"{method.name} is not for a {kind.value}",
+            headers=((b"allow", allow),),
+            condition=method.condition,
         )
 
 
@@ -67,7 +86,8 @@ def check_existence(rc: RequestContext, method: Method, target: Target) -> None:
     collection MUST fail with a 409"), 400 for a name that must not be made."""
     if target.stat is None:
         if None not in method.applies_to:
-            raise NotFound(f"nothing is mapped to {target.path.name!r}")
+            detail = f"nothing is mapped to {target.path.name!r}"
+            raise NotFound(detail, condition=method.condition)
         if method.creates:
             _check_parent(rc, target.path)
     if target.destination is not None:
@@ -100,24 +120,28 @@ def _require_creatable(path: DavPath) -> None:
 def _check_destination(rc: RequestContext, method: Method, target: Target) -> None:
     """RFC 4918 section 9.8.5: 403 onto itself, 409 without a parent; and never into or over
     one's own tree, which would lose it."""
-    source, goal = target.key, target.destination_key
+    is_binding = method.name == "MOVE" and target.binding is not None
+    source, goal = target.binding if is_binding else target.key, target.destination_key
+    assert source is not None
     assert goal is not None
     assert target.destination is not None
+    bound = rc.services.state.bindings.target(goal)
     is_fixed = rc.services.storage.is_fixed
     if is_fixed(goal):
         raise Forbidden("a root cannot be replaced")
     if method.name == "MOVE" and is_fixed(source) and not target.is_link:
         raise Forbidden("a root cannot be moved")
-    if source == goal and not (method.name == "MOVE" and _is_case_rename(target)):
+    is_same = source == goal or (is_binding and target.key == goal) or target.key == bound
+    if is_same and not (method.name == "MOVE" and _is_case_rename(target)):
         raise Forbidden("source and destination are the same resource")
     is_inside = source.covers(goal) or target.path.is_root
     if source != goal and is_inside and rc.depth is not Depth.ZERO:
         raise Forbidden("the destination is inside the source")
-    if source != goal and goal.covers(source):
+    if source != goal and (goal.covers(source) or goal.covers(target.key)):
         raise Forbidden("the source is inside the destination")
     if target.destination_stat is None:
         _check_parent(rc, target.destination)
-    elif target.destination_stat.kind is Kind.OTHER:
+    elif target.destination_stat.kind is Kind.OTHER and bound is None:
         raise Forbidden(f"{target.destination.name!r} is no file and no collection")
 
 
@@ -339,6 +363,8 @@ def relocate(
     it is now: the body may have taken hours."""
     rc.now = rc.services.clock()
     recover_inside(rc.services, view, (rc.path, rc.destination))
+    if rc.in_gate is not None:
+        rc.in_gate(view)
     target = locate(rc)
     check_rights(rc, method, target)
     check_kind(rc, method, target)

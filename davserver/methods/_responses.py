@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from davserver.auth.base import Principal
 from davserver.context import RequestContext, Services
 from davserver.errors import StorageError
+from davserver.methods._bound import identified, tell_bindings
 from davserver.properties.base import Members, Needs, Plan, Resource
 from davserver.protocol.headers import Depth
 from davserver.protocol.names import QName
@@ -84,6 +85,8 @@ def render_resource(
         resource.locks = services.state.covering(key, now=resource.now)
     if Needs.QUOTA in needs and stat.kind is Kind.COLLECTION:
         resource.quota = quota_at(services, path, key)
+    if plan.tells_bindings:
+        tell_bindings(services, asker, base, plan, (resource, key))
     return plan.render_response(resource)
 
 
@@ -95,6 +98,7 @@ class MemberRenderer:
         self._rc = rc
         self._plan = plan
         self._state = rc.services.state
+        self._asked = (rc.services, rc.principal, rc.base, plan)
         self._is_lean = is_supportedlock_of_members_left_out(rc.headers, rc.body)
 
     def render(self, at: Listed, entries: Sequence[Entry]) -> bytes:
@@ -104,12 +108,22 @@ class MemberRenderer:
         rows: Mapping[bytes, Mapping[QName, bytes]] = {}
         if Needs.DEAD in self._plan.needs:
             rows = self._state.member_properties(at.key, raws)
+        if Needs.IDENTITY in self._plan.needs:
+            rows = self._identified(at, raws, rows)
         batch = _Batch(at, entries, names, raws, rows, self._rc.services.clock())
         found = self._render_together(batch)
         if None in found:
             rest = self._render_rest(batch, found)
             return b"".join([next(rest) if one is None else one for one in found])
         return b"".join(found)  # type: ignore[arg-type]  # there is no None among them
+
+    def _identified(
+        self, at: Listed, raws: Sequence[bytes], rows: Mapping[bytes, Mapping[QName, bytes]]
+    ) -> Mapping[bytes, Mapping[QName, bytes]]:
+        keys = [at.key.child(raw) for raw in raws]
+        known = {at.key.child(raw): dead for raw, dead in rows.items()}
+        found = identified(self._rc.services, self._plan, known, keys)
+        return {key.name: dead for key, dead in found.items()}
 
     def _render_together(self, batch: _Batch) -> Sequence[bytes | None]:
         """Returns the responses that columns give; None where something is stored of a member,
@@ -175,6 +189,8 @@ class MemberRenderer:
                 resource.dead = rows.get(raw, _NO_ROWS)
             if has_locks:
                 resource.locks = self._state.covering(at.key.child(raw), now=batch.now)
+            if Needs.PARENTS in needs:
+                tell_bindings(*self._asked, (resource, at.key.child(raw)))
             if has_quota:
                 resource.quota = self._quota(at, name) if is_collection else None
             yield self._plan.render_response(resource)

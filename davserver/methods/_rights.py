@@ -75,7 +75,7 @@ def check_rights(rc: RequestContext, method: Method, target: Target) -> None:
     if rc.services.path_rights is None:
         return
     key = binding_key(rc, method, target)
-    _require_real(rc, method.privilege, rc.path, key)
+    require_real(rc, method.privilege, rc.path, key)
     if rc.can_write and not rc.may(Privilege.WRITE, rc.path, key):
         rc.can_write = False
     removes = LockRule.PARENT in method.locks
@@ -95,7 +95,7 @@ def check_opened(rc: RequestContext, target: Target, opened: Stat) -> None:
     if target.stat is not None and _is_same(target.stat, opened):
         return
     found = rc.services.storage.locate(rc.path)
-    _require_real(rc, Privilege.READ, rc.path, found.key)
+    require_real(rc, Privilege.READ, rc.path, found.key)
     if found.stat is None or not _is_same(found.stat, opened):
         retry = ((b"retry-after", b"1"),)
         raise ServiceUnavailable("it keeps changing", headers=retry)
@@ -115,26 +115,25 @@ def binding_key(rc: RequestContext, method: Method, target: Target) -> Key:
 def link_key(rc: RequestContext, path: DavPath) -> Key:
     """Returns the key that a link would have if it were followed by nobody: it is the membership
     of its own parent that changes with it, not that of what it leads to."""
-    assert path.parent is not None
-    name = path.name.encode("utf-8", "surrogateescape")
-    return rc.services.storage.canonical(path.parent).child(name)
+    return rc.services.storage.named(path).key
 
 
-def _require_real(rc: RequestContext, privilege: Privilege, path: DavPath, key: Key) -> None:
+def require_real(rc: RequestContext, privilege: Privilege, path: DavPath, key: Key) -> None:
+    """Raises when the asker may not do this to what the path has led to."""
     if not rc.may(privilege, path, key):
         raise refusal(rc, privilege, path, rc.services.storage.path_of(key))
 
 
 def _require_on_parent(rc: RequestContext, path: DavPath, key: Key) -> None:
     if path.parent is not None and key.parent is not None:
-        _require_real(rc, Privilege.WRITE, path.parent, key.parent)
+        require_real(rc, Privilege.WRITE, path.parent, key.parent)
 
 
 def _check_members(rc: RequestContext, method: Method, target: Target) -> None:
     """MOVE is all or nothing, so a member that may not be removed keeps the whole. A lock of
     infinite depth is on what is to come, too. DELETE and COPY look at each member."""
     if method.name == "MOVE" and not target.is_link:
-        _refuse_denied(rc, target.path, target.key)
+        refuse_denied(rc, target.path, target.key)
     is_deep_lock = method.name == "LOCK" and rc.document and rc.depth is not Depth.ZERO
     if is_deep_lock and _denied_below(rc, target.path, target.key):
         raise Forbidden("not everything below may be written, and so locked")
@@ -146,12 +145,12 @@ def _check_destination(rc: RequestContext, method: Method, target: Target) -> No
     assert goal is not None
     assert key is not None
     assert method.destination is not None
-    _require_real(rc, method.destination, rc.destination, key)
+    require_real(rc, method.destination, rc.destination, key)
     is_update = method.name == "COPY" and _are_files(target)
     if not is_update:
         _require_on_parent(rc, goal, key)
     if target.destination_stat is not None:
-        _refuse_denied(rc, goal, key)
+        refuse_denied(rc, goal, key)
     if method.name == "MOVE" and target.is_collection and not target.is_link:
         _refuse_members_where_denied(rc, target.path, goal, key)
 
@@ -180,7 +179,8 @@ def _denied_below(rc: RequestContext, path: DavPath, key: Key) -> list[DavPath]:
     return list(denied)
 
 
-def _refuse_denied(rc: RequestContext, path: DavPath, key: Key) -> None:
+def refuse_denied(rc: RequestContext, path: DavPath, key: Key) -> None:
+    """Raises 403 for a collection with a member that the asker may not write."""
     if any(_is_mapped(rc, denied) for denied in _denied_below(rc, path, key)):
         raise Forbidden("a member may not be written, and so neither removed nor replaced")
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from davserver.auth.base import Privilege
 from davserver.changes import has_traces, removing
-from davserver.context import Proof, RequestContext, Response, SpoolBody
+from davserver.context import RequestContext, Response, SpoolBody
 from davserver.copies import require_copied
 from davserver.counting import tree_size
 from davserver.errors import (
@@ -28,12 +28,14 @@ from davserver.errors import (
     StorageError,
     from_storage,
 )
+from davserver.handover import release
 from davserver.methods._checks import locked_error, unsubmitted
+from davserver.progress import Proof
 from davserver.protocol.locks import Lock
 from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import GateView
-from davserver.storage.base import Entry, Kind, Stat, Storage
+from davserver.storage.base import Entry, Kind, LinkedEntry, Stat, Storage
 from davserver.usage import own_size, shrinking, size_of
 
 BATCH = 64
@@ -122,6 +124,7 @@ class TreeDelete:
         self._failures = failures
         self._storage = rc.services.storage
         self._nonce = nonce
+        self._root = Key("", b"")
 
     def run(self, path: DavPath, key: Key, copied: DavPath | None = None) -> bool:
         """Returns True when all is gone. What failed is in the failures; an error of the
@@ -130,6 +133,7 @@ class TreeDelete:
         elsewhere already, made with our `nonce`, what is not in it as it is here fails with
         409."""
         stack = [Frame(path, key, copied)]
+        self._root = key
         try:
             stack[0].open(self._storage, everything=True, level=0)
             while stack:
@@ -210,7 +214,7 @@ class TreeDelete:
             if locks := self._locks_on(view, frame.key):
                 self._refuse(stack, locks)
                 return
-            batch = self._permitted(frame, batch)
+            batch = self._released(frame, view, self._permitted(frame, batch))
             files = [entry for entry in batch if entry.stat.kind is not Kind.COLLECTION]
             frame.pending += [e.name for e in batch if e.stat.kind is Kind.COLLECTION]
             is_known = has_traces(self._rc.services, view, frame.key)
@@ -221,6 +225,25 @@ class TreeDelete:
             with removing(self._rc.services, view, doomed) as gone:
                 for entry in files:
                     self._delete_file(frame, entry, view, gone)
+
+    def _released(self, frame: Frame, view: GateView, batch: Sequence[Entry]) -> Sequence[Entry]:
+        """Hands over what has come to have a binding elsewhere: then a link stands here."""
+        if not view.bindings:
+            return batch
+        released = []
+        for entry in batch:
+            path, key = (
+                frame.path.child(entry.name),
+                child_key(self._storage, frame.key, entry.name),
+            )
+            try:
+                if release(self._rc.services, view, key, self._root):
+                    entry = LinkedEntry(entry.name, self._storage.named(path).stat or entry.stat)
+            except StorageError as error:
+                self._fail(frame, path, error, collection=entry.stat.kind is Kind.COLLECTION)
+            else:
+                released.append(entry)
+        return released
 
     def _delete_unknown(self, frame: Frame, files: Sequence[Entry]) -> None:
         """Deletes files of which the state knows nothing: what covers one covers the collection."""
@@ -290,6 +313,7 @@ class TreeDelete:
                 if not locks:
                     if frame.target is not None:
                         self._require_copied(view, frame.path, frame.target)
+                    release(self._rc.services, view, frame.key, self._root)
                     with removing(self._rc.services, view, [(frame.path, frame.key)]) as gone:
                         self._storage.delete(frame.path)
                         gone.append(frame.key)

@@ -9,7 +9,7 @@ from typing import Any
 
 from davserver.auth.base import Privilege
 from davserver.context import RequestContext, Response, Target
-from davserver.storage.base import Kind
+from davserver.storage.base import Capability, Kind
 
 SyncHandler = Callable[[RequestContext, Target], Response]
 AsyncHandler = Callable[[RequestContext, Target], Awaitable[Response]]
@@ -67,6 +67,9 @@ class Method:
             mapped to another kind is 405, what is unmapped 404.
         creates: an unmapped URL is created: its parent must be a collection (409).
         unbounded: may take long: always runs in a thread.
+        needs: what the storage must be able to do; where it cannot the method does not exist.
+        names_urls: the body names URLs of this server.
+        condition: precondition element of the 404 and the 405 for another Request-URI.
     """
 
     name: str
@@ -82,6 +85,9 @@ class Method:
     applies_to: frozenset[Kind | None] = MAPPED
     creates: bool = False
     unbounded: bool = False
+    needs: Capability | None = None
+    names_urls: bool = False
+    condition: bytes | None = None
 
     def __post_init__(self) -> None:
         if (self.handle is None) == (self.stream is None):

@@ -17,12 +17,15 @@ from davserver.errors import (
     ResourceNotFound,
     ServiceUnavailable,
 )
+from davserver.handover import release
 from davserver.methods._checks import relocate
 from davserver.methods._times import creation_change, read_times, set_modified
 from davserver.methods._tree import Failures, prove, refuse_cancelled
 from davserver.methods._treecopy import stage_copy
 from davserver.methods.base import LockRule, Method
+from davserver.properties.bindings import IDENTITY
 from davserver.protocol.headers import Depth
+from davserver.protocol.names import PropertyChange
 from davserver.protocol.path import DavPath, Key
 from davserver.recovery import identity, remove_tree
 from davserver.state.base import GateView
@@ -125,6 +128,9 @@ def _publish(
     key = storage.canonical(staged)
     with rc.hold([key]) as view:
         target = relocate(rc, COPY, view)
+        goal_key = target.destination_key
+        if goal_key and release(rc.services, view, goal_key, goal_key, itself=False):
+            target = relocate(rc, COPY, view)
         if not _is_same(begun.stat, target.stat):
             if not is_last or target.kind is not begun.kind:
                 raise _SourceChanged(target)
@@ -133,6 +139,7 @@ def _publish(
         assert goal is not None
         assert goal_key is not None
         _stage_rows(rc, view, target, key)
+        _keep_identity(view, target, key)
         if is_part:
             _drop_rows_of_missing(rc, view, staged, key)
         old = target.destination_stat
@@ -178,6 +185,15 @@ def _stage_rows(rc: RequestContext, view: GateView, target: Target, key: Key) ->
     # publication moves them along.
     if view.has_rows(target.key):
         view.copy_properties(target.key, key, tree=rc.depth is not Depth.ZERO)
+
+
+def _keep_identity(view: GateView, target: Target, key: Key) -> None:
+    """RFC 5842 section 2.3: what is at the Destination is updated, and stays the resource that it
+    is."""
+    if target.destination_stat is not None and target.destination_key is not None:
+        row = view.properties(target.destination_key).get(IDENTITY)
+        if row is not None:
+            view.patch(key, [PropertyChange(IDENTITY, row)])
 
 
 def _drop_rows_of_missing(rc: RequestContext, view: GateView, staged: DavPath, key: Key) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from davserver.auth.base import Privilege
 from davserver.changes import make_durable, removing
-from davserver.context import Proof, RequestContext, Response, Target
+from davserver.context import RequestContext, Response, Target
 from davserver.errors import (
     BadRequest,
     CollectionNotEmpty,
@@ -12,9 +12,11 @@ from davserver.errors import (
     NotACollection,
     ServiceUnavailable,
 )
+from davserver.handover import release
 from davserver.methods._checks import relocate
 from davserver.methods._tree import Failures, TreeDelete, expect_tree
 from davserver.methods.base import MAPPED, LockRule, Method
+from davserver.progress import Proof
 from davserver.protocol.headers import Depth
 from davserver.storage.base import Kind
 from davserver.usage import shrinking, size_of
@@ -58,9 +60,12 @@ def _delete(rc: RequestContext, target: Target) -> Response:
 def _delete_one(rc: RequestContext, target: Target) -> Response:
     with rc.hold([target.key]) as view:
         fresh = relocate(rc, DELETE, view)
+        if not fresh.is_link and release(rc.services, view, fresh.key, fresh.key):
+            fresh = relocate(rc, DELETE, view)
         # What a link leads to stays, with its properties and locks.
-        doomed = [] if fresh.is_link else [(fresh.path, fresh.key)]
-        size = size_of(fresh.stat) if doomed else 0
+        key = fresh.binding if fresh.is_link else fresh.key
+        doomed = [] if key is None else [(fresh.path, key)]
+        size = 0 if fresh.is_link else size_of(fresh.stat)
         with (
             removing(rc.services, view, doomed) as gone,
             shrinking(rc.services, view, fresh.key, size),
@@ -75,6 +80,10 @@ def _delete_one(rc: RequestContext, target: Target) -> Response:
 def _delete_collection(rc: RequestContext) -> Response:
     with rc.hold([]) as view:
         fresh = relocate(rc, DELETE, view)
+        if release(rc.services, view, fresh.key, fresh.key):
+            fresh = relocate(rc, DELETE, view)
+    if fresh.is_link:
+        return _delete_one(rc, fresh)
     expect_tree(rc, fresh.path)
     failures = Failures(rc)
     try:

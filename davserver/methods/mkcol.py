@@ -41,7 +41,7 @@ def handle_mkcol(rc: RequestContext, target: Target) -> Response:
                     view.clear(fresh.key)
                     _create(rc, view, fresh, changes)
             except ResourceExists as error:
-                allow = rc.services.allow(Kind.COLLECTION, rc.can_write)
+                allow = rc.services.allowed(Kind.COLLECTION, can_write=rc.can_write)
                 raise MethodNotAllowed(str(error), headers=((b"allow", allow),)) from error
     except Refused as refused:
         first = next(iter(refused.failures.values()))

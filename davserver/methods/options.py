@@ -24,12 +24,12 @@ def handle_options(rc: RequestContext, target: Target) -> Response:
     """
     shares = (DavPath((share.name,)) for share in rc.services.settings.share)
     has_locks = rc.can_write or is_class_2_for_shares(rc.path, map(rc.may_write, shares))
-    dav = rc.services.dav(has_locks)
+    dav = rc.services.classes(can_write=has_locks)
     if announces_executable(rc.headers):
         dav += b", " + MOD_DAV_FS
     usual = (
         (b"dav", dav),
-        (b"allow", rc.services.allow(target.kind, rc.can_write)),
+        (b"allow", rc.services.allowed(target.kind, can_write=rc.can_write)),
         (b"ms-author-via", b"DAV"),
         (b"accept-ranges", b"bytes"),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from davserver.auth.base import Privilege
@@ -52,11 +52,12 @@ async def handle_propfind(rc: RequestContext, target: Target) -> Response:
     walk = _Walk(rc, plan, depth, has_root=has_root)
     steps = walk.steps(target)
     runner = rc.services.runner
+    batch = _batch(rc, plan)
     try:
-        more = await runner.batch(lambda: next(steps, False))
+        more = await batch(lambda: next(steps, False))
         # Off the event loop a step may be slow: there the first goes out at once.
         while more and runner.inline and walk.writer.pending <= _WHOLE_BODY:
-            more = await runner.batch(lambda: next(steps, False))
+            more = await batch(lambda: next(steps, False))
     except BaseException:
         steps.close()
         raise
@@ -65,14 +66,21 @@ async def handle_propfind(rc: RequestContext, target: Target) -> Response:
     return Response(207, headers, _stream(rc, walk, steps))
 
 
+def _batch(rc: RequestContext, plan: Plan) -> Callable[[Callable[[], bool]], Awaitable[bool]]:
+    """Returns what runs a step. One that stores identities may have to wait for the gate."""
+    runner = rc.services.runner
+    return runner.hop if Needs.IDENTITY in plan.needs else runner.batch
+
+
 async def _stream(rc: RequestContext, walk: _Walk, steps: Iterator[bool]) -> AsyncIterator[bytes]:
     """Yields what was rendered so far and then batch by batch; an error breaks the answer off,
     for a document that ends well must be complete."""
     more = True
+    batch = _batch(rc, rc.document)
     try:
         while more:
             yield walk.writer.take()
-            more = await rc.services.runner.batch(lambda: next(steps, False))
+            more = await batch(lambda: next(steps, False))
         yield walk.writer.finish()
     finally:
         walk.close()

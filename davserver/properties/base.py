@@ -37,6 +37,9 @@ class Needs(enum.Flag):
     LOCKS = enum.auto()
     QUOTA = enum.auto()
     DEAD = enum.auto()
+    IDENTITY = enum.auto()
+    """With DEAD."""
+    PARENTS = enum.auto()
 
 
 @dataclass(slots=True)
@@ -50,7 +53,8 @@ class Resource:
         base: quoted mount prefix without trailing slash.
         now: seconds since the epoch.
         can_write: the asker may write here.
-        locks, dead, quota: only as far as the plan needs them.
+        locks, dead, quota, parents: only as far as the plan needs them; the last is the inner XML
+            of `parent-set`.
         hides_supportedlock: leaves that property out (quirks.py).
     """
 
@@ -65,6 +69,7 @@ class Resource:
     dead: Mapping[QName, bytes] = field(default_factory=lambda: _NONE)
     quota: Quota | None = None
     hides_supportedlock: bool = False
+    parents: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +225,7 @@ class Plan:
         self._minimal = minimal
         self._live = live
         self._all_dead = request.kind is not PropfindKind.PROP
-        self._names_only = request.kind is PropfindKind.PROPNAME
+        self.names_only = request.kind is PropfindKind.PROPNAME
         asked = [live[name] for name in request.names if name in live]
         rendered = [one for one in asked if one.render is not None]
         # One that is named has its own 404 even beside allprop (section 9.1).
@@ -236,6 +241,7 @@ class Plan:
         ]
         self._dead_absent = b"".join([absent for _, absent in self._dead])
         self.needs = self._needs(every, rendered)
+        self.tells_bindings = bool(self.needs & (Needs.IDENTITY | Needs.PARENTS))
 
     def _every(self, kind: PropfindKind) -> list[LiveProperty]:
         """The live properties that are named by nobody: those of allprop and propname."""
@@ -251,7 +257,7 @@ class Plan:
         self, kind: Kind, every: list[LiveProperty], asked: list[LiveProperty]
     ) -> tuple[tuple[Slot, ...], bytes]:
         """The slots for one kind of resource, and the names that this kind never has."""
-        unnamed = [_slot(one, self._names_only) for one in every if kind in one.kinds]
+        unnamed = [_slot(one, self.names_only) for one in every if kind in one.kinds]
         named = [_slot(one, absent=name_only(one.name)) for one in asked if kind in one.kinds]
         absent = [name_only(one.name) for one in asked if kind not in one.kinds]
         return (*unnamed, *named), b"".join(absent)
@@ -261,7 +267,7 @@ class Plan:
         for one in (*every, *asked):
             needs |= one.needs
         # A list of names shows that there is a lockdiscovery, not what is in it.
-        return needs & ~Needs.LOCKS if self._names_only else needs
+        return needs & ~Needs.LOCKS if self.names_only else needs
 
     def render(self, resource: Resource) -> list[PropStat]:
         """Returns the propstats of a resource, 200 first."""
@@ -342,7 +348,7 @@ class Plan:
         if self._all_dead:
             for name, element in dead.items():
                 if not self._is_shadowed(name):
-                    found.append(name_only(name) if self._names_only else element)
+                    found.append(name_only(name) if self.names_only else element)
         for asked, absent in self._dead:
             stored = None if asked is None else dead.get(asked)
             if stored is None:

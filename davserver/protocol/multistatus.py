@@ -125,13 +125,22 @@ def mkcol_response(propstats: Sequence[PropStat]) -> bytes:
     return b'%s<D:mkcol-response xmlns:D="DAV:">%s</D:mkcol-response>' % (DECLARATION, inner)
 
 
-def error_body(condition: bytes, hrefs: Sequence[bytes] = (), inner: bytes = b"") -> bytes:
+def error_body(
+    condition: bytes,
+    hrefs: Sequence[bytes] = (),
+    inner: bytes = b"",
+    *,
+    beside: bytes | None = None,
+) -> bytes:
     """Returns the body of a refusal that names a violated condition (section 16).
 
     Args:
         inner: XML that the condition carries besides hrefs.
+        beside: a further condition.
     """
     element = _condition(condition, hrefs, inner)
+    if beside is not None:
+        element += b"<D:%s/>" % beside
     return b'%s<D:error xmlns:D="DAV:">%s</D:error>' % (DECLARATION, element)
 
 

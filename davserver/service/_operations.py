@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from davserver.asgi import Message, Receive
 from davserver.atomic.change import all_or_nothing
 from davserver.auth.base import Attempt, Authenticator, Principal
-from davserver.context import PartialProgress, RequestContext, Services, SpoolBody
+from davserver.context import RequestContext, Services, SpoolBody
 from davserver.errors import (
     DavError,
     FailedDependency,
@@ -24,6 +24,7 @@ from davserver.errors import (
     StorageError,
 )
 from davserver.inthread import InThread, finished
+from davserver.progress import PartialProgress
 from davserver.protocol.batch import Operation
 from davserver.protocol.batchresults import Json, document_of, has_failed, result_of
 from davserver.protocol.headers import PARSED, DavHeaders

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from davserver.context import Header, Proof, RequestContext, Response
+from davserver.context import Header, RequestContext, Response
 from davserver.errors import Conflict, StateError, UnprocessableContent
+from davserver.progress import Proof
 from davserver.state.base import Answer, GateView
 
 logger = logging.getLogger(__name__)

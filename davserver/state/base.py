@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import DavPath, Key
+from davserver.state.bindings import Bindings, Changes
 
 
 class StepKind(enum.Enum):
@@ -34,6 +35,8 @@ class StepKind(enum.Enum):
     """What stands at `source` goes, now that a copy of it has become `target`: a file that is the
     version of `identity` and `values`; of a collection what has not been written since. Nothing
     that is locked by others than those of `tokens`."""
+    HAND_OVER = "hand-over"
+    """What stands at `source`, of this `identity`, and the link to it at `target` change places."""
     APPLY = "apply"
     """The live values in `values` are put on `target`."""
     ATOMIC = "atomic"
@@ -260,6 +263,10 @@ class StateReader(Protocol):
     def numbers(self, scope: Key) -> Numbers:
         """The numbers of the tree at a key."""
 
+    @property
+    def bindings(self) -> Bindings:
+        """All bindings beyond the first of each resource. Costs no query when nothing changed."""
+
     def properties(self, key: Key) -> Mapping[QName, bytes]:
         """Dead properties of one resource: name to canonical element."""
 
@@ -297,11 +304,16 @@ class GateView(StateReader, Protocol):
         namespace `{davserver:}` are not copied."""
 
     def move_rows(self, source: Key, target: Key) -> None:
-        """The properties of the whole tree move; those that target had, and locks rooted at or
-        below source, go. Locks at or below target stay (remove_locks is the caller's)."""
+        """The properties of the whole tree move, and its bindings; those that target had, and
+        locks rooted at or below source, go. Locks at or below target stay (remove_locks is the
+        caller's)."""
 
     def clear(self, key: Key, *, locks: bool = True) -> None:
-        """Removes properties (and locks) of the resource and everything below."""
+        """Removes properties (and locks) of the resource and everything below, and what is known
+        of links there."""
+
+    def bind(self, changes: Changes) -> None:
+        """Notes what links are bound to; None: to nothing any more."""
 
     @property
     def answers(self) -> Answers: ...

@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
 from davserver.state.answers import MemoryAnswers
 from davserver.state.base import Change, GateView, Numbers, Upload
+from davserver.state.bindings import Bindings, Changes
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits, patched
 from davserver.state.lockindex import KeyTree, LockIndex
@@ -37,6 +39,7 @@ class _Store:
         self.index = LockIndex()
         self.changes: dict[str, Change] = {}
         self.uploads: dict[str, Upload] = {}
+        self.bindings = Bindings()
         self.now = 0.0
         self._properties: dict[Key, dict[QName, bytes]] = {}
         self._tree = KeyTree()
@@ -118,6 +121,13 @@ class _Store:
         else:
             self.changes[id] = change
 
+    def bind(self, changes: Changes) -> None:
+        old = self.bindings
+        if not changes:
+            return
+        self._undo.append(partial(setattr, self, "bindings", old))
+        self.bindings = old.changed(changes)
+
     def commit(self) -> None:
         self._undo.clear()
 
@@ -150,6 +160,10 @@ class _Reading:
     def numbers(self, scope: Key) -> Numbers:
         with self._store.mutex:
             return self._store.numbers(scope)
+
+    @property
+    def bindings(self) -> Bindings:
+        return self._store.bindings
 
     def properties(self, key: Key) -> Mapping[QName, bytes]:
         with self._store.mutex:
@@ -233,12 +247,14 @@ class _View(_Reading):
                 for key in store.rooted(source):
                     store.store(_moved(key, source, target), store.read(key))
                     store.store(key, {})
+                store.bind(store.bindings.moved(source, target))
             self._remove_locks(source)
 
     def clear(self, key: Key, *, locks: bool = True) -> None:
         with self._store.mutex:
             for each in self._store.rooted(key):
                 self._store.store(each, {})
+            self._store.bind(dict.fromkeys(self._store.bindings.within(key), None))
             if locks:
                 self._remove_locks(key)
 
@@ -253,6 +269,10 @@ class _View(_Reading):
     def remove_upload(self, id: str) -> None:
         with self._store.mutex:
             self._store.store_upload(id, None)
+
+    def bind(self, changes: Changes) -> None:
+        with self._store.mutex:
+            self._store.bind(changes)
 
     def has_rows(self, key: Key) -> bool:
         with self._store.mutex:

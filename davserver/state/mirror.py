@@ -19,6 +19,7 @@ from davserver.protocol.names import QName
 from davserver.protocol.path import Key
 from davserver.state import rows
 from davserver.state.base import Change
+from davserver.state.bindings import BINDING, Bindings, load_bindings, load_some_bindings
 from davserver.state.commitcount import CommitCount
 from davserver.state.lockindex import LockIndex
 from davserver.state.rows import Reader, Row, Value
@@ -88,6 +89,7 @@ class Mirror:
         commits: how many there were, by anybody.
         intents: id to owner of every journalled change. Hold `mutex`.
         loads: how often all of this was read anew, or became doubtful. Hold `mutex`.
+        bindings: as they were committed.
         unwritten: changes of this worker, by id, that there was no room for. In the gate only.
         now: when somebody last asked, in seconds since the epoch.
     """
@@ -97,6 +99,7 @@ class Mirror:
         self.commits = commits
         self.index = LockIndex()
         self.intents: dict[str, str] = {}
+        self.bindings = Bindings()
         self.unwritten: dict[str, Change] = {}
         self.now = 0.0
         self.loads = 0
@@ -168,13 +171,19 @@ class Mirror:
             self._version = self._reader.data_version()
         self._committed.setdefault(token, self.index.get(token, float("-inf")))
 
-    def committed(self, loads: int, properties: Mapping[Key, Mapping[QName, bytes]] | None) -> None:
+    def committed(
+        self,
+        loads: int,
+        properties: Mapping[Key, Mapping[QName, bytes]] | None,
+        bound: Bindings | None,
+    ) -> None:
         """What was entered is committed: from now on it counts for everybody. Still in the gate:
         nobody else has committed since it was entered, so that there is nothing to catch up with.
 
         Args:
             loads: as it was when the transaction began.
             properties: of the resources whose properties it has changed; None: of many.
+            bound: all bindings; None: as they were.
         """
         with self.mutex:
             if self._version is None or self.loads != loads:
@@ -182,6 +191,8 @@ class Mirror:
                 self._doubt()
                 return
             self._committed.clear()
+            if bound is not None:
+                self.bindings = bound
             self._count = self.commits.read()
             if properties is None:
                 self._properties.clear()
@@ -201,6 +212,7 @@ class Mirror:
         newest = self._reader.query("SELECT coalesce(max(seq), 0) FROM changes")
         self.index = LockIndex(_locks(self._reader.query(f"SELECT {_COLUMNS}")))
         self._load_intents()
+        self.bindings = load_bindings(self._reader)
         self._seq = newest[0][0]
 
     def _load_intents(self) -> None:
@@ -221,6 +233,9 @@ class Mirror:
             self.index.replace(Key(root, path), _locks(self._reader.query(here, (root, path))))
         if any(row[3] == INTENT for row in changes):
             self._load_intents()
+        rebound = {Key(row[1], row[2]) for row in changes if row[3] == BINDING}
+        if rebound:
+            self.bindings = self.bindings.changed(load_some_bindings(self._reader, rebound))
         self._seq = changes[-1][0]
         return True
 
@@ -320,6 +335,12 @@ class Mirror:
         with self.mutex:
             self.refresh()
             return list(self.index)
+
+    def fresh_bindings(self) -> Bindings:
+        """Returns the bindings, as anybody has committed them."""
+        with self.mutex:
+            self.refresh()
+            return self.bindings
 
     def owners_of_changes(self) -> set[str]:
         """Returns who has a change journalled."""

@@ -54,7 +54,12 @@ CREATE TABLE answers(
 ) WITHOUT ROWID;
 CREATE INDEX answers_by_end ON answers(expires_at);
 """
-SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH)
+_FIFTH = """
+CREATE TABLE bindings(
+    root TEXT NOT NULL, path BLOB NOT NULL, target BLOB NOT NULL, PRIMARY KEY(root, path)
+) WITHOUT ROWID;
+"""
+SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 """What makes each version of the schema out of the one before."""
 SCHEMA_VERSION = len(SCHEMAS)
 # Properties of our own, which never follow a copy.

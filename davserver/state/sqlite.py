@@ -22,6 +22,7 @@ from davserver.protocol.names import QName
 from davserver.protocol.path import Key
 from davserver.state import uploads
 from davserver.state.base import GateView, Numbers, Upload
+from davserver.state.bindings import Bindings
 from davserver.state.commitcount import CommitCount
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits
@@ -313,8 +314,7 @@ class SqliteState:
     def hold(
         self, exclusive: Sequence[Key], shared: Sequence[Key] = (), *, wait_s: float
     ) -> AbstractContextManager[GateView]:
-        """There is one gate for all keys: it is held for a rename or a row."""
-        return _Hold(self, wait_s)
+        return _Hold(self, wait_s)  # one gate for all keys: it is held for a rename or a row
 
     def gate_counts(self) -> tuple[int, float, int]:
         gate = self.session().gate
@@ -346,6 +346,10 @@ class SqliteState:
             with self.hold((), wait_s=_OPEN_WAIT_S):
                 usage.forget_others(scopes())
 
+    @property
+    def bindings(self) -> Bindings:
+        return self.session().mirror.fresh_bindings()
+
     def properties(self, key: Key) -> Mapping[QName, bytes]:
         return self.session().mirror.properties(key)
 
@@ -369,8 +373,7 @@ class SqliteState:
         )
 
     def keys_with_rows(self) -> Iterator[Key]:
-        """Yields the resources that have properties or are lock roots, for who looks for
-        orphans; a resource with both may come twice."""
+        """Yields what has properties or is a lock root, perhaps twice, for who seeks orphans."""
         return self.session().mirror.keys()
 
     def replace_damaged(self) -> None:

@@ -17,6 +17,7 @@ from davserver.protocol.path import Key
 from davserver.state import rows, uploads
 from davserver.state.answers import SqlAnswers
 from davserver.state.base import Change, Numbers, Upload
+from davserver.state.bindings import BINDING, Bindings, Changes, store_bindings
 from davserver.state.journal import dump_steps, load_steps
 from davserver.state.limits import StateLimits, patched
 from davserver.state.mirror import INTENT, LOCK, Mirror, lock_row
@@ -56,6 +57,7 @@ class SqlView:
         # None: there are more than it knows of.
         self._properties: dict[Key, Mapping[QName, bytes]] | None = {}
         self._settled: list[str] = []
+        self._bindings: Bindings | None = None
 
     def query(self, sql: str, bindings: Sequence[Value] = ()) -> list[Row]:
         """Runs one statement; when it fails, nothing of this transaction can be committed.
@@ -78,6 +80,20 @@ class SqlView:
 
     def lock(self, token: str, *, now: float) -> Lock | None:
         return self._mirror.lock(token, now=now, fresh=False)
+
+    @property
+    def bindings(self) -> Bindings:
+        return self._mirror.bindings if self._bindings is None else self._bindings
+
+    def bind(self, changes: Changes) -> None:
+        if not changes:
+            return
+        self._begin()
+        store_bindings(self, changes)
+        with self._mirror.mutex:
+            self._dirty_mirror = True
+        self._bindings = self.bindings.changed(changes)
+        self._log(changes, BINDING)
 
     def properties(self, key: Key) -> Mapping[QName, bytes]:
         # Nobody else commits meanwhile: until this one writes, the mirror knows as much.
@@ -160,6 +176,7 @@ class SqlView:
                 self._properties = None
                 rows.delete_tree(self, target)
                 rows.move_tree(self, source, target)
+            self.bind(self.bindings.moved(source, target))
         self.remove_locks(source)
 
     def clear(self, key: Key, *, locks: bool = True) -> None:
@@ -167,6 +184,7 @@ class SqlView:
             self._begin()
             self._properties = None
             rows.delete_tree(self, key)
+        self.bind(dict.fromkeys(self.bindings.within(key), None))
         if locks:
             self.remove_locks(key)
 
@@ -246,10 +264,11 @@ class SqlView:
             self.query("COMMIT")
         finally:
             self._mirror.commits.end()
-        self._mirror.committed(self._loads, self._properties)
+        self._mirror.committed(self._loads, self._properties, self._bindings)
         self._forget()
 
     def _forget(self) -> None:
+        self._bindings = None
         self._begun = self._dirty_mirror = False
         self._properties = {}
 

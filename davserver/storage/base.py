@@ -40,6 +40,8 @@ class Capability(enum.Enum):
     EXCHANGE = "exchange"
     BIRTH_TIME = "birth-time"
     EXECUTABLE = "executable"
+    LINKS = "links"
+    """Links that stay inside the root can be made, and are followed."""
 
 
 TAG_FORM = b"%x-%x-%x"
@@ -106,6 +108,15 @@ class Located(NamedTuple):
     key: Key
     stat: Stat | None
     link_to: DavPath | None = None
+
+
+class Named(NamedTuple):
+    """What the last segment of a path itself names: `key` and `stat` are those of a link, not of
+    what it leads to."""
+
+    key: Key
+    stat: Stat | None
+    is_link: bool
 
 
 class Quota(NamedTuple):
@@ -235,6 +246,10 @@ class Storage(Protocol):
         through a link out of the root raises EscapesRoot; through a file: stat None. A link that
         leads out of the root, or nowhere, is of kind OTHER itself."""
 
+    def named(self, path: DavPath) -> Named:
+        """As locate, of the last segment itself: a link there is not followed. Raises
+        EscapesRoot for a link before it."""
+
     def child_key(self, key: Key, name: bytes) -> Key:
         """Returns the key of the member of a collection that is stored by this name (folded
         where the storage folds case)."""
@@ -278,6 +293,10 @@ class Storage(Protocol):
 
     def make_collection(self, path: DavPath) -> None:
         """Raises ResourceExists, ParentMissing, InvalidName, NoSpace, AccessDenied."""
+
+    def make_link(self, path: DavPath, target: DavPath) -> None:
+        """Makes a relative link at an unmapped path to the canonical path of a resource of the
+        same root. Needs Capability.LINKS. Raises as make_collection does; CrossDevice."""
 
     def delete(self, path: DavPath) -> None:
         """Removes one file, link, special file or empty collection: never what a link names.

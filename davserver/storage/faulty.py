@@ -19,6 +19,7 @@ from davserver.storage.base import (
     Entry,
     Located,
     Members,
+    Named,
     Part,
     Quota,
     Reader,
@@ -118,6 +119,10 @@ class FaultyStorage:
         self.fuse.burn()
         return self._inner.locate(path)
 
+    def named(self, path: DavPath) -> Named:
+        self.fuse.burn()
+        return self._inner.named(path)
+
     def stat(self, path: DavPath) -> Stat:
         self.fuse.burn()
         return self._inner.stat(path)
@@ -160,6 +165,10 @@ class FaultyStorage:
     def make_collection(self, path: DavPath) -> None:
         self.fuse.burn()
         self._inner.make_collection(path)
+
+    def make_link(self, path: DavPath, target: DavPath) -> None:
+        self.fuse.burn()
+        self._inner.make_link(path, target)
 
     def delete(self, path: DavPath) -> None:
         self.fuse.burn()

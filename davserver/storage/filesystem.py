@@ -7,7 +7,6 @@ calls of the seam mean.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -40,6 +39,7 @@ from davserver.storage.base import (
     Kind,
     Located,
     Members,
+    Named,
     Part,
     Quota,
     Reader,
@@ -52,15 +52,16 @@ from davserver.storage.bymember import open_members
 from davserver.storage.copying import copy_file
 from davserver.storage.found import Found
 from davserver.storage.leftovers import Leftover, find_leftovers
+from davserver.storage.links import make_link, named
 from davserver.storage.parts import FilePart, open_part, take_up
 from davserver.storage.policy import Durability, Policy, require_creatable, umask
-from davserver.storage.probing import probe_exchange, probe_folding
+from davserver.storage.probing import probe_exchange, probe_folding, probe_links
 from davserver.storage.reader import open_direct, open_reader
+from davserver.storage.renaming import exchange_names, rename_new, rename_over
 from davserver.storage.resolve import Resolver, Symlinks
 from davserver.storage.rootlock import hold_root
 from davserver.storage.scanning import open_scan, remove_tree
 from davserver.storage.space import find_space
-from davserver.storage.writer import rename_new, rename_over
 
 _O_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
 FALLBACKS = frozenset(
@@ -123,6 +124,8 @@ class FilesystemStorage:
         can = {Capability.TREE_RENAME, Capability.EXECUTABLE}
         if "renameat2" not in fallbacks and (read_only or probe_exchange(resolver.root_fd, owner)):
             can.add(Capability.EXCHANGE)
+        if symlinks != "deny" and (read_only or probe_links(resolver.root_fd, owner)):
+            can.add(Capability.LINKS)
         if self.stat(root_path).birth_ns is not None:
             can.add(Capability.BIRTH_TIME)
         self._capabilities = frozenset(can)
@@ -162,6 +165,9 @@ class FilesystemStorage:
 
     def locate(self, path: DavPath) -> Located:
         return self._resolver.locate(path)
+
+    def named(self, path: DavPath) -> Named:
+        return named(self._resolver, path)
 
     def stat(self, path: DavPath) -> Stat:
         stat = self._resolver.locate(path).stat
@@ -226,6 +232,9 @@ class FilesystemStorage:
             with creating(path):
                 os.mkdir(found.name, 0o777, dir_fd=found.dir_fd)
 
+    def make_link(self, path: DavPath, target: DavPath) -> None:
+        make_link(self._policy, path, target)
+
     def delete(self, path: DavPath) -> None:
         self._policy.refuse_read_only(path)
         with self._resolver.find(path, follow=False) as found:
@@ -267,29 +276,7 @@ class FilesystemStorage:
                 if _is_nested(one.segments, other.segments):
                     raise InvalidName(f"{show(a)}: one is inside of the other")
                 with translating(a):
-                    self._exchange(one, other)
-
-    def _exchange(self, one: Found, other: Found) -> None:
-        if "renameat2" not in self._policy.fallbacks:
-            try:
-                ends = (one.dir_fd, one.name, other.dir_fd, other.name)
-                _linux.renameat2(*ends, _linux.RENAME_EXCHANGE)
-                return
-            except OSError as error:
-                if error.errno not in (errno.ENOSYS, errno.EINVAL):
-                    raise
-        aside = names.encode(names.hidden_name(self._policy.owner))
-        os.rename(one.name, aside, src_dir_fd=one.dir_fd, dst_dir_fd=one.dir_fd)
-        try:
-            os.rename(other.name, one.name, src_dir_fd=other.dir_fd, dst_dir_fd=one.dir_fd)
-            try:
-                os.rename(aside, other.name, src_dir_fd=one.dir_fd, dst_dir_fd=other.dir_fd)
-            except OSError:
-                os.rename(one.name, other.name, src_dir_fd=one.dir_fd, dst_dir_fd=other.dir_fd)
-                raise
-        except OSError:
-            os.rename(aside, one.name, src_dir_fd=one.dir_fd, dst_dir_fd=one.dir_fd)
-            raise
+                    exchange_names(self._policy, one, other)
 
     def set_attributes(
         self, path: DavPath, *, mtime_ns: int | None = None, executable: bool | None = None

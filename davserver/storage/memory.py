@@ -21,6 +21,7 @@ from davserver.errors import (
     ParentMissing,
     ResourceExists,
     StorageFailure,
+    UnsupportedKind,
 )
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath, Key
@@ -33,6 +34,7 @@ from davserver.storage.base import (
     Entry,
     Located,
     Members,
+    Named,
     Part,
     Quota,
     Reader,
@@ -162,7 +164,7 @@ class MemoryStorage:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return frozenset(Capability)
+        return frozenset(Capability) - {Capability.LINKS}
 
     def new_node(self, *, data: bytes = b"", is_collection: bool = False) -> Node:
         now = time.time_ns()
@@ -206,6 +208,10 @@ class MemoryStorage:
         place = self.find(path)
         key = Key(self._root_id, b"/".join(place.segments))
         return Located(key, None if place.node is None else place.node.stat)
+
+    def named(self, path: DavPath) -> Named:
+        key, stat, _ = self.locate(path)
+        return Named(key, stat, False)
 
     @_locked
     def stat(self, path: DavPath) -> Stat:
@@ -291,6 +297,9 @@ class MemoryStorage:
         writer.seal(mtime_ns=mtime_ns)
         writer.executable = node.executable
         return writer.commit(replace=False)
+
+    def make_link(self, path: DavPath, target: DavPath) -> None:
+        raise UnsupportedKind(f"{show(path)}: there are no links in memory")
 
     def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:
         return MembersByPath(self, path, copy_to)

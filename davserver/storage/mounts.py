@@ -32,6 +32,7 @@ from davserver.storage.base import (
     LinkedEntry,
     Located,
     Members,
+    Named,
     Part,
     Quota,
     Reader,
@@ -130,6 +131,13 @@ class Mounts:
         link_to = DavPath((name, *located.link_to.segments))
         return located._replace(link_to=link_to)
 
+    def named(self, path: DavPath) -> Named:
+        found = self._share(path)
+        if found is None:
+            key, stat, _ = self.locate(path)
+            return Named(key, stat, False)
+        return found[1].named(found[2])
+
     def _top(self) -> Stat:
         """The top is as new as what was last added to a share."""
         newest = max((entry.stat.mtime_ns for entry in self._entries()), default=0)
@@ -211,6 +219,10 @@ class Mounts:
             raise ResourceExists(f"{show(path)}: exists")
         share, inner = self._changing(path)
         share.make_collection(inner)
+
+    def make_link(self, path: DavPath, target: DavPath) -> None:
+        share, goal, inner = self._pair(target, path)
+        share.make_link(inner, goal)
 
     def delete(self, path: DavPath) -> None:
         share, inner = self._member(path)

@@ -42,3 +42,14 @@ def probe_folding(root_fd: int, owner: str) -> bool:
         return True
     finally:
         os.unlink(name, dir_fd=root_fd)
+
+
+def probe_links(root_fd: int, owner: str) -> bool:
+    """True when the root's file system has symbolic links."""
+    name = f".davserver.{owner}.link{secrets.token_hex(8)}"
+    try:
+        os.symlink(".", name, dir_fd=root_fd)
+    except OSError:
+        return False
+    os.unlink(name, dir_fd=root_fd)
+    return True

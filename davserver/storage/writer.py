@@ -20,13 +20,14 @@ from davserver.errors import (
 )
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath
-from davserver.storage import _linux, names
+from davserver.storage import names
 from davserver.storage._oserrors import creating, show, translate_io, translating
 from davserver.storage._stat import look
 from davserver.storage.base import Bytes, Reader, Stat
 from davserver.storage.content import copy_by_hand, copy_range
 from davserver.storage.found import Found
 from davserver.storage.policy import Policy, new_mtime_ns, require_file
+from davserver.storage.renaming import rename_new
 
 _O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
@@ -321,39 +322,6 @@ class FileWriter:
                 os.close(fd)
 
 
-def rename_new(
-    policy: Policy, src_fd: int, src: bytes, dst_fd: int, dst: bytes, *, is_tree: bool
-) -> None:
-    """Renames to a name at which nothing stands. Raises FileExistsError, OSError."""
-    if "renameat2" not in policy.fallbacks:
-        try:
-            _linux.renameat2(src_fd, src, dst_fd, dst, _linux.RENAME_NOREPLACE)
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.EINVAL):
-                raise
-    if not is_tree:
-        try:
-            os.link(src, dst, src_dir_fd=src_fd, dst_dir_fd=dst_fd, follow_symlinks=False)
-            try:
-                os.unlink(src, dir_fd=src_fd)
-            except OSError:
-                os.unlink(dst, dir_fd=dst_fd)
-                raise
-            return
-        except OSError as error:
-            # a file system without links; a link that may not be made (protected_hardlinks)
-            if error.errno not in (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.EMLINK):
-                raise
-    try:
-        os.stat(dst, dir_fd=dst_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        # The gate keeps our own writers out between the look and the rename.
-        os.rename(src, dst, src_dir_fd=src_fd, dst_dir_fd=dst_fd)
-        return
-    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-
-
 def _require_publishable(
     path: DavPath, found: Found, *, replace: bool, expect: ETag | None
 ) -> None:
@@ -366,15 +334,3 @@ def _require_publishable(
     require_file(path, current)
     if not replace:
         raise ResourceExists(f"{show(path)}: exists")
-
-
-def rename_over(src: Found, dst: Found) -> None:
-    """A file in the place of a file. Raises OSError."""
-    os.rename(src.name, dst.name, src_dir_fd=src.dir_fd, dst_dir_fd=dst.dir_fd)
-    one, other = src.stat, dst.stat
-    if one is None or other is None or (one.device, one.inode) != (other.device, other.inode):
-        return
-    # rename(2): two names of one file (hard links) are left as they are, without an error
-    here, there = os.fstat(src.dir_fd), os.fstat(dst.dir_fd)
-    if (here.st_dev, here.st_ino, src.name) != (there.st_dev, there.st_ino, dst.name):
-        os.unlink(src.name, dir_fd=src.dir_fd)

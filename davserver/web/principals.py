@@ -24,7 +24,11 @@ async def principal(rc: RequestContext, body: bytes) -> Response:
     if not name or name != rc.principal.name:
         raise NotFound("no such principal")
     if rc.method == "OPTIONS":
-        headers = (_ALLOW, (b"dav", rc.services.dav(False)), (b"ms-author-via", b"DAV"))
+        headers = (
+            _ALLOW,
+            (b"dav", rc.services.classes(can_write=False)),
+            (b"ms-author-via", b"DAV"),
+        )
         return Response(200, headers)
     if rc.method != "PROPFIND":
         raise MethodNotAllowed("a principal is only to be asked for properties", headers=(_ALLOW,))

@@ -22,7 +22,11 @@ _ALLOW = (b"allow", b"OPTIONS, PROPFIND")
 async def ancestor(rc: RequestContext, path: DavPath, body: bytes) -> Response:
     """Answers OPTIONS, and PROPFIND of depth 0 and 1, for a URL above the mount."""
     if rc.method == "OPTIONS":
-        headers = (_ALLOW, (b"dav", rc.services.dav(False)), (b"ms-author-via", b"DAV"))
+        headers = (
+            _ALLOW,
+            (b"dav", rc.services.classes(can_write=False)),
+            (b"ms-author-via", b"DAV"),
+        )
         return Response(200, headers)
     if rc.method in ("GET", "HEAD"):
         raise NotFound("the served folder is mounted below this URL")

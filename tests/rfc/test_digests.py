@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import davserver.digests
-from davserver.context import Progress
 from davserver.digests import keep_digests
 from davserver.errors import StateFailure
+from davserver.progress import Progress
 from davserver.protocol.path import DavPath
 from tests.conftest import AppDav
 from tests.support.processes import descriptors

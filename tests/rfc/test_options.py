@@ -29,6 +29,14 @@ ALLOWED = {
 }
 
 
+BINDINGS = {"BIND", "UNBIND", "REBIND"}
+
+
+def classes(dav: AppDav) -> str:
+    """The value of DAV for who may write."""
+    return f"{CLASSES}, bind" if dav.storage == "filesystem" else CLASSES
+
+
 def fill(dav: AppDav) -> None:
     assert dav.mkcol("/c/").status == 201
     assert dav.put("/file", b"x").status == 201
@@ -40,11 +48,13 @@ def test_every_url_of_the_share_answers_with_class_and_methods(dav: AppDav, targ
     fill(dav)
 
     reply = dav.options(target)
+    has_bindings = dav.storage == "filesystem" and target in ("/", "/c", "/c/")
+    allowed = ALLOWED[target] | (BINDINGS if has_bindings else set())
 
     assert (reply.status, reply.headers["content-length"]) == (200, "0")
-    assert reply.headers["dav"] == CLASSES
+    assert reply.headers["dav"] == classes(dav)
     assert reply.headers["ms-author-via"] == "DAV"
-    assert set(reply.headers.tokens("allow")) == ALLOWED[target]
+    assert set(reply.headers.tokens("allow")) == allowed
 
 
 def test_cadaver_alone_hears_of_the_class_of_executable(make_dav: MakeDav) -> None:
@@ -101,7 +111,7 @@ def test_the_asterisk_asks_about_the_server(dav: AppDav) -> None:
     reply = dav.options("*")
 
     assert reply.status == 200
-    assert reply.headers["dav"] == CLASSES
+    assert reply.headers["dav"] == classes(dav)
     assert dav.request("GET", "*").status == 400
 
 
@@ -123,7 +133,7 @@ def test_who_cannot_write_is_not_offered_class_2(
 
     for target in ("/", "/file", "/new"):
         reply = dav.options(target)
-        assert reply.headers["dav"] == "1, 3"
+        assert reply.headers["dav"] == "1, 3, bind"
         assert set(reply.headers.tokens("allow")) == (READS if target != "/new" else {"OPTIONS"})
     assert dav.lock_request("/file").status == 403
     assert dav.request("UNLOCK", "/file", {"Lock-Token": "<urn:uuid:x>"}).status == 403
@@ -184,7 +194,7 @@ def test_below_the_prefix_every_url_carries_it(make_dav: MakeDav, how: dict[str,
     dav = make_dav("filesystem", **how)
     assert dav.root
     base = "/a%20b/%C3%BC"
-    assert dav.options(f"{base}/").headers["dav"] == CLASSES
+    assert dav.options(f"{base}/").headers["dav"] == classes(dav)
     assert dav.mkcol(f"{base}/c/").status == 201
     assert dav.put(f"{base}/c/f", b"x").status == 201
 
