@@ -222,10 +222,14 @@ def hold(services: Services, upload: Upload) -> Held | None:
     if part is None:
         return None
     try:
-        return Held(_with_part(services, found, part), part)
+        now = _with_part(services, found, part)
     except BaseException:
         part.close()
         raise
+    if now.phase is Phase.COMPLETE:
+        part.close()
+        return Held(now, None)
+    return Held(now, part)
 
 
 def _without_part(services: Services, upload: Upload) -> Upload:
@@ -233,7 +237,7 @@ def _without_part(services: Services, upload: Upload) -> Upload:
     with _inside(services) as view:
         now = view.upload(upload.id)
         if now is not None and now.phase is not Phase.OPEN:
-            now = replace(now, phase=Phase.COMPLETE)
+            now = replace(now, phase=Phase.COMPLETE, length=now.size)
             view.keep_upload(now)
             return now
         view.remove_upload(upload.id)
@@ -243,19 +247,39 @@ def _without_part(services: Services, upload: Upload) -> Upload:
 def _with_part(services: Services, upload: Upload, part: Part) -> Upload:
     with _inside(services) as view:
         now = view.upload(upload.id)
-        is_lost = now is None or part.size < now.size
-        if now is not None and is_lost:
+        if now is not None:
+            now = _decided(services, now, part)
+        if now is None:
             view.remove_upload(upload.id)
-        elif now is not None and now.phase is Phase.PUBLISHING:
-            now = replace(now, phase=Phase.OPEN)
+        else:
             view.keep_upload(now)
-    if is_lost or now is None:
+    if now is None or now.phase is Phase.COMPLETE:
         part.remove()
-        raise NotFound("the upload is gone")
-    if part.size > now.size:
+    elif part.size > now.size:
         # What came in before a death, and never was told of.
         part.cut(now.size)
+    if now is None:
+        raise NotFound("the upload is gone")
     return now
+
+
+def _decided(services: Services, upload: Upload, part: Part) -> Upload | None:
+    """Returns what an upload is whose part is still there, None when that is of no use."""
+    if part.size < upload.size:
+        return None
+    if upload.phase is not Phase.PUBLISHING:
+        return upload
+    try:
+        stat = services.storage.locate(upload.target).stat
+    except StorageError:
+        stat = None
+    is_published = part.stands_for(stat)
+    if is_published is None:
+        # Under which name it is in use nobody knows: nothing may be appended to it.
+        return None
+    if is_published:
+        return replace(upload, phase=Phase.COMPLETE, length=upload.size)
+    return replace(upload, phase=Phase.OPEN)
 
 
 def call(services: Services, upload: Upload) -> None:
@@ -295,6 +319,8 @@ def enter(services: Services, held: Held, phase: Phase) -> None:
     """Writes down how far an upload is; a part that is not needed any more goes."""
     with _inside(services) as view:
         now = replace(view.upload(held.upload.id) or held.upload, phase=phase)
+        if phase is Phase.COMPLETE:
+            now = replace(now, length=now.size)
         view.keep_upload(now)
     held.upload = now
     if phase is Phase.COMPLETE and held.part is not None:

@@ -104,8 +104,8 @@ class UndoableStorage:
     def open_part(self, hidden: DavPath, *, create: bool = False) -> Part | None:
         return self._inner.open_part(hidden, create=create)
 
-    def take_up(self, part: Part, path: DavPath) -> Writer:
-        return _UndoableWriter(self, path, self._inner.take_up(part, path))
+    def take_up(self, part: Part, path: DavPath, *, copies: bool = False) -> Writer:
+        return _UndoableWriter(self, path, self._inner.take_up(part, path, copies=copies))
 
     def make_collection(self, path: DavPath) -> None:
         if path.is_reserved:

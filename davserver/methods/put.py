@@ -20,6 +20,7 @@ from davserver.errors import (
     BadRequest,
     Conflict,
     ContentTooLarge,
+    CrossDevice,
     GateBusy,
     InsufficientStorage,
     ResourceExists,
@@ -228,7 +229,16 @@ class _Upload:
             for offset in range(0, part.size, INLINE_LIMIT):
                 self._hasher.update(part.read_at(offset, INLINE_LIMIT))
         self._check_digests()
-        self._writer = self._rc.services.storage.take_up(part, self._target.path)
+        try:
+            return self._take_up(part, copies=False)
+        except CrossDevice:
+            assert self._writer is not None
+            self._writer.discard()
+            return self._take_up(part, copies=True)
+
+    def _take_up(self, part: Part, *, copies: bool) -> Response:
+        storage = self._rc.services.storage
+        self._writer = storage.take_up(part, self._target.path, copies=copies)
         self._writer.seal(mtime_ns=self._rc.times.modified_ns)
         return self._publish()
 

@@ -191,6 +191,10 @@ class Part(Protocol):
     def size(self) -> int:
         """Bytes in it."""
 
+    def stands_for(self, stat: Stat | None) -> bool | None:
+        """True when the resource of this stat is what is in it, under another name: it was
+        published, and nobody lived to take its own name away. None: under another one, perhaps."""
+
     def cut(self, size: int) -> None:
         """Leaves the first `size` bytes. Raises StorageFailure when there are not so many."""
 
@@ -287,9 +291,10 @@ class Storage(Protocol):
         `create` it is new. None while somebody else holds it. Raises ResourceNotFound,
         ResourceExists, AccessDenied, NoSpace."""
 
-    def take_up(self, part: Part, path: DavPath) -> Writer:
+    def take_up(self, part: Part, path: DavPath, *, copies: bool = False) -> Writer:
         """As `create`, of a version whose content is that of the part: `commit` gives that its
-        new name. `discard` leaves the part as it is. May block."""
+        new name, and raises CrossDevice where it cannot; with `copies` it is a copy. `discard`
+        leaves the part as it is. May block."""
 
     def make_collection(self, path: DavPath) -> None:
         """Raises ResourceExists, ParentMissing, InvalidName, NoSpace, AccessDenied."""

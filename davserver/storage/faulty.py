@@ -157,10 +157,10 @@ class FaultyStorage:
         part = self._inner.open_part(hidden, create=create)
         return None if part is None else _FaultyPart(part, self.fuse)
 
-    def take_up(self, part: Part, path: DavPath) -> Writer:
+    def take_up(self, part: Part, path: DavPath, *, copies: bool = False) -> Writer:
         self.fuse.burn()
         inner = part.inner if isinstance(part, _FaultyPart) else part
-        return _FaultyWriter(self._inner.take_up(inner, path), self.fuse)
+        return _FaultyWriter(self._inner.take_up(inner, path, copies=copies), self.fuse)
 
     def make_collection(self, path: DavPath) -> None:
         self.fuse.burn()
@@ -298,6 +298,9 @@ class _FaultyPart:
     @property
     def size(self) -> int:
         return self.inner.size
+
+    def stands_for(self, stat: Stat | None) -> bool | None:
+        return self.inner.stands_for(stat)
 
     def cut(self, size: int) -> None:
         self._fuse.burn()

@@ -199,9 +199,9 @@ class FilesystemStorage:
     def open_part(self, hidden: DavPath, *, create: bool = False) -> Part | None:
         return open_part(self._policy, hidden, create=create)
 
-    def take_up(self, part: Part, path: DavPath) -> Writer:
+    def take_up(self, part: Part, path: DavPath, *, copies: bool = False) -> Writer:
         assert isinstance(part, FilePart)
-        return take_up(self._policy, part, path)
+        return take_up(self._policy, part, path, copies=copies)
 
     def copy(
         self, source: DavPath, target: DavPath, *, mtime_ns: int | None = None, told: Told = None

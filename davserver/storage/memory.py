@@ -253,7 +253,7 @@ class MemoryStorage:
         return MemoryPart(self.lock, node, partial(self._held.discard, node.inode), members)
 
     @_locked
-    def take_up(self, part: Part, path: DavPath) -> Writer:
+    def take_up(self, part: Part, path: DavPath, *, copies: bool = False) -> Writer:
         assert isinstance(part, MemoryPart)
         writer = self._writer(path, part)
         writer.write(part.read_at(0, part.size))

@@ -47,6 +47,10 @@ class MemoryPart:
     def size(self) -> int:
         return len(self._node.data)
 
+    def stands_for(self, stat: Stat | None) -> bool | None:
+        """Never: it is published and removed at once."""
+        return False
+
     def cut(self, size: int) -> None:
         if size > self.size:
             raise StorageFailure(f"{self.size} bytes are left of {size}")

@@ -210,9 +210,9 @@ class Mounts:
         share, inner = self._changing(hidden)
         return share.open_part(inner, create=create)
 
-    def take_up(self, part: Part, path: DavPath) -> Writer:
+    def take_up(self, part: Part, path: DavPath, *, copies: bool = False) -> Writer:
         share, inner = self._changing(path)
-        return share.take_up(part, inner)
+        return share.take_up(part, inner, copies=copies)
 
     def make_collection(self, path: DavPath) -> None:
         if path.is_root:

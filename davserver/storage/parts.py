@@ -9,16 +9,15 @@ gives to its members.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import stat as st
 
 from davserver.errors import ResourceNotFound, StorageFailure
 from davserver.protocol.path import DavPath
-from davserver.storage import names
 from davserver.storage._oserrors import creating, show, translate_io
-from davserver.storage.base import Bytes
+from davserver.storage._stat import look
+from davserver.storage.base import Bytes, Stat
 from davserver.storage.beginning import open_writer
 from davserver.storage.content import copy_content, write_all
 from davserver.storage.found import Found
@@ -47,6 +46,12 @@ class FilePart:
     def begun(self) -> Begun:
         """What a writer takes up."""
         return self._begun._replace(size=self._size)
+
+    def stands_for(self, stat: Stat | None) -> bool | None:
+        here = look(self._begun.fd, b"", plain=self._policy.resolver.plain).stat
+        if stat is not None and (stat.device, stat.inode) == (here.device, here.inode):
+            return True
+        return None if os.fstat(self._begun.fd).st_nlink > 1 else False
 
     def cut(self, size: int) -> None:
         if size > self._size:
@@ -132,12 +137,12 @@ def _is_held(fd: int, found: Found) -> bool:
     return (here.st_dev, here.st_ino) == (opened.st_dev, opened.st_ino)
 
 
-def take_up(policy: Policy, part: FilePart, path: DavPath) -> FileWriter:
+def take_up(policy: Policy, part: FilePart, path: DavPath, *, copies: bool) -> FileWriter:
     """Returns the writer of what is in a part. Raises as Storage.create does."""
     begun = part.begun
     with policy.resolver.find(path) as found:
-        is_movable = found.missing <= 1 and _is_movable(policy, begun, found)
-    if is_movable:
+        is_movable = found.missing <= 1 and _is_movable(begun, found)
+    if is_movable and not copies:
         return open_writer(policy, path, begun=begun)
     writer = open_writer(policy, path, size_hint=begun.size)
     try:
@@ -148,7 +153,7 @@ def take_up(policy: Policy, part: FilePart, path: DavPath) -> FileWriter:
     return writer
 
 
-def _is_movable(policy: Policy, begun: Begun, found: Found) -> bool:
+def _is_movable(begun: Begun, found: Found) -> bool:
     """True when a rename into the target's collection can be done, and makes the same of the file
     as if it had been written there."""
     here, there = os.fstat(begun.fd), os.fstat(found.dir_fd)
@@ -159,7 +164,7 @@ def _is_movable(policy: Policy, begun: Begun, found: Found) -> bool:
             os.fchown(begun.fd, -1, there.st_gid)
         except OSError:
             return False
-    return _is_same_mount(policy, begun, found)
+    return True
 
 
 def _has_default_acl(dir_fd: int) -> bool:
@@ -170,15 +175,3 @@ def _has_default_acl(dir_fd: int) -> bool:
         return bool(os.getxattr(f"/proc/self/fd/{dir_fd}", _DEFAULT_ACL))
     except OSError:
         return False
-
-
-def _is_same_mount(policy: Policy, begun: Begun, found: Found) -> bool:
-    """Two mounts can be of one device, and one tree of two projects: a link tells."""
-    name = names.encode(names.hidden_name(policy.owner))
-    ends = {"src_dir_fd": begun.dir_fd, "dst_dir_fd": found.dir_fd}
-    try:
-        os.link(begun.name, name, follow_symlinks=False, **ends)
-    except OSError as error:
-        return error.errno != errno.EXDEV
-    os.unlink(name, dir_fd=found.dir_fd)
-    return True

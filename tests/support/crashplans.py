@@ -152,6 +152,10 @@ def batches() -> Iterator[tuple[str, Scenario]]:
 
 LONG = bytes(range(256)) * 12_000
 XML = {"Content-Type": "application/xml"}
+APPEND = {
+    "Content-Type": "application/x-sabredav-partialupdate",
+    "X-Update-Range": "append",
+}
 SCENARIOS: dict[str, Scenario] = {
     "PUT new": Scenario(201, "PUT", "/n", {}, body=b"content"),
     "PUT new, durable": Scenario(201, "PUT", "/n", {}, body=b"content", durability="full"),
@@ -164,6 +168,14 @@ SCENARIOS: dict[str, Scenario] = {
     "PUT over, long": Scenario(204, "PUT", "/a", FILE, ("/a",), body=LONG),
     "PUT over, with hidden name": Scenario(
         204, "PUT", "/a", FILE, ("/a",), body=LONG, fallbacks=BOTH
+    ),
+    "PATCH": Scenario(204, "PATCH", "/a", FILE, ("/a",), APPEND, b" and more"),
+    "PATCH, durable": Scenario(
+        204, "PATCH", "/a", FILE, ("/a",), APPEND, b" and more", durability="full"
+    ),
+    "PATCH, long": Scenario(204, "PATCH", "/a", FILE, ("/a",), APPEND, LONG),
+    "PATCH, with hidden name": Scenario(
+        204, "PATCH", "/a", FILE, ("/a",), APPEND, b" and more", fallbacks=BOTH
     ),
     "MKCOL": Scenario(201, "MKCOL", "/n", {}),
     "MKCOL with properties": Scenario(
