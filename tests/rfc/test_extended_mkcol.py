@@ -12,7 +12,7 @@ from davserver.errors import AccessDenied
 from davserver.storage.filesystem import FilesystemStorage
 from tests.conftest import AppDav
 from tests.support.dav import XML
-from tests.support.faces import read_json
+from tests.support.faces import read_json, validator
 from tests.support.reply import Reply
 
 D = "{DAV:}"
@@ -205,6 +205,7 @@ def test_in_json(dav: AppDav) -> None:
         424: {"DAV:": {"resourcetype": None}},
     }
     made = {"set": {"DAV:": {"resourcetype": kind}, "u": {"topic": "news"}}}
+    validator("mkcol").validate(made)
     assert dav.mkcol("/c/", fields, json.dumps(made).encode()).status == 201
     assert dav.prop("/c/", "{u}topic").text == "news"
     assert dav.mkcol("/d/", fields, b"{}").status == 400
