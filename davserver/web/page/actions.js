@@ -1,9 +1,10 @@
 /** What is done to the members that are selected: make, rename, move, copy, delete, download. */
 
 import { askConflict, askName, chooseFolder, confirm, tellFailures, toast } from "./dialogs.js";
-import { DavError, find, makeFolder, remove, transfer } from "./dav.js";
+import { DavError, complete, find, makeFolder, remove, transfer } from "./dav.js";
 import { el } from "./dom.js";
-import { explain, explainStatus, t } from "./i18n.js";
+import { explain, explainStatus, formatNumber, t } from "./i18n.js";
+import { followJob, keptJobs } from "./jobs.js";
 import { asFolder, childOf, covers, decodeName, freeName, nameOf, parentOf, segments } from "./paths.js";
 
 /**
@@ -56,7 +57,7 @@ export class Actions {
     if (entries.length === 0) return;
     const title = t("deleteAsk", { n: entries.length, name: entries[0].name });
     if (!(await confirm(title, t("deleteForGood"), t("delete")))) return;
-    await this.#each(entries, (entry, signal) => remove(entry.href, signal));
+    await this.#each(entries, (entry, watch) => remove(entry.href, watch));
   }
 
   /** @param {"COPY" | "MOVE"} method @param {Entry[]} entries */
@@ -72,10 +73,10 @@ export class Actions {
   /** @param {"COPY" | "MOVE"} method @param {Entry[]} entries @param {string} folder */
   async transfer(method, entries, folder) {
     const decide = rememberVerdict(entries.length === 1);
-    const isHere = (/** @type {Entry} */ entry) => parentOf(entry.href) === folder;
+    const isHere = (entry) => parentOf(entry.href) === folder;
     await this.#each(
       entries.filter((entry) => method === "COPY" || !isHere(entry)),
-      (entry, signal) => place(method, entry, folder, { decide, signal, isBeside: isHere(entry) }),
+      (entry, watch) => place(method, entry, folder, { decide, watch, isBeside: isHere(entry) }),
     );
   }
 
@@ -116,7 +117,7 @@ export class Actions {
    * One after the other, with what failed told at the end.
    *
    * @param {Entry[]} entries
-   * @param {(entry: Entry, signal: AbortSignal) => Promise<void>} step
+   * @param {(entry: Entry, watch: import("./dav.js").Watch) => Promise<void>} step
    */
   async #each(entries, step) {
     const controller = new AbortController();
@@ -124,25 +125,56 @@ export class Actions {
     const progress = toast(t("working"), { stays: true, action });
     const failures = [];
     let done = 0;
+    const onProgress = (members, all) => progress.update(workText(entries.length, done, members, all));
     for (const entry of entries) {
       if (controller.signal.aborted) break;
       try {
-        await step(entry, controller.signal);
+        await step(entry, { signal: controller.signal, onProgress });
       } catch (error) {
         if (controller.signal.aborted) break;
         failures.push(...failuresOf(error, entry.name));
       }
-      progress.update(`${t("working")} ${++done} / ${entries.length}`);
+      done++;
+      onProgress(0, null);
     }
     progress.close();
     await this.view.reload();
     await this.#tell(failures);
   }
 
+  /** Goes on to tell of what was going on when the page was left. */
+  followKept() {
+    for (const job of keptJobs()) {
+      const controller = new AbortController();
+      const action = { label: t("cancel"), on: () => controller.abort() };
+      const progress = toast(`${job.label}: ${t("working")}`, { stays: true, action });
+      const onProgress = (members, all) => progress.update(`${job.label}: ${workText(1, 0, members, all)}`);
+      followJob(job, { signal: controller.signal, onProgress })
+        .then(complete)
+        .catch((error) => this.#tell(failuresOf(error, job.label)))
+        .finally(() => {
+          progress.close();
+          void this.view.reload();
+        });
+    }
+  }
+
   /** @param {{name: string, reason: string}[]} failures */
   async #tell(failures) {
     if (failures.length > 0) await tellFailures(failures);
   }
+}
+
+/**
+ * @param {number} count of what was chosen
+ * @param {number} done of them
+ * @param {number} members of the one that is being worked on
+ * @param {number | null} all that it has
+ */
+function workText(count, done, members, all) {
+  const outer = count > 1 ? ` ${formatNumber(done)} / ${formatNumber(count)}` : "";
+  const inner = members ? ` (${formatNumber(members)}${all ? ` / ${formatNumber(all)}` : ""})` : "";
+  return t("working") + outer + inner;
 }
 
 /** @param {unknown} error @param {string} name @returns {{name: string, reason: string}[]} */
@@ -177,12 +209,12 @@ function rememberVerdict(isOne) {
  * @param {"COPY" | "MOVE"} method
  * @param {Entry} entry
  * @param {string} folder
- * @param {{decide: Decide, signal: AbortSignal, isBeside: boolean}} options `isBeside`: a copy
+ * @param {{decide: Decide, watch: import("./dav.js").Watch, isBeside: boolean}} options `isBeside`: a copy
  *   in the same folder gets a name of its own
  */
-async function place(method, entry, folder, { decide, signal, isBeside }) {
+async function place(method, entry, folder, { decide, watch, isBeside }) {
   if (entry.isFolder && covers(entry.href, folder)) throw new Error(t("intoItself"));
-  const at = (/** @type {string} */ name) => childOf(folder, name, entry.isFolder);
+  const at = (name) => childOf(folder, name, entry.isFolder);
   let name = nameOf(entry.href);
   let isKept = isBeside;
   const tried = new Set(isBeside ? [name] : []);
@@ -191,7 +223,7 @@ async function place(method, entry, folder, { decide, signal, isBeside }) {
   for (;;) {
     if (isKept) name = freeName(nameOf(entry.href), (one) => tried.has(one));
     try {
-      await transfer(method, entry.href, at(name), { replace, signal });
+      await transfer(method, entry.href, at(name), { replace, ...watch });
       return;
     } catch (error) {
       if (!(error instanceof DavError) || error.status !== 412) throw error;

@@ -3,8 +3,9 @@
  * page does goes through here.
  */
 
-import { asFolder, nameOf, segments } from "./paths.js";
+import { ASYNC, followJob } from "./jobs.js";
 import { child, hrefOf, propertiesOf, responses, statusOf } from "./multistatus.js";
+import { asFolder, nameOf, segments } from "./paths.js";
 
 /**
  * @typedef {object} Entry one resource
@@ -161,29 +162,40 @@ export async function makeFolder(href) {
 }
 
 /**
+ * @typedef {{signal?: AbortSignal, onProgress?: import("./jobs.js").Progress}} Watch
+ *
  * COPY or MOVE. Without `replace` nothing is replaced (412).
  *
  * @param {"COPY" | "MOVE"} method
  * @param {string} href
  * @param {string} destination
- * @param {{replace?: Entry, signal?: AbortSignal}} [options] `replace`: what the user agreed to
- *   replace, as it was then
+ * @param {Watch & {replace?: Entry}} [options] `replace`: what the user agreed to replace, as it
+ *   was then
  */
-export async function transfer(method, href, destination, { replace, signal } = {}) {
+export async function transfer(method, href, destination, { replace, ...watch } = {}) {
   /** @type {Record<string, string>} */
   const headers = { Destination: location.origin + destination, Overwrite: replace ? "T" : "F" };
   // Whoever changed it since the question was asked is not overwritten.
   if (replace?.etag) headers.If = `<${location.origin}${destination}> ([${replace.etag}])`;
-  await complete(await request(method, href, { headers, signal }));
+  await work(method, href, headers, watch);
 }
 
-/** @param {string} href @param {AbortSignal} [signal] Throws what could not be deleted. */
-export async function remove(href, signal) {
-  await complete(await request("DELETE", href, { signal }));
+/** @param {string} href @param {Watch} [watch] Throws what could not be deleted. */
+export async function remove(href, watch = {}) {
+  await work("DELETE", href, {}, watch);
 }
 
-/** @param {Response} response Throws where it is a 207: it stands for what failed. */
-async function complete(response) {
+/** @param {string} method @param {string} href @param {Record<string, string>} headers @param {Watch} watch */
+async function work(method, href, headers, watch) {
+  const response = await request(method, href, { headers: { ...headers, Prefer: ASYNC }, signal: watch.signal });
+  const job = response.status === 202 ? response.headers.get("Location") : null;
+  if (!job) return complete(response);
+  await complete(await followJob({ href: job, label: nameOf(href) }, watch));
+}
+
+/** @param {Response} response Throws where it is no success, or a 207: that stands for what failed. */
+export async function complete(response) {
+  if (!response.ok) throw new DavError(response.status);
   if (response.status !== 207) return;
   const failures = (await all(response)).map((one) => ({ href: hrefOf(one), status: statusOf(one) }));
   if (failures.length > 0) throw new DavError(207, failures);

@@ -32,11 +32,11 @@ export function ask({ title, content = [], choices = [], kind = "", accept = () 
     el("div", { class: "content" }, ...content),
     choices.length > 0 && el("footer", {}, ...buttons));
   const dialog = el("dialog", { class: `dialog ${kind}`, "aria-labelledby": id }, form);
-  form.addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
-    const chosen = /** @type {HTMLButtonElement | null} */ (event.submitter);
+  form.addEventListener("submit", (event) => {
+    const chosen = event.submitter;
     if (!accept(chosen?.value ?? "")) event.preventDefault();
   });
-  form.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+  form.addEventListener("keydown", (event) => {
     // Enter in a field means the last button, not the first.
     if (event.key !== "Enter" || !(event.target instanceof HTMLInputElement)) return;
     event.preventDefault();
@@ -65,7 +65,7 @@ export async function askName({ title, label, ok, value = "", isTaken }) {
   const input = el("input", { type: "text", value, autocomplete: "off", spellcheck: "false", id: "asked-name" });
   const fault = el("p", { class: "fault", role: "alert" });
   input.value = value;
-  const accept = (/** @type {string} */ choice) => {
+  const accept = (choice) => {
     if (choice !== "ok") return true;
     const key = nameFault(input.value) ?? (input.value !== value && isTaken(input.value) ? "nameTaken" : null);
     fault.textContent = key ? t(key) : "";
@@ -99,7 +99,7 @@ export async function confirm(title, text, ok) {
  * @returns {Promise<Verdict>}
  */
 export async function askConflict(name, existing, incoming, { mayReplace = true, isOne = false } = {}) {
-  const told = (/** @type {{size: number, time: number}} */ one) => ({ size: formatSize(one.size), time: formatTime(one.time) });
+  const told = (one) => ({ size: formatSize(one.size), time: formatTime(one.time) });
   const forAll = el("input", { type: "checkbox" });
   const content = [
     el("p", { text: existing.isFolder ? t("existsFolder") : t("existsNow", told(existing)) }),
@@ -112,7 +112,7 @@ export async function askConflict(name, existing, incoming, { mayReplace = true,
     { label: t("keepBoth"), value: "keep", kind: "primary" },
   ];
   const choice = await ask({ title: t("existsTitle", { name }), content, choices });
-  return { choice: /** @type {any} */ (choice || "skip"), forAll: forAll.checked };
+  return { choice: choice || "skip", forAll: forAll.checked };
 }
 
 /**
@@ -144,8 +144,8 @@ export async function chooseFolder({ title, ok, start, moving }) {
   let here = start;
   const path = el("p", { class: "path", "aria-live": "polite" });
   const folders = el("ul", { class: "folders", "aria-label": t("chooseFolder") });
-  const isTarget = (/** @type {string} */ href) => !moving.some((one) => one.isFolder && covers(one.href, href));
-  const go = async (/** @type {string} */ href) => {
+  const isTarget = (href) => !moving.some((one) => one.isFolder && covers(one.href, href));
+  const go = async (href) => {
     here = href;
     path.textContent = `/${segments(href).map(decodeName).join("/")}`;
     const rows = href === ROOT ? [] : [folderRow(t("up"), "up", () => go(parentOf(href)))];

@@ -57,6 +57,7 @@ const PATHS = {
   folder: "M3 7a2 2 0 0 1 2-2h4l2 2.500h8a2 2 0 0 1 2 2V17a2 2 0 0 1-2 2H5a2 2 0 0 1-2-2z",
   image: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15.500 9.500h.01",
   info: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 11v5M12 8h.01",
+  left: "M15 5l-7 7 7 7",
   lock: "M6 11h12v9H6zM9 11V8a3 3 0 0 1 6 0v3",
   more: "M5 12h.01M12 12h.01M19 12h.01",
   move: "M12 3v18M3 12h18M9 6l3-3 3 3M9 18l3 3 3-3M6 9l-3 3 3 3M18 9l3 3-3 3",
@@ -66,6 +67,7 @@ const PATHS = {
   pdf: "M6 3h8l4 4v14H6zM14 3v4h4M9 12h6M9 15h6M9 18h3",
   play: "M7 5l12 7-12 7z",
   retry: "M4 12a8 8 0 1 1 2.500 5.800M4 18v-4h4",
+  right: "M9 5l7 7-7 7",
   search: "M11 18a7 7 0 1 0 0-14 7 7 0 0 0 0 14zM16 16l5 5",
   text: "M6 3h8l4 4v14H6zM14 3v4h4M9 11h6M9 14h6M9 17h4",
   theme: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 3v18M12 7l6.500-1M12 12h9M12 17l6.500 1",
@@ -111,7 +113,7 @@ export function button(label, { icon: name, on, only, class: kind = "", ...props
       on: on ? { click: on } : {},
       ...props,
     },
-    name && icon(/** @type {any} */ (name)),
+    name && icon(name),
     !only && el("span", { text: label }),
   );
 }

@@ -12,7 +12,7 @@ export async function picked(data) {
   if (entries.length === 0) return [...data.files].map((file) => ({ file, path: [file.name] }));
   /** @type {Picked[]} */
   const found = [];
-  for (const entry of entries) await collect(/** @type {FileSystemEntry} */ (entry), [], found);
+  for (const entry of entries) await collect(entry, [], found);
   return found;
 }
 
@@ -20,12 +20,12 @@ export async function picked(data) {
 async function collect(entry, above, found) {
   const path = [...above, entry.name];
   if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject));
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
     found.push({ file, path });
     return;
   }
   found.push({ file: null, path });
-  const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
+  const reader = entry.createReader();
   for (;;) {
     // A reader gives a hundred at a time, and none when there are no more.
     const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
@@ -54,7 +54,7 @@ export function enableDropping(zone) {
   let own = [];
   /** @type {Element | null} */
   let lit = null;
-  const light = (/** @type {Element | null} */ node) => {
+  const light = (node) => {
     if (node === lit) return;
     lit?.classList.remove("drop");
     node?.classList.add("drop");

@@ -11,7 +11,7 @@ let formats = makeFormats();
 /** @returns {Language} as chosen, else the first of the browser's that there is */
 function chosen() {
   const wanted = [localStorage.getItem(STORED), ...navigator.languages.map((one) => one.slice(0, 2))];
-  return /** @type {Language} */ (wanted.find((one) => one && one in CATALOGUE) ?? "en");
+  return wanted.find((one) => one && one in CATALOGUE) ?? "en";
 }
 
 function makeFormats() {
@@ -90,8 +90,8 @@ export function compareNames(a, b) {
 
 /** @param {unknown} error @returns {string} what to tell of it */
 export function explain(error) {
-  const status = /** @type {any} */ (error)?.status;
-  if (typeof status !== "number") return String(/** @type {any} */ (error)?.message ?? error);
+  const status = error?.status;
+  if (typeof status !== "number") return String(error?.message ?? error);
   return explainStatus(status);
 }
 

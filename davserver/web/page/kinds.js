@@ -17,7 +17,7 @@ const EXTENSIONS = {
 /** @type {Map<string, Kind>} */
 const KINDS = new Map(
   Object.entries(EXTENSIONS).flatMap(([kind, all]) =>
-    all.split(/\s+/).map((one) => /** @type {[string, Kind]} */ ([one, /** @type {Kind} */ (kind)])),
+    all.split(/\s+/).map((one) => [one, kind]),
   ),
 );
 

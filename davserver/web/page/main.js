@@ -1,27 +1,32 @@
 /** The page: which folder is shown, the bars around the table, and what a key or a click starts. */
 
 import { Actions, above } from "./actions.js";
-import { LANGUAGES } from "./catalogue.js";
 import { DavError, describeFolder } from "./dav.js";
 import { askConflict, toast } from "./dialogs.js";
-import { button, el, icon } from "./dom.js";
+import { button, el } from "./dom.js";
 import { chosen, enableDropping, picked } from "./dropping.js";
+import { drawHeader } from "./header.js";
 import { currentLanguage, explain, formatSize, setLanguage, t } from "./i18n.js";
 import { Listing } from "./listing.js";
 import { openMenu } from "./menu.js";
-import { ROOT, asFolder, decodeName, nameOf, parentOf, segments } from "./paths.js";
+import { ROOT, asFolder, decodeName, encodeName, nameOf, parentOf } from "./paths.js";
 import { Table } from "./table.js";
-import { applyTheme, toggleTheme } from "./theme.js";
+import { applyTheme } from "./theme.js";
 import { UploadPanel } from "./uploadpanel.js";
 import { Uploads } from "./uploads.js";
 
 /** @typedef {import("./dav.js").Entry} Entry */
+
+/** Begins the fragment that names the file which is shown. */
+const VIEW = "#view=";
 
 class Page {
   folder = asFolder(location.pathname);
   /** @type {import("./dav.js").Folder} */
   rights = { mayWrite: false, user: "", available: null };
   #described = new AbortController();
+  /** @type {import("./viewer.js").Viewer | undefined} */
+  viewer;
   /** Milliseconds; the folder is read again once uploads pause for a while. */
   #reloading = 0;
 
@@ -34,24 +39,26 @@ class Page {
         { mayReplace: !existing.isFolder, isOne: count <= 1 }));
     this.panel = new UploadPanel(this.uploads);
     this.header = el("header", { class: "top" });
+    this.title = el("h1", { class: "unseen" });
     this.bar = el("div", { class: "bar", role: "toolbar", "aria-label": t("files") });
     this.status = el("p", { class: "status", role: "status" });
     this.#listen();
     const skip = el("a", { class: "skip", href: "#files", text: t("skip") });
-    document.body.append(skip, this.header, el("main", {}, this.bar, this.table.frame, this.status), this.panel.element);
+    document.body.append(skip, this.header, el("main", {}, this.title, this.bar, this.table.frame, this.status), this.panel.element);
     this.draw();
     void this.show(this.folder, {});
+    this.actions.followKept();
   }
 
   #listen() {
     const { table, listing } = this;
-    table.addEventListener("open", (event) => this.open(/** @type {CustomEvent} */ (event).detail));
+    table.addEventListener("open", (event) => this.open(event.detail));
     table.addEventListener("up", () => this.go(parentOf(this.folder)));
     table.addEventListener("select", () => this.#drawBar());
-    table.addEventListener("menu", (event) => this.#offer(/** @type {CustomEvent} */ (event).detail));
+    table.addEventListener("menu", (event) => this.#offer(event.detail));
     listing.addEventListener("change", () => this.#drawStatus());
     listing.addEventListener("done", () => this.#drawStatus());
-    this.uploads.addEventListener("done", (event) => this.#arrived(/** @type {CustomEvent} */ (event).detail));
+    this.uploads.addEventListener("done", (event) => this.#arrived(event.detail));
     window.addEventListener("popstate", (event) => this.#back(event.state));
     window.addEventListener("beforeunload", (event) => {
       if (this.uploads.isBusy) event.preventDefault();
@@ -70,12 +77,12 @@ class Page {
   /** @param {string} href @param {{top?: number, href?: string}} place where to be in it */
   async show(href, place) {
     this.folder = href;
-    this.rights = { ...this.rights, mayWrite: false, available: null };
     this.listing.filter = "";
     this.table.element.ariaBusy = "true";
     this.table.reset();
     this.draw();
-    document.title = `${nameOf(href) || location.host} · davserver`;
+    this.title.textContent = nameOf(href) || location.host;
+    document.title = `${this.title.textContent} · davserver`;
     void this.#describe();
     try {
       await this.listing.load(href);
@@ -88,6 +95,7 @@ class Page {
     if (this.folder !== href) return;
     this.table.element.focus({ preventScroll: true });
     this.table.element.ariaBusy = "false";
+    void this.#followView();
   }
 
   async #describe() {
@@ -144,12 +152,59 @@ class Page {
   #back(state) {
     const href = asFolder(location.pathname);
     if (href !== this.folder) void this.show(href, state?.place ?? {});
+    else void this.#followView();
   }
 
   /** @param {Entry} entry */
   open(entry) {
-    if (entry.isFolder) this.go(entry.href);
-    else location.assign(entry.href);
+    if (entry.isFolder) return this.go(entry.href);
+    history.replaceState({ place: this.table.place }, "");
+    history.pushState({ isView: true }, "", VIEW + encodeName(entry.name));
+    return this.#view(entry);
+  }
+
+  /** Shows the file that the address names, if any; else the folder alone. */
+  #followView() {
+    const name = location.hash.startsWith(VIEW) ? decodeName(location.hash.slice(VIEW.length)) : null;
+    const entry = name === null ? undefined : this.listing.rows.find((one) => one.name === name && !one.isFolder);
+    if (entry) return this.#view(entry);
+    if (this.viewer?.entry) this.viewer.close();
+    return undefined;
+  }
+
+  // What is not always needed is loaded when it is.
+
+  /** @param {Entry} entry */
+  async #view(entry) {
+    const { Viewer } = await import("./viewer.js");
+    this.viewer ??= new Viewer({
+      files: () => this.listing.rows.filter((one) => !one.isFolder),
+      mayWrite: () => this.rights.mayWrite,
+      view: (next) => {
+        history.replaceState(history.state, "", VIEW + encodeName(next.name));
+        void this.#view(next);
+      },
+      left: () => this.#leaveView(),
+      properties: (one) => this.#showProperties(one),
+    });
+    this.table.goTo({ top: this.table.place.top, href: entry.href });
+    this.viewer.show(entry);
+  }
+
+  #leaveView() {
+    if (history.state?.isView) return history.back();
+    history.replaceState(null, "", this.folder);
+    return this.#followView();
+  }
+
+  /** @param {Entry} entry */
+  async #showProperties(entry) {
+    await (await import("./properties.js")).showProperties(entry);
+  }
+
+  /** @param {string} href */
+  async #connect(href) {
+    await (await import("./connect.js")).showConnect(href);
   }
 
   // Bars
@@ -162,43 +217,18 @@ class Page {
   }
 
   #drawHeader() {
-    const language = el("select", { "aria-label": t("language"), title: t("language") },
-      ...Object.entries(LANGUAGES).map(([value, text]) => el("option", { value, text })));
-    language.value = currentLanguage();
-    language.addEventListener("change", () => this.#translate(language.value));
-    const { user } = this.rights;
-    const tools = el("div", { class: "tools" },
-      user && el("span", { class: "user", title: t("signedIn", { name: user }), text: user }),
-      language,
-      button(t("theme"), { icon: "theme", only: true, class: "plain", on: toggleTheme }));
-    this.header.replaceChildren(this.#crumbs(), tools);
-  }
-
-  #crumbs() {
-    const names = segments(this.folder);
-    const links = names.map((name, index) => {
-      const href = ROOT + names.slice(0, index + 1).map((one) => `${one}/`).join("");
-      return this.#crumb(href, decodeName(name), index === names.length - 1);
-    });
-    const home = this.#crumb(ROOT, location.host, names.length === 0);
-    home.querySelector("a").prepend(icon("folder"));
-    return el("nav", { class: "crumbs", "aria-label": t("path") }, el("ol", {}, home, ...links));
-  }
-
-  /** @param {string} href @param {string} text @param {boolean} isHere */
-  #crumb(href, text, isHere) {
-    const link = el("a", { href, "aria-current": isHere ? "page" : undefined, draggable: "false" }, el("span", { dir: "auto", text }));
-    link.addEventListener("click", (/** @type {MouseEvent} */ event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-      event.preventDefault();
-      this.go(href);
-    });
-    return el("li", {}, link);
+    this.header.replaceChildren(...drawHeader({
+      folder: this.folder,
+      user: this.rights.user,
+      go: (href) => this.go(href),
+      translate: (language) => this.#translate(language),
+      connect: () => this.#connect(this.folder),
+    }));
   }
 
   /** @param {string} language */
   #translate(language) {
-    setLanguage(/** @type {any} */ (language));
+    setLanguage(language);
     this.listing.resort();
     this.table.translate();
     this.panel.draw();
@@ -208,7 +238,7 @@ class Page {
 
   #drawBar() {
     const { selection } = this.table;
-    const focused = /** @type {HTMLElement} */ (document.activeElement)?.dataset?.key;
+    const focused = document.activeElement?.dataset?.key;
     const content = selection.length > 0 ? this.#selectionTools(selection) : this.#folderTools();
     this.bar.setAttribute("aria-label", t("files"));
     const before = this.bar.querySelector("input[type=search]");
@@ -227,7 +257,7 @@ class Page {
       this.listing.setFilter(field.value);
       this.table.element.scrollTop = 0;
     });
-    field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    field.addEventListener("keydown", (event) => {
       if (event.key === "Escape") {
         field.value = "";
         this.listing.setFilter("");
@@ -261,6 +291,7 @@ class Page {
       button(t("copyTo"), { icon: "copy", ...only, on: () => actions.transferTo("COPY", selection) }),
       write && button(t("moveTo"), { icon: "move", ...only, on: () => actions.transferTo("MOVE", selection) }),
       write && button(t("delete"), { icon: "trash", ...only, on: () => actions.remove(selection) }),
+      isOne && button(t("properties"), { icon: "info", ...only, on: () => this.#showProperties(selection[0]) }),
     ];
   }
 
@@ -292,6 +323,8 @@ class Page {
       { label: t("copyTo"), icon: "copy", on: () => actions.transferTo("COPY", selection) },
       write ? { label: t("moveTo"), icon: "move", on: () => actions.transferTo("MOVE", selection) } : null,
       write ? { label: t("delete"), icon: "trash", key: "⌦", kind: "danger", on: () => actions.remove(selection) } : null,
+      isOne && entry.isFolder ? { label: t("connect"), icon: "connect", on: () => this.#connect(entry.href) } : null,
+      isOne ? { label: t("properties"), icon: "info", key: "Alt ↵", on: () => this.#showProperties(entry) } : null,
     ], x, y);
   }
 
@@ -328,18 +361,18 @@ class Page {
 
   /** @param {DragEvent} event */
   #dropTarget(event) {
-    const node = /** @type {Element} */ (event.target);
+    const node = event.target;
     const crumb = node.closest?.(".crumbs a");
     if (crumb instanceof HTMLAnchorElement) return { href: crumb.pathname, node: crumb };
     if (!this.rights.mayWrite || document.querySelector("dialog[open]")) return null;
     const entry = this.table.frame.contains(node) ? this.table.entryAt(event) : undefined;
-    if (entry?.isFolder) return { href: entry.href, node: /** @type {Element} */ (node.closest(".row")) };
+    if (entry?.isFolder) return { href: entry.href, node: node.closest(".row") };
     return { href: this.folder, node: this.table.frame };
   }
 
   /** Keys that mean the same wherever the focus is, but in a field. @param {KeyboardEvent} event */
   #key(event) {
-    const target = /** @type {Element} */ (event.target);
+    const target = event.target;
     if (target.closest("input, textarea, select, dialog, .menu") && !target.matches("[type=checkbox]")) return;
     const { selection, current } = this.table;
     const chosen = selection.length > 0 ? selection : [current].filter((one) => one !== undefined);
@@ -348,6 +381,7 @@ class Page {
     const key = event.key.toLowerCase();
     if (key === "/" && !command) this.bar.querySelector("input[type=search]").focus();
     else if (key === "delete" && write) void this.actions.remove(chosen);
+    else if (key === "enter" && event.altKey && chosen.length === 1) void this.#showProperties(chosen[0]);
     else if (key === "f2" && write && chosen.length === 1) void this.actions.rename(chosen[0]);
     else if (command && key === "c" && !String(getSelection())) this.actions.hold("COPY", chosen);
     else if (command && key === "x" && write) this.actions.hold("MOVE", chosen);

@@ -13,33 +13,33 @@ import { el, icon } from "./dom.js";
  * @param {number} y
  */
 export function openMenu(label, items, x, y) {
-  const before = /** @type {HTMLElement | null} */ (document.activeElement);
+  const before = document.activeElement;
   const close = () => {
     menu.remove();
     shade.remove();
     before?.focus?.({ preventScroll: true });
   };
-  const run = (/** @type {() => void} */ on) => {
+  const run = (on) => {
     close();
     on();
   };
-  const offered = /** @type {Item[]} */ (items.filter(Boolean));
+  const offered = items.filter(Boolean);
   const buttons = offered.map((item) =>
     el("button", { type: "button", role: "menuitem", tabindex: -1, class: item.kind, on: { click: () => run(item.on) } },
-      icon(/** @type {any} */ (item.icon)), el("span", { text: item.label }),
+      icon(item.icon), el("span", { text: item.label }),
       item.key && el("kbd", { "aria-hidden": "true", text: item.key })));
   const menu = el("div", { class: "menu", role: "menu", "aria-label": label }, ...buttons);
-  const shade = el("div", { class: "shade", on: { click: close, contextmenu: (/** @type {Event} */ event) => { event.preventDefault(); close(); } } });
-  menu.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    const at = buttons.indexOf(/** @type {any} */ (document.activeElement));
+  const shade = el("div", { class: "shade", on: { click: close, contextmenu: (event) => { event.preventDefault(); close(); } } });
+  menu.addEventListener("keydown", (event) => {
+    const at = buttons.indexOf(document.activeElement);
     const steps = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 };
     if (event.key === "Escape" || event.key === "Tab") close();
-    else if (event.key in steps) buttons.at(/** @type {any} */ (steps)[event.key] % buttons.length)?.focus();
+    else if (event.key in steps) buttons.at(steps[event.key] % buttons.length)?.focus();
     else return;
     event.preventDefault();
     event.stopPropagation();
   });
-  document.body.append(shade, menu);
+  document.querySelector("main")?.append(shade, menu);
   const box = menu.getBoundingClientRect();
   menu.style.left = `${Math.max(8, Math.min(x, innerWidth - box.width - 8))}px`;
   menu.style.top = `${Math.max(8, Math.min(y, innerHeight - box.height - 8))}px`;

@@ -22,7 +22,7 @@ export function drawRow(entry, { index, isSelected }) {
   check.checked = isSelected;
   const size = entry.isFolder ? "" : formatSize(entry.size);
   const time = formatTime(entry.time);
-  const picture = el("span", { class: `picture kind-${kind}` }, icon(/** @type {any} */ (iconOf(kind))));
+  const picture = el("span", { class: `picture kind-${kind}` }, icon(iconOf(kind)));
   const row = el("div", {
     class: "row", role: "row", id: `row-${index}`, "aria-rowindex": index + 2, "aria-selected": String(isSelected),
     draggable: "true",

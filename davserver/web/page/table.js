@@ -265,7 +265,7 @@ export class Table extends EventTarget {
 
   /** @param {Event} event @returns {number} index of the row, -1 for none */
   #indexOf(event) {
-    const row = /** @type {Element} */ (event.target).closest(".row");
+    const row = event.target.closest(".row");
     return row instanceof HTMLElement ? Number(row.dataset.index) : -1;
   }
 
@@ -277,14 +277,14 @@ export class Table extends EventTarget {
   /** @param {MouseEvent} event */
   #click(event) {
     const index = this.#indexOf(event);
-    const target = /** @type {Element} */ (event.target);
+    const target = event.target;
     if (index < 0) return;
     const toggle = event.ctrlKey || event.metaKey;
     const range = event.shiftKey;
     if (target.closest(".check")) {
       this.#choose(index, { toggle: true, range });
     } else if (target.closest(".more")) {
-      const box = /** @type {Element} */ (target.closest(".more")).getBoundingClientRect();
+      const box = target.closest(".more").getBoundingClientRect();
       this.#offerMenu(index, box.left, box.bottom);
     } else if (target.closest("a") && !toggle && !range) {
       this.#moveTo(index);
@@ -300,7 +300,7 @@ export class Table extends EventTarget {
   /** @param {MouseEvent} event */
   #doubleClick(event) {
     const entry = this.entryAt(event);
-    const target = /** @type {Element} */ (event.target);
+    const target = event.target;
     if (entry && !target.closest("a, button, .check")) this.#send("open", entry);
   }
 
@@ -338,7 +338,7 @@ export class Table extends EventTarget {
     const toggle = event.ctrlKey || event.metaKey;
     if (event.key in targets && !event.altKey) this.#step(targets[event.key], event.shiftKey, toggle);
     else if (event.key === "ArrowUp" && event.altKey) this.#send("up");
-    else if (event.key === "Enter" && this.current) this.#send("open", this.current);
+    else if (event.key === "Enter" && !event.altKey && this.current) this.#send("open", this.current);
     else if (event.key === "Backspace") this.#send("up");
     else if (event.key === "Escape") this.select([]);
     else if (event.key === " " && !this.#isTyping()) this.#choose(this.#cursor, { toggle: true });

@@ -56,7 +56,7 @@ export class UploadPanel {
 
   /** @param {Upload[]} items */
   #drawSummary(items) {
-    const count = (/** @type {string} */ state) => items.filter((one) => one.state === state).length;
+    const count = (state) => items.filter((one) => one.state === state).length;
     const [done, failed] = [count("done"), count("failed")];
     const counted = items.filter((one) => one.state !== "canceled" && one.state !== "skipped");
     const all = counted.reduce((sum, one) => sum + one.file.size, 0);

@@ -166,7 +166,7 @@ export class Uploads extends EventTarget {
     let existing = upload.file.size > LOOK_FIRST ? await find(childOf(folder, name)) : null;
     for (;;) {
       const href = childOf(folder, name);
-      let condition = /** @type {Record<string, string>} */ ({ "If-None-Match": "*" });
+      let condition = { "If-None-Match": "*" };
       if (existing) {
         const choice = await this.#decide(upload, existing);
         if (upload.controller.signal.aborted) return;
