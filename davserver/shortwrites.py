@@ -23,6 +23,7 @@ from davserver.methods.lock import LOCK
 from davserver.methods.proppatch import PROPPATCH
 from davserver.methods.put import PUT
 from davserver.methods.unlock import UNLOCK
+from davserver.protocol.accept import prefers_json
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.path import DavPath
 from davserver.storage.base import DirectStorage
@@ -163,7 +164,7 @@ def _plainness(method: Method) -> Callable[[DavHeaders], bool]:
         names = [name for name, _ in fields.items]
         if len(set(names)) != len(names) or not allowed.issuperset(names):
             return False
-        if b"json" in (fields.get(b"accept") or b"").lower():
+        if fields.recall(prefers_json):
             return False
         kind = fields.get(b"content-type")
         return method.parse is None or kind is None or XML_TYPE.fullmatch(kind) is not None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import AppDav
+from tests.service.test_jobs import await_job
 from tests.support.asgi import drive
 from tests.support.dav import XML
 from tests.support.faces import compare, read_json, validator
@@ -88,6 +89,44 @@ def test_our_own_server_gives_json_to_who_wants_it(server: Server, accept: str) 
 
             assert reply.headers["content-type"] == "application/json"
             assert read_json(reply.body)["results"][0]["href"] == "/file"
+
+
+@pytest.mark.parametrize("accept", ["application/json", "*/*, application/xml;q=0, text/xml;q=0"])
+def test_our_own_server_changes_things_for_who_wants_json(server: Server, accept: str) -> None:
+    """Its straight way for LOCK and PROPPATCH leaves these to the pipeline, as it does those who
+    prefer something."""
+    xml = {"Accept": accept, "Content-Type": XML}
+    patch = (
+        b'<propertyupdate xmlns="DAV:"><set><prop><a xmlns="u">1</a></prop></set></propertyupdate>'
+    )
+    with server.connect() as dav:
+        locked = dav.lock_request("/locked", headers={"Accept": accept})
+        changed = dav.request("PROPPATCH", "/other", xml, patch)
+        dav.put("/other", b"x")
+        told = dav.request("PROPPATCH", "/other", xml, patch)
+        minimal = dav.request("PROPPATCH", "/other", xml | {"Prefer": "return=minimal"}, patch)
+        given = dav.put("/other", b"given", {"Prefer": "return=representation"})
+        dav.unlock("/locked", locked.headers["lock-token"][1:-1])
+        dav.delete("/locked")
+        dav.delete("/other")
+
+    assert read_json(locked.body)["properties"]["DAV:"].keys() == {"lockdiscovery"}
+    assert read_json(changed.body)["status"] == 404
+    assert read_json(told.body)["results"][0]["href"] == "/other"
+    assert minimal.status == 204
+    assert (given.status, given.body) == (200, b"given")
+
+
+def test_the_result_of_a_job_has_both_faces(tree: AppDav) -> None:
+    tree.lock("/c/a")
+    begun = tree.request("DELETE", "/c/", {"Prefer": "respond-async"})
+    job = begun.headers["location"]
+    await_job(tree, job, lambda told: told["ended"] is not None)
+    xml, told = (tree.get(f"{job}/result", fields) for fields in ({}, ASKED))
+
+    assert (xml.status, told.status) == (207, 207)
+    assert told.headers["content-type"] == "application/json"
+    compare(xml.body, told.body)
 
 
 @pytest.fixture
