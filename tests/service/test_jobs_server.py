@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ SIZES = (3_000, 12_000, 48_000)
 """Members of a tree: where one is copied before anything can be done meanwhile, a larger one."""
 
 FEW = 600
+MANY = (50_000,)
+COUNTS = [pytest.param(SIZES, id="few"), pytest.param(MANY, id="50000", marks=pytest.mark.long)]
 
 
 def grow(root: Path, members: int) -> None:
@@ -66,10 +68,12 @@ def midway(server: Server, href: str) -> dict[str, Any]:
         time.sleep(0.005)
 
 
-def interrupted(server: Server, interrupt: Callable[[str], None]) -> tuple[str, dict[str, Any]]:
+def interrupted(
+    server: Server, interrupt: Callable[[str], None], sizes: Sequence[int] = SIZES
+) -> tuple[str, dict[str, Any]]:
     """Copies, and does something once the copy is under way; with larger trees until the copy has
     not ended by then. Returns the job's href and how it ended."""
-    for members in SIZES:
+    for members in sizes:
         grow(server.root, members)
         href = start_copy(server)
         before = midway(server, href)
@@ -82,10 +86,11 @@ def interrupted(server: Server, interrupt: Callable[[str], None]) -> tuple[str, 
     raise AssertionError("too quick to be interrupted")
 
 
-@pytest.mark.timeout(120)
-def test_progress_rises_and_any_worker_can_cancel(tmp_path: Path) -> None:
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("sizes", COUNTS)
+def test_progress_rises_and_any_worker_can_cancel(tmp_path: Path, sizes: Sequence[int]) -> None:
     with Server(tmp_path, workers=2) as server:
-        href, told = interrupted(server, lambda href: ask(server, href, "DELETE"))
+        href, told = interrupted(server, lambda href: ask(server, href, "DELETE"), sizes)
 
         assert (told["state"], told["result"]["status"]) == ("cancelled", 503)
         assert 0 < told["progress"]["members"] < told["progress"]["members_total"]
@@ -94,9 +99,12 @@ def test_progress_rises_and_any_worker_can_cancel(tmp_path: Path) -> None:
         assert ask(server, f"{href}/result").status == 503
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.security("K-02")
-def test_a_job_of_a_killed_server_has_failed_and_left_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sizes", COUNTS)
+def test_a_job_of_a_killed_server_has_failed_and_left_nothing(
+    tmp_path: Path, sizes: Sequence[int]
+) -> None:
     server = Server(tmp_path, workers=2)
 
     def kill(href: str) -> None:
@@ -104,7 +112,7 @@ def test_a_job_of_a_killed_server_has_failed_and_left_nothing(tmp_path: Path) ->
         server.start()
 
     with server:
-        _, told = interrupted(server, kill)
+        _, told = interrupted(server, kill, sizes)
         listed = ask(server, "/", "PROPFIND", Depth="1")
 
         assert (told["state"], told["result"]["status"]) == ("failed", 503)
@@ -139,6 +147,30 @@ def test_a_job_within_the_grace_time_is_done_before_the_server_ends(tmp_path: Pa
         told = told_of(server, href)
 
         assert (told["state"], told["result"]["status"]) == ("succeeded", 201)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "members", [SIZES[0], pytest.param(50_000, id="50000", marks=pytest.mark.long)]
+)
+def test_small_requests_are_answered_beside_a_job(tmp_path: Path, members: int) -> None:
+    """On the same worker, whose event loop has nothing of the copy."""
+    with Server(tmp_path, environment={"DAVSERVER_DURABILITY": "none"}) as server:
+        grow(server.root, members)
+        href = start_copy(server)
+        seen, took = [], []
+        with server.connect() as http:
+            while (told := json.loads(http.get(href).body))["ended"] is None:
+                seen.append(told["progress"]["members"])
+                begun = time.monotonic()
+                assert http.put("/small", b"content").status in (201, 204)
+                assert http.get("/small").body == b"content"
+                took.append(time.monotonic() - begun)
+
+        assert told["progress"]["members"] == told["progress"]["members_total"] == members + 1
+        assert seen == sorted(seen)
+        assert len(took) >= 3
+        assert max(took) < 5, "as long as all of it, or a gate that is held"
 
 
 @pytest.mark.timeout(120)
