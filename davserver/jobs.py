@@ -334,19 +334,18 @@ def _without_preferences(headers: DavHeaders) -> DavHeaders:
 
 
 async def _pieces(body: Body) -> AsyncIterator[bytes]:
-    """Yields what is to be kept of an answer: not a file, which can be asked for where it is."""
+    """Yields what is to be kept of an answer: what goes on by itself never answers with a file."""
     if isinstance(body, bytes):
         for start in range(0, len(body), _PIECE):
             yield body[start : start + _PIECE]
     elif isinstance(body, AsyncIterator):
         async for piece in body:
             yield piece
-    elif isinstance(body, SpoolBody):
+    else:
+        assert isinstance(body, SpoolBody), body
         with body.file:
             async for piece in spooled_chunks(body.file, _PIECE):
                 yield piece
-    else:
-        body.reader.close()
 
 
 def _wait_s(rc: RequestContext) -> int | None:

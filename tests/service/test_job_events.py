@@ -169,3 +169,17 @@ def test_who_asks_for_the_head_does_not_listen(
     href = dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
 
     assert dav.head(href, EVENTS).status == 200
+
+
+def test_events_end_when_the_job_is_forgotten(hooked: AppDav, storage: HookedStorage) -> None:
+    fill(hooked, "/c/", "/c/a")
+    with held(storage, "copy", "/c/a"):
+        href = hooked.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+        id = href.rpartition("/")[2]
+
+        def forget() -> None:
+            hooked.app.services.jobs.forget(id)
+
+        exchange = hooked.run(drive(telling(hooked.app, forget), scope(hooked, href), []))
+
+    assert [fields["event"] for fields, _ in read(exchange.reply.body)] == ["progress"]

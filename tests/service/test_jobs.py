@@ -10,12 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from davserver.errors import AccessDenied, StateFailure
+from davserver.jobends import settle
+from davserver.jobs import Jobs
+from davserver.methods._tree import TreeDelete
 from davserver.methods._treecopy import TreeCopy
+from davserver.state.jobs import JobState
 from tests.conftest import AppDav, make_app_dav
 from tests.support.reply import Reply
 from tests.support.storages import HookedStorage
@@ -277,6 +282,33 @@ def test_a_long_result_is_kept_in_pieces(
     assert hooked.get(f"{href}/result").body == usual.body
 
 
+def test_a_long_result_in_json_is_kept_in_pieces(
+    hooked: AppDav, storage: HookedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("davserver.faces._PIECE", 300)
+    names = [f"/c/{number}" for number in range(30)]
+    fill(hooked, "/c/", *names)
+    for name in names:
+        storage.refuse("delete", name, AccessDenied("not yours"))
+
+    wants_json = {"Accept": "application/json"}
+    href = hooked.delete("/c/", ASYNC | wants_json).headers["location"]
+    ended(hooked, href)
+    kept = hooked.exchange("GET", f"{href}/result", [], b"")
+
+    assert json.loads(kept.body) == json.loads(hooked.delete("/c/", wants_json).body)
+
+
+def test_a_job_has_a_result_and_nothing_else(dav: AppDav) -> None:
+    fill(dav, "/c/")
+    href = dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+    ended(dav, href)
+
+    assert dav.get(f"{href}/progress").status == 404
+    assert dav.get(f"{href}/result/x").status == 404
+    assert dav.delete(f"{href}/result").status == 404
+
+
 def test_a_result_is_pending_until_it_is_there(hooked: AppDav, storage: HookedStorage) -> None:
     fill(hooked, "/c/", "/c/a")
     with held(storage, "copy", "/c/a"):
@@ -481,19 +513,21 @@ def pair(tmp_path: Path) -> Iterator[tuple[AppDav, AppDav]]:
 
 
 @contextmanager
-def standing_still(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Has copies of trees stand still before their second step."""
+def standing_still(
+    monkeypatch: pytest.MonkeyPatch, walk: Any = TreeCopy
+) -> Iterator[threading.Event]:
+    """Has walks through trees stand still before their second step."""
     leave = threading.Event()
-    step = TreeCopy._step
+    step = walk._step
     steps = []
 
-    def wait(self: TreeCopy, stack: Any) -> None:
+    def wait(self: Any, stack: Any) -> None:
         steps.append(1)
         if len(steps) == 2:
             assert leave.wait(20)
         step(self, stack)
 
-    monkeypatch.setattr(TreeCopy, "_step", wait)
+    monkeypatch.setattr(walk, "_step", wait)
     try:
         yield leave
     finally:
@@ -646,6 +680,44 @@ def test_what_a_dead_worker_was_at_has_failed(
     assert done == told, "what was said once stays said"
 
 
+def test_a_delete_is_done_when_nothing_is_there_any_more(
+    pair: tuple[AppDav, AppDav],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one, other = pair
+    fill(one, "/c/", "/c/a", "/d/", "/d/a")
+    failing(one.app.services.jobs, monkeypatch, "end", 1000)
+    monkeypatch.setattr("davserver.jobs.LOOK_S", 0.01)
+    monkeypatch.setattr("davserver.jobs._ATTEMPTS", 1)
+    whole = one.delete("/c/", ASYNC).headers["location"]
+    one.run(until(lambda: not (one.root / "c").exists()))
+    one.lock("/d/a")
+    part = one.delete("/d/", ASYNC).headers["location"]
+    id = part.rpartition("/")[2]
+    one.run(until(lambda: f"how job {id} ended is not known yet" in caplog.text))
+    one.run(until(lambda: not one.app.jobs._runs))
+    monkeypatch.setattr(other.app.services.state, "is_alive", lambda owner: False)
+
+    assert state_of(told_of(other, whole)) == ("succeeded", 204)
+    assert state_of(told_of(other, part)) == ("failed", 503)
+
+
+def test_a_job_whose_end_cannot_be_found_out_keeps_nobody_from_starting_one(
+    pair: tuple[AppDav, AppDav], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair
+    fill(one, "/c/", "/c/a", "/c/d/", "/c/d/b", "/f")
+    with standing_still(monkeypatch):
+        one.copy("/c/", "/copy/", headers=ASYNC)
+        one.run(until(lambda: other.app.services.jobs.unfinished()[0].members == 2))
+        monkeypatch.setattr(other.app.services.state, "is_alive", lambda owner: False)
+        failing(other.app.services.jobs, monkeypatch, "drop", 1)
+        accepted = other.delete("/f", ASYNC)
+
+    assert accepted.status == 202
+
+
 def test_an_end_that_cannot_be_written_at_first_is_found_out_later(
     hooked: AppDav, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -750,3 +822,49 @@ def test_an_application_that_is_closed_ends_jobs_between_members(
     assert ("copy", "/c/b") not in storage.calls
     assert dav.get(href).status == 200
     assert hidden_names(dav) == []
+
+
+def test_what_was_under_way_at_the_end_is_looked_at_by_the_next_server(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dav = make_dav(durability="none")
+    fill(dav, "/c/", "/c/d/", "/c/d/a")
+    with standing_still(monkeypatch, TreeDelete) as go:
+        href = dav.delete("/c/", ASYNC).headers["location"]
+        await_job(dav, href, lambda told: told["progress"]["members_total"] is not None)
+        shut_down(dav, go.set)
+
+    assert state_of(told_of(dav, href)) == ("failed", 503)
+    assert tree(dav, "/c/") == {"/c/d/": None, "/c/d/a": b"/c/d/a"}
+
+
+def test_a_turn_that_comes_at_the_end_is_given_back() -> None:
+    jobs = Jobs()
+    settings = SimpleNamespace(jobs_at_once=1)
+
+    async def take() -> None:
+        rc = SimpleNamespace(services=SimpleNamespace(settings=settings))
+        run: Any = SimpleNamespace(rc=rc, stop=asyncio.Event())
+        assert await jobs._turn(run)
+        second = asyncio.create_task(jobs._turn(run))
+        await asyncio.sleep(0)
+        jobs._leave()
+        second.cancel()
+        await asyncio.wait([second])
+        assert second.cancelled()
+
+    asyncio.run(take())
+
+    assert (jobs._running, list(jobs._line)) == (0, [])
+
+
+def test_only_one_says_how_a_job_ended(dav: AppDav) -> None:
+    fill(dav, "/c/")
+    href = dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"]
+    told = ended(dav, href)
+    services = dav.app.services
+    job = services.jobs.get(told["id"])
+    assert job is not None
+    settle(services, job, JobState.FAILED)
+
+    assert told_of(dav, href) == told

@@ -135,6 +135,33 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_file_that_is_damaged_within_is_set_aside(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    for number in range(50):
+        store.add(replace(JOB, id=f"{number}" * 50), limit=99)
+    store.close()
+    content = bytearray((tmp_path / FILE).read_bytes())
+    content[8192:] = b"\xff" * (len(content) - 8192)
+    (tmp_path / FILE).write_bytes(content)
+
+    assert store.unfinished() == []
+    assert len(list(tmp_path.glob(f"{FILE}.corrupt-*"))) == 1
+    store.close()
+
+
+def test_a_transaction_that_is_undone_already_is_left_alone(store: JobStore) -> None:
+    """SQLite does so itself when the disk is full."""
+
+    def fail() -> None:
+        with store._writing() as db:
+            db.query("ROLLBACK")
+            raise StateFailure("no room")
+
+    with pytest.raises(StateFailure, match="no room"):
+        fail()
+    assert store.add(JOB, limit=1)
+
+
 def test_a_file_in_which_damage_was_met_is_looked_at_again(tmp_path: Path) -> None:
     store = JobStore(tmp_path)
     store.add(JOB, limit=1)
