@@ -55,6 +55,7 @@ def all_or_nothing(
             try:
                 yield replace(services, storage=disk, state=HeldState(state, held))
                 held.require_whole()
+                disk.flush()
                 if finish is not None:
                     finish(view)
                 view.settle(change)

@@ -14,6 +14,7 @@ from davserver.errors import (
     CollectionNotEmpty,
     EtagMismatch,
     IsACollection,
+    NotACollection,
     ResourceExists,
     ResourceNotFound,
     StorageError,
@@ -38,7 +39,7 @@ from davserver.storage.base import (
     Writer,
 )
 from davserver.storage.bymember import MembersByPath
-from davserver.undoing import EMPTY, moved
+from davserver.undoing import EMPTY, Identity, moved
 
 
 class UndoableStorage:
@@ -49,9 +50,11 @@ class UndoableStorage:
     """
 
     def __init__(self, inner: Storage, log: UndoLog) -> None:
-        self.kept: list[DavPath] = []
+        self.kept: dict[DavPath, None] = {}
         self._inner = inner
         self._log = log
+        self._unsynced: set[DavPath] = set()
+        self._places: set[tuple[Identity, DavPath]] = set()
 
     @property
     def inline(self) -> bool:
@@ -128,13 +131,17 @@ class UndoableStorage:
 
     def delete(self, path: DavPath) -> None:
         if path.is_reserved:
-            if not any(kept.covers(path) for kept in self.kept):
+            if not self._is_kept(path):
                 self._inner.delete(path)
             return
         found = self._inner.locate(path)
         is_tree = found.link_to is None and found.stat is not None
         if is_tree and found.stat and found.stat.kind is Kind.COLLECTION:
             self._require_empty(path)
+        self._rename(path, self._inner.hidden(path))
+
+    def delete_tree(self, path: DavPath) -> None:
+        """In one step; see TreeStorage."""
         self._rename(path, self._inner.hidden(path))
 
     def copy(
@@ -195,20 +202,26 @@ class UndoableStorage:
     def _rename(
         self, source: DavPath, target: DavPath, values: Mapping[str, int] | None = None
     ) -> None:
-        identity = self._stat(source).identity
+        stat = self._stat(source)
+        identity = stat.identity
+        self._comes(identity, source, target)
         step = Step(StepKind.RENAME, source, target, identity=identity, values=values or {})
         self._log.append(step)
         self._inner.rename(source, target)
-        self._track(((source, target),))
+        self._track(((source, target),), is_tree=stat.kind is Kind.COLLECTION)
         self._keep(source, target)
 
     def _exchange(self, a: DavPath, b: DavPath) -> None:
-        identity = self._stat(a).identity
-        if identity != self._stat(b).identity:  # two names of one file
+        one, two = self._stat(a), self._stat(b)
+        identity, other = one.identity, two.identity
+        if identity != other:  # two names of one file
+            self._comes(identity, a, b)
+            self._comes(other, b, a)
             self._log.append(Step(StepKind.EXCHANGE, a, b, identity=identity))
         self._inner.exchange(a, b)
         between = DavPath((".davserver", "between"))
-        self._track(((a, between), (b, a), (between, b)))
+        is_tree = Kind.COLLECTION in (one.kind, two.kind)
+        self._track(((a, between), (b, a), (between, b)), is_tree=is_tree)
         self._keep(a, b)
         self._keep(b, a)
 
@@ -219,15 +232,44 @@ class UndoableStorage:
             raise ResourceNotFound(f"{path.name!r}: no such resource")
         return stat
 
-    def _track(self, moves: Sequence[tuple[DavPath, DavPath]]) -> None:
-        """What has a hidden name may have been moved with what it is in."""
+    def _comes(self, identity: Identity, source: DavPath, target: DavPath) -> None:
+        """Before a resource comes to where it has been before, what was done until now waits for
+        the disk. After a power cut the log may be ahead of it, and by that place alone a step
+        that is not on the disk cannot be told from one that is."""
+        if (identity, target) in self._places:
+            self.flush()
+        self._places |= {(identity, source), (identity, target)}
+
+    def flush(self) -> None:
+        """Makes durable what was done, as the policy says."""
+        unsynced, self._unsynced, self._places = self._unsynced, set(), set()
+        for path in unsynced:
+            # Somebody beside this server may have been at it.
+            with suppress(ResourceNotFound, NotACollection):
+                self._inner.sync(path)
+
+    def _track(self, moves: Sequence[tuple[DavPath, DavPath]], *, is_tree: bool) -> None:
+        """What has a hidden name, or waits for the disk, may have been moved with what it is
+        in."""
         for old, new in moves:
-            self.kept = [moved(path, old, new) for path in self.kept]
-        self.kept = [path for path in self.kept if path.is_reserved]
+            if is_tree:
+                self.kept = {moved(path, old, new): None for path in self.kept}
+                self._unsynced = {moved(path, old, new) for path in self._unsynced}
+            elif old in self.kept:
+                del self.kept[old]
+                self.kept[new] = None
+        for _, new in moves:
+            if not new.is_reserved:
+                self.kept.pop(new, None)
 
     def _keep(self, old: DavPath, new: DavPath) -> None:
         if new.is_reserved and not old.is_reserved:
-            self.kept.append(new)
+            self.kept[new] = None
+
+    def _is_kept(self, path: DavPath) -> bool:
+        """True for what is, or is in, something that may have to come back."""
+        count = len(path.segments)
+        return any(DavPath(path.segments[:end]) in self.kept for end in range(1, count + 1))
 
     def _require_unmapped(self, path: DavPath) -> None:
         if self._inner.named(path).stat is not None:
@@ -242,8 +284,9 @@ class UndoableStorage:
         self, path: DavPath, *, mtime_ns: int | None = None, executable: bool | None = None
     ) -> Stat:
         if not path.is_reserved:
-            identity = self._inner.stat(path).identity
-            values = self._inner.attributes(path)
+            # Of what a link leads to.
+            path = self._inner.locate(path).link_to or path
+            identity, values = self._stat(path).identity, self._inner.attributes(path)
             step = Step(StepKind.RESTORE, target=path, identity=identity, values=values)
             self._log.append(step)
         return self._inner.set_attributes(path, mtime_ns=mtime_ns, executable=executable)
@@ -258,7 +301,8 @@ class UndoableStorage:
         return self._inner.quota(path)
 
     def sync(self, path: DavPath) -> None:
-        self._inner.sync(path)
+        """Once for all, at the end."""
+        self._unsynced.add(path)
 
     def hidden(self, path: DavPath) -> DavPath:
         return self._inner.hidden(path)
@@ -309,10 +353,13 @@ class _UndoableWriter:
         hidden = self._storage.hidden(path)
         stat = self._inner.stage(hidden)
         self._storage.appear(hidden, path, replace=replace)
+        if path.parent is not None:
+            self._storage.sync(path.parent)
         return stat
 
     def settle(self) -> None:
-        self._inner.settle()
+        """See UndoableStorage.sync."""
+        self._inner.discard()
 
     def discard(self) -> None:
         self._inner.discard()

@@ -14,7 +14,7 @@ from davserver.storage.faulty import FaultyStorage
 from davserver.storage.memory import MemoryStorage
 from tests.conftest import AppDav
 from tests.service.test_batch import PATCH, post, results, statuses
-from tests.support.dav import Dav
+from tests.support.dav import XML, Dav
 from tests.support.reply import Reply
 
 TOPIC = "{urn:x}topic"
@@ -102,6 +102,58 @@ def test_one_that_fails_undoes_all(dav: AppDav, count: int) -> None:
     assert nothing_is_hidden(dav)
 
 
+def test_bindings_are_undone(make_dav: Callable[..., AppDav]) -> None:
+    """What has two (RFC 5842) is handed over, and comes back."""
+    dav = make_dav()
+    dav.mkcol("/c")
+    dav.mkcol("/d")
+    dav.put("/c/f", b"content")
+    body = "<D:bind xmlns:D='DAV:'><D:segment>g</D:segment><D:href>/c/f</D:href></D:bind>"
+    assert dav.request("BIND", "/d", {"Content-Type": XML}, body.encode()).status == 201
+    dav.proppatch("/d/g", set={TOPIC: "shared"})
+    before = world(dav)
+    operations: list[dict[str, Any]] = [
+        {"op": "put", "href": "/d/g", "content": "over"},
+        {"op": "move", "href": "/c", "destination": "/e"},
+        {"op": "delete", "href": "/e/f"},
+        {"op": "move", "href": "/d", "destination": "/c"},
+    ]
+    failed = post(dav, *operations, FAILS, atomic=True)
+    undone = world(dav)
+    done = post(dav, *operations, atomic=True)
+
+    assert statuses(failed) == [424, 424, 424, 424, 409]
+    assert undone == before
+    assert done.status == 200
+    assert dav.get("/c/g").body == b"over"
+    assert dav.prop("/c/g", TOPIC).text == "shared"
+    assert nothing_is_hidden(dav)
+
+
+def test_a_tree_is_set_aside_whole(make_dav: Callable[..., AppDav]) -> None:
+    """However much is in it; not so where a member has to be looked at."""
+    dav = make_dav()
+    assert dav.root is not None
+    fill(dav)
+    dav.unlock("/c/h", token_of(dav, "/c/h"))
+    before = world(dav)
+    reply = post(dav, {"op": "delete", "href": "/c"}, FAILS, atomic=True)
+    undone = world(dav)
+    done = post(dav, {"op": "delete", "href": "/c"}, atomic=True)
+
+    assert statuses(reply) == [424, 409]
+    assert undone == before
+    assert (done.status, statuses(done)) == (200, [204])
+    assert dav.get("/c").status == 404
+    assert dav.mkcol("/c").status == 201
+    assert nothing_is_hidden(dav)
+
+
+def token_of(dav: Dav, path: str) -> str:
+    (lock,) = dav.locks(path)
+    return str(lock.findtext("{DAV:}locktoken/{DAV:}href"))
+
+
 CAUSES: dict[str, tuple[dict[str, Any], int]] = {
     "a condition": ({"op": "put", "href": "/f", "content": "", "if-none-match": "*"}, 412),
     "a lock": ({"op": "delete", "href": "/c/h"}, 423),
@@ -150,9 +202,11 @@ def test_links_are_undone_as_links(make_dav: Callable[..., AppDav]) -> None:
     (dav.root / "link").symlink_to("f")
     (dav.root / "nowhere").symlink_to("none")
     (dav.root / "twin").hardlink_to(dav.root / "f")
+    modified_ns = (dav.root / "f").stat().st_mtime_ns
     reply = post(
         dav,
         {"op": "put", "href": "/link", "content": "through it"},
+        {"op": "proppatch", "href": "/link", "xml": PATCH.format(LIVE)},
         {"op": "delete", "href": "/link"},
         {"op": "delete", "href": "/nowhere"},
         {"op": "move", "href": "/twin", "destination": "/f"},
@@ -160,7 +214,8 @@ def test_links_are_undone_as_links(make_dav: Callable[..., AppDav]) -> None:
         atomic=True,
     )
 
-    assert statuses(reply) == [424, 424, 424, 424, 409], reply
+    assert statuses(reply) == [*[424] * 5, 409], reply
+    assert (dav.root / "f").stat().st_mtime_ns == modified_ns
     assert os.readlink(dav.root / "link") == "f"
     assert os.readlink(dav.root / "nowhere") == "none"
     assert (dav.root / "f").read_bytes() == b"x"
