@@ -43,6 +43,7 @@ def _rename(
             fresh = relocate(rc, method, view)
         assert fresh.stat is not None
         if fresh.binding is not None:
+            _prove_moved(rc, fresh)
             aside = move_binding(rc, view, fresh)
             rc.times = NO_TIMES  # they would be those of the resource
         elif fresh.is_link:
@@ -66,9 +67,17 @@ def _rename_link(rc: RequestContext, target: Target) -> Target:
     assert target.destination is not None
     if target.destination.parent != target.path.parent or target.destination_stat is not None:
         raise Forbidden("a link can only be renamed, within its own collection")
+    _prove_moved(rc, target)
     rc.services.storage.rename(target.path, target.destination)
     rc.times = NO_TIMES  # they would be those of what it leads to
     return target
+
+
+def _prove_moved(rc: RequestContext, target: Target) -> None:
+    """Of a link: by its new name what it leads to is found."""
+    assert target.destination is not None
+    assert target.stat is not None
+    prove(rc, target.destination, target.stat, answer_moved(rc, target), gone=target.path)
 
 
 def publish_moved(

@@ -645,6 +645,22 @@ def test_what_a_dead_worker_had_done_has_succeeded(
     ]
 
 
+def test_a_link_that_a_dead_worker_had_moved_is_found_by_its_new_name(
+    pair: tuple[AppDav, AppDav], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair
+    assert one.root is not None
+    fill(one, "/c/", "/c/a")
+    (one.root / "link").symlink_to("c/a")
+    failing(one.app.services.jobs, monkeypatch, "end", 1000)
+    monkeypatch.setattr("davserver.jobs.LOOK_S", 0.01)
+    href = one.move("/link", "/other", headers=ASYNC).headers["location"]
+    one.run(until((one.root / "other").exists))
+    monkeypatch.setattr(other.app.services.state, "is_alive", lambda owner: False)
+
+    assert state_of(told_of(other, href)) == ("succeeded", 201)
+
+
 def test_what_is_not_there_any_more_shows_nothing(
     pair: tuple[AppDav, AppDav], monkeypatch: pytest.MonkeyPatch
 ) -> None:
