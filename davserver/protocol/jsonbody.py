@@ -33,7 +33,8 @@ _BOM = "\ufeff"
 """Says that it is UTF-8, whatever the Content-Type says: JSON is (RFC 8259 section 8.1)."""
 _ESCAPED = 6
 """Characters that one may become."""
-_NAME = re.compile(r"[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_.\-\x80-\U0010ffff]*+")
+_OTHERS = r"\x80-\ud7ff\ue000-\U0010ffff"
+_NAME = re.compile(rf"[A-Za-z_{_OTHERS}][A-Za-z0-9_.\-{_OTHERS}]*+")
 """Nothing that could end a tag; which of the other characters may be in a name is the parser's to
 say."""
 

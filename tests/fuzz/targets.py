@@ -45,6 +45,7 @@ from davserver.protocol.quirks import leaves_out_missing_properties, refresh_tok
 from davserver.protocol.ranges import evaluate_if_range, parse_range
 from davserver.protocol.xmlguard import parse_xml
 from davserver.protocol.xmlread import parse_lockinfo, parse_propfind, parse_proppatch
+from tests.fuzz.jsontargets import JSON_SEEDS, JSON_TARGETS
 from tests.support.edge import EdgeInProcess
 
 Target = Callable[[bytes], None]
@@ -312,6 +313,7 @@ def guard(data: bytes) -> None:
 
 
 TARGETS: dict[str, Target] = {
+    **JSON_TARGETS,
     "path": path,
     "destination": destination,
     "if": if_header,
@@ -335,6 +337,7 @@ TARGETS: dict[str, Target] = {
 }
 
 SEEDS: dict[str, tuple[bytes, ...]] = {
+    **JSON_SEEDS,
     "path": (b"/a/b%20c/", b"/%C3%A9//x", b"/a/%2e%2e/b", b"/%2f", b"/a;b=c,d"),
     "destination": (b"http://h/a/b", b"/a%20b/?q", b"https://u:p@h:8080/x", b"http://other/x"),
     "if": (

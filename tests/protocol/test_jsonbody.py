@@ -149,6 +149,7 @@ BAD: list[Any] = [
     pytest.param({"prop": {"DAV:": ["!--"]}}, id="bad: a comment as a name"),
     pytest.param({"prop": {"DAV:": ["a/><b"]}}, id="bad: markup in a name"),
     pytest.param({"prop": {"DAV:": ["×"]}}, id="bad: a character that no name has"),
+    pytest.param({"prop": {"DAV:": ["\ud800"]}}, id="bad: half a character in a name"),
     pytest.param({"prop": {"a\x01": ["a"]}}, id="bad: a control character in a namespace"),
     pytest.param({"prop": {}, "propname": True}, id="bad: two things at once"),
     pytest.param({"propname": 1}, id="bad: a number for true"),
