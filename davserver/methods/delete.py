@@ -19,7 +19,8 @@ from davserver.methods.base import MAPPED, LockRule, Method
 from davserver.progress import Proof
 from davserver.protocol.headers import Depth
 from davserver.state.base import GateView
-from davserver.storage.base import Kind, TreeStorage
+from davserver.storage.base import Kind
+from davserver.storage.trees import TreeStorage
 from davserver.usage import shrinking, size_of
 
 _ATTEMPTS = 4

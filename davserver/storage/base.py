@@ -360,15 +360,6 @@ class Storage(Protocol):
     def close(self) -> None: ...
 
 
-@runtime_checkable
-class TreeStorage(Protocol):
-    """A Storage that can remove a collection with all that is in it in one step: those who can
-    offer this too."""
-
-    def delete_tree(self, path: DavPath) -> None:
-        """Raises as Storage.delete does."""
-
-
 class DirectReader(Reader, Protocol):
     """A Reader that reads without a copy."""
 
