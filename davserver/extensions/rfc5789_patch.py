@@ -22,18 +22,16 @@ from davserver.errors import (
     UnsupportedMediaType,
 )
 from davserver.extensions.base import Extension
-from davserver.methods._checks import last_modified, relocate
+from davserver.methods._checks import relocate
 from davserver.methods._gathering import Gathered
+from davserver.methods._publishing import publish_over, stored
 from davserver.methods._rights import check_opened
-from davserver.methods._times import created_at
 from davserver.methods.base import BodyPolicy, LockRule, Method
-from davserver.properties.base import CREATED
-from davserver.protocol.dates import format_http_date
 from davserver.protocol.digests import Hasher, UploadDigests
 from davserver.protocol.headers import DavHeaders, parse_content_length
 from davserver.protocol.updaterange import PARTIAL_UPDATE, UpdateRange
 from davserver.storage.base import Kind, Reader, Stat, Writer
-from davserver.usage import growing, require_room
+from davserver.usage import require_room
 
 _INLINE_LIMIT = 1 << 20
 """Bytes: a body up to this is held in memory, and applied again when somebody was faster."""
@@ -227,25 +225,15 @@ class _Patch:
             self._checks.check(self._hasher.digests())
 
     def _publish(self, old: Stat, writer: Writer) -> Response:
-        rc, services = self._rc, self._services
-        key = self._target.key
+        rc, key = self._rc, self._target.key
         with rc.hold([key], [key.parent] if key.parent else []) as view:
             fresh = relocate(rc, PATCH, view)
             if fresh.stat is None or fresh.stat.etag != old.etag:
                 raise _Changed
-            # The new version is a new file: without this the resource would seem created now.
-            is_kept = CREATED in view.properties(fresh.key)
-            created_ns = None if is_kept else fresh.stat.birth_ns
-            with (
-                growing(services, view, fresh.key, writer.size, fresh.stat),
-                created_at(view, fresh.key, created_ns),
-            ):
-                view.commit()
-                stat = writer.commit(replace=True, expect=old.etag)
+            commit = partial(writer.commit, replace=True, expect=old.etag)
+            stat = publish_over(rc, view, fresh, writer.size, commit)
         writer.settle()
-        modified = last_modified(stat, services.clock())
-        etag = () if stat.etag is None else ((b"etag", stat.etag.to_header()),)
-        return Response(204, ((b"last-modified", format_http_date(modified)), *etag))
+        return stored(rc, stat, replaced=True)
 
     def _close(self) -> None:
         """Nothing stays of what was not published."""

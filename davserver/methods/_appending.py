@@ -158,6 +158,8 @@ class Appending:
 
     def _finish(self, rest: Gathered) -> None:
         self._write(rest)
+        if self._announced is None:
+            self._require_space(0)
         if self._checks is not None and self._hasher is not None:
             self._checks.check(self._hasher.digests())
             self._hasher = None

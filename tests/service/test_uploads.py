@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,42 +15,18 @@ import pytest
 from tests.conftest import AppDav
 from tests.support.asgi import drive
 from tests.support.reply import Reply
+from tests.support.uploading import (
+    LARGE,
+    MIB,
+    PARTIAL,
+    PROBLEMS,
+    append,
+    begin,
+    offset_of,
+    parts,
+)
 
 MakeDav = Callable[..., AppDav]
-PARTIAL = "application/partial-upload"
-PROBLEMS = "https://iana.org/assignments/http-problem-types#"
-MIB = 1 << 20
-LARGE = bytes(range(251)) * 12_532  # 3 MiB and a bit, of no period that buffers have
-
-
-def begin(dav: AppDav, target: str, body: bytes = b"", **headers: str) -> str:
-    """Begins an upload and returns where it is."""
-    fields = {"Upload-Complete": "?0"} | {k.replace("_", "-"): v for k, v in headers.items()}
-    reply = dav.put(target, body, fields)
-    assert reply.status == 201, reply
-    return reply.headers["location"]
-
-
-def append(
-    dav: AppDav, upload: str, offset: int, body: Any = b"", *, last: bool = False, **headers: str
-) -> Reply:
-    fields = {
-        "Content-Type": PARTIAL,
-        "Upload-Offset": str(offset),
-        "Upload-Complete": "?1" if last else "?0",
-    }
-    return dav.request(
-        "PATCH", upload, fields | {k.replace("_", "-"): v for k, v in headers.items()}, body
-    )
-
-
-def offset_of(dav: AppDav, upload: str) -> int:
-    return int(dav.head(upload).headers["upload-offset"])
-
-
-def parts(folder: Path) -> list[Path]:
-    """Returns the hidden files below a folder."""
-    return [path for path in folder.rglob(".davserver.*") if path.is_file()]
 
 
 @pytest.mark.rfc("RU-01")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from davserver.protocol.headers import Depth
 from davserver.protocol.locks import Lock, LockScope
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import DavPath, Key
-from davserver.state.base import Change, State, Step, StepKind
+from davserver.state.base import Change, Phase, State, Step, StepKind, Upload
 from davserver.state.limits import StateLimits
 
 MakeLock = Callable[..., Lock]
@@ -580,3 +581,52 @@ def test_only_owners_that_live_are_alive(state: State) -> None:
     assert state.is_alive(state.owner)
     assert not state.is_alive("0123456789abcdef")
     assert not state.is_alive("../gate")
+
+
+# Uploads -------------------------------------------------------------------------------------
+
+
+def upload(id: str, *, expires_at: float = 1e12, **more: Any) -> Upload:
+    part = DavPath((f".davserver.u{id}.x",))
+    fields = ((b"if-match", b'"\xff"'),)
+    target = DavPath(("c", "\udcff"))
+    return Upload(id, "alice", f"u{id}", target, key(BAD), part, fields, expires_at, **more)
+
+
+def test_an_upload_comes_back_as_it_was_stored(state: State) -> None:
+    first, second = upload("a"), upload("b", length=9, size=5, phase=Phase.PUBLISHING, calls=2)
+    with state.hold([], wait_s=0) as view:
+        view.keep_upload(second)
+        view.keep_upload(first)
+        assert (view.upload("a"), view.upload("c")) == (first, None)
+        view.keep_upload(replace(first, size=3, expires_at=5.0))
+
+    assert state.upload("a") == replace(first, size=3, expires_at=5.0)
+    assert state.uploads() == [replace(first, size=3, expires_at=5.0), second]
+    with state.hold([], wait_s=0) as view:
+        view.remove_upload("a")
+        view.remove_upload("a")
+        assert view.uploads() == [second]
+    assert state.uploads() == [second]
+
+
+def test_what_is_undone_of_an_upload_is_not_seen(state: State) -> None:
+    with state.hold([], wait_s=0) as view:
+        view.keep_upload(upload("a"))
+    with state.hold([], wait_s=0) as view:
+        view.keep_upload(upload("b"))
+        view.keep_upload(upload("a", size=7))
+        view.remove_upload("a")
+        view.rollback()
+
+    assert state.uploads() == [upload("a")]
+
+
+def test_the_owner_of_a_part_lives_as_long_as_its_upload(state: State) -> None:
+    assert not state.is_alive("ua")
+    with state.hold([], wait_s=0) as view:
+        view.keep_upload(upload("a"))
+    assert state.is_alive("ua")
+    with state.hold([], wait_s=0) as view:
+        view.remove_upload("a")
+    assert not state.is_alive("ua")

@@ -19,10 +19,11 @@ from davserver.errors import (
     ResourceExists,
     ResourceNotFound,
     StorageError,
+    StorageFailure,
 )
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath, Key
-from davserver.storage.base import Kind, Located, Stat, Storage
+from davserver.storage.base import Kind, Located, Part, Stat, Storage
 
 P = Callable[[str], DavPath]
 NFC = unicodedata.normalize("NFC", "käse")
@@ -455,3 +456,111 @@ def test_quota_counts_bytes_or_says_nothing(storage: Storage, p: P) -> None:
     quota = storage.quota(p("no/such"))
 
     assert quota is None or (quota.available >= 0 and quota.used > 0)
+
+
+# -- parts -----------------------------------------------------------------------------------
+
+
+def held(storage: Storage, path: DavPath, *, create: bool = False) -> Part:
+    part = storage.open_part(path, create=create)
+    assert part is not None
+    return part
+
+
+@pytest.mark.rfc("RU-08")
+def test_a_part_is_held_by_one_and_outlives_them(storage: Storage, p: P) -> None:
+    hidden = storage.hidden(p("a"))
+    part = held(storage, hidden, create=True)
+    part.write(b"one", b"", bytearray(b"two"))
+    assert storage.open_part(hidden) is None
+    part.sync()
+    part.close()
+    part.close()
+    part = held(storage, hidden)
+    part.write(b"three")
+
+    assert part.size == 11
+    assert part.read_at(3, 5) == b"twoth"
+    assert part.read_at(9, 5) == b"ee"
+    assert members(storage, p("")) == {}
+    with pytest.raises(ResourceExists):
+        storage.open_part(hidden, create=True)
+    part.close()
+
+
+def test_a_part_can_be_cut_and_removed(storage: Storage, p: P) -> None:
+    hidden = storage.hidden(p("a"))
+    part = held(storage, hidden, create=True)
+    part.write(b"onetwo")
+    part.cut(3)
+    part.write(b"!")
+
+    assert part.read_at(0, 9) == b"one!"
+    with pytest.raises(StorageFailure):
+        part.cut(5)
+    part.remove()
+    part.remove()
+    part.close()
+    with pytest.raises(ResourceNotFound):
+        storage.open_part(hidden)
+
+
+@pytest.mark.parametrize("copies", [False, True], ids=["renamed", "copied"])
+@pytest.mark.parametrize("replace", [False, True], ids=["new", "over"])
+def test_a_part_becomes_a_file_in_another_collection(
+    storage: Storage, p: P, replace: bool, copies: bool
+) -> None:
+    storage.make_collection(p("c"))
+    if replace:
+        put(storage, p("c/a"), b"old")
+    part = held(storage, storage.hidden(p("a")), create=True)
+    part.write(b"content")
+    writer = storage.take_up(part, p("c/a"), copies=copies)
+    writer.seal()
+    if replace:
+        with pytest.raises(ResourceExists):
+            writer.commit(replace=False)
+    stat = writer.commit(replace=replace)
+    writer.settle()
+    part.remove()
+    part.close()
+
+    assert get(storage, p("c/a")) == b"content"
+    assert storage.stat(p("c/a")) == stat
+    assert members(storage, p("c")) == {"a": Kind.FILE}
+
+
+def test_a_part_stays_when_it_is_not_published(storage: Storage, p: P) -> None:
+    hidden = storage.hidden(p("a"))
+    part = held(storage, hidden, create=True)
+    part.write(b"content")
+    writer = storage.take_up(part, p("a"))
+    writer.seal()
+    writer.discard()
+    assert part.stands_for(None) is False
+    part.write(b", more")
+    part.close()
+    again = held(storage, hidden)
+
+    assert again.read_at(0, 99) == b"content, more"
+    assert members(storage, p("")) == {}
+    again.close()
+
+
+@pytest.mark.rfc("PA-05")
+@pytest.mark.parametrize("offset", [0, 1, 4095, 4096, 4097, 9999])
+def test_a_stretch_of_another_file_is_copied(storage: Storage, p: P, offset: int) -> None:
+    data = bytes(range(251)) * 40
+    put(storage, p("a"), data)
+    reader = storage.open(p("a"))
+    writer = storage.create(p("b"))
+    writer.write(b"before ")
+    writer.copy(reader, offset, len(data) - offset)
+    writer.copy(reader, 5, 0)
+    writer.write(b" after")
+    writer.seal()
+    writer.commit(replace=False)
+    writer.settle()
+    reader.close()
+
+    assert get(storage, p("b")) == b"before " + data[offset:] + b" after"

@@ -8,7 +8,17 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from davserver.protocol.path import DavPath, Key
-from davserver.storage.base import Entry, Located, Members, Quota, Reader, Stat, Storage, Writer
+from davserver.storage.base import (
+    Entry,
+    Located,
+    Members,
+    Part,
+    Quota,
+    Reader,
+    Stat,
+    Storage,
+    Writer,
+)
 from davserver.storage.mounts import Mounts
 
 
@@ -58,6 +68,12 @@ class OneShare:
 
     def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
         return self.mounts.create(self._in(path), size_hint=size_hint)
+
+    def open_part(self, hidden: DavPath, *, create: bool = False) -> Part | None:
+        return self.mounts.open_part(self._in(hidden), create=create)
+
+    def take_up(self, part: Part, path: DavPath, *, copies: bool = False) -> Writer:
+        return self.mounts.take_up(part, self._in(path), copies=copies)
 
     def make_collection(self, path: DavPath) -> None:
         self.mounts.make_collection(self._in(path))
