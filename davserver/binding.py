@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from davserver.context import Services
 from davserver.errors import StorageError
-from davserver.protocol.path import DavPath, Key
+from davserver.protocol.path import Key
 from davserver.state.base import GateView, Step
 from davserver.storage.base import Storage
 from davserver.usage import doubt
@@ -40,24 +40,11 @@ def relink(services: Services, view: GateView, key: Key) -> None:
 
 
 def _relink_one(storage: Storage, view: GateView, link: Key, target: Key) -> None:
-    if is_binding(storage, link, target):
-        return
     path = storage.path_of(link)
     if storage.named(path).is_link:
-        _put_link(storage, path, storage.path_of(target))
+        storage.make_link(path, storage.path_of(target), replace=True)
     else:
         view.bind({link: None})
-
-
-def _put_link(storage: Storage, path: DavPath, target: DavPath) -> None:
-    """Puts a link at a path, where nothing is or another link."""
-    staged = storage.hidden(path)
-    storage.make_link(staged, target)
-    try:
-        storage.rename(staged, path, replace=True)
-    except BaseException:
-        storage.delete(staged)
-        raise
 
 
 def end_hand_over(services: Services, view: GateView, step: Step) -> None:
@@ -66,16 +53,14 @@ def end_hand_over(services: Services, view: GateView, step: Step) -> None:
     storage = services.storage
     assert step.source is not None
     assert step.target is not None
-    assert step.aside is not None
     here, there = storage.named(step.source), storage.named(step.target)
-    if storage.named(step.aside).stat is not None:
-        storage.delete(step.aside)
     if there.stat is None:
         # Where two names cannot be swapped, the link goes first.
         storage.make_link(step.target, step.source)
     elif not there.is_link and there.stat.identity == step.identity:
-        if not is_binding(storage, here.key, there.key):
-            _put_link(storage, step.source, step.target)
+        if here.stat is not None and here.stat.identity == step.identity:
+            storage.delete(step.source)  # a file: linked, and not yet unlinked
+        storage.make_link(step.source, step.target, replace=True)
         _hand_over_rows(services, view, here.key, there.key)
 
 

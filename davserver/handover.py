@@ -60,13 +60,12 @@ def hand_over(services: Services, view: GateView, key: Key, link: Key) -> None:
     path, goal = storage.path_of(key), storage.path_of(link)
     stat = storage.named(path).stat
     assert stat is not None
-    aside = storage.hidden(path)
-    step = Step(StepKind.HAND_OVER, path, goal, aside, stat.identity)
+    step = Step(StepKind.HAND_OVER, path, goal, identity=stat.identity)
     change = Change(os.urandom(16).hex(), key.root, services.state.owner, (step,))
     view.record(change)
     view.commit()
     try:
-        _swap(storage, path, goal, aside)
+        _swap(storage, path, goal)
     except BaseException:
         with left_to_recovery(view):
             _end(services, view, change)
@@ -74,16 +73,15 @@ def hand_over(services: Services, view: GateView, key: Key, link: Key) -> None:
     _end(services, view, change)
 
 
-def _swap(storage: Storage, path: DavPath, goal: DavPath, aside: DavPath) -> None:
-    storage.make_link(aside, goal)
+def _swap(storage: Storage, path: DavPath, goal: DavPath) -> None:
     if Capability.EXCHANGE in storage.capabilities:
         storage.exchange(path, goal)
-        storage.rename(aside, path, replace=True)
+        storage.make_link(path, goal, replace=True)
         return
     # The journal knows what the link was: whoever finds it missing makes it again.
     storage.delete(goal)
     storage.rename(path, goal)
-    storage.rename(aside, path)
+    storage.make_link(path, goal)
 
 
 def _end(services: Services, view: GateView, change: Change) -> None:

@@ -120,14 +120,15 @@ class UndoableStorage:
         with self._discarding(hidden):
             self._rename(hidden, path, {EMPTY: 1})
 
-    def make_link(self, path: DavPath, target: DavPath) -> None:
+    def make_link(self, path: DavPath, target: DavPath, *, replace: bool = False) -> None:
         if path.is_reserved:
             self._inner.make_link(path, target)
             return
-        self._require_unmapped(path)
+        if not replace:
+            self._require_unmapped(path)
         hidden = self._inner.hidden(path)
         self._inner.make_link(hidden, target)
-        self.appear(hidden, path)
+        self.appear(hidden, path, replace=replace)
 
     def delete(self, path: DavPath) -> None:
         if path.is_reserved:

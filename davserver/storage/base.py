@@ -299,9 +299,10 @@ class Storage(Protocol):
     def make_collection(self, path: DavPath) -> None:
         """Raises ResourceExists, ParentMissing, InvalidName, NoSpace, AccessDenied."""
 
-    def make_link(self, path: DavPath, target: DavPath) -> None:
+    def make_link(self, path: DavPath, target: DavPath, *, replace: bool = False) -> None:
         """Makes a relative link at an unmapped path to the canonical path of a resource of the
-        same root. Needs Capability.LINKS. Raises as make_collection does; CrossDevice."""
+        same root. With `replace` it may take the place of a link, in one step. Needs
+        Capability.LINKS. Raises as make_collection does; CrossDevice."""
 
     def delete(self, path: DavPath) -> None:
         """Removes one file, link, special file or empty collection: never what a link names.

@@ -166,9 +166,9 @@ class FaultyStorage:
         self.fuse.burn()
         self._inner.make_collection(path)
 
-    def make_link(self, path: DavPath, target: DavPath) -> None:
+    def make_link(self, path: DavPath, target: DavPath, *, replace: bool = False) -> None:
         self.fuse.burn()
-        self._inner.make_link(path, target)
+        self._inner.make_link(path, target, replace=replace)
 
     def delete(self, path: DavPath) -> None:
         self.fuse.burn()

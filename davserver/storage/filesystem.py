@@ -232,8 +232,8 @@ class FilesystemStorage:
             with creating(path):
                 os.mkdir(found.name, 0o777, dir_fd=found.dir_fd)
 
-    def make_link(self, path: DavPath, target: DavPath) -> None:
-        make_link(self._policy, path, target)
+    def make_link(self, path: DavPath, target: DavPath, *, replace: bool = False) -> None:
+        make_link(self._policy, path, target, replace=replace)
 
     def delete(self, path: DavPath) -> None:
         self._policy.refuse_read_only(path)

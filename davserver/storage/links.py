@@ -9,21 +9,35 @@ from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import creating, show
 from davserver.storage.base import Named
+from davserver.storage.found import Found
 from davserver.storage.policy import Policy, require_creatable
 from davserver.storage.resolve import Resolver
 
 
-def make_link(policy: Policy, path: DavPath, target: DavPath) -> None:
+def make_link(policy: Policy, path: DavPath, target: DavPath, *, replace: bool) -> None:
     """As Storage.make_link. The text is relative, so that it stays true when the root, or a tree
     that has both in it, is moved."""
     policy.refuse_read_only(path)
     with policy.resolver.find(path, follow=False) as found:
-        if found.stat is not None:
-            raise ResourceExists(f"{show(path)}: exists")
-        require_creatable(path, found)
         text = relative(found.segments[:-1], tuple(map(names.encode, target.segments)))
         with creating(path):
-            os.symlink(text, found.name, dir_fd=found.dir_fd)
+            if found.seen is None:
+                require_creatable(path, found)
+                os.symlink(text, found.name, dir_fd=found.dir_fd)
+            elif not replace or not found.seen.is_link:
+                raise ResourceExists(f"{show(path)}: exists")
+            elif os.readlink(found.name, dir_fd=found.dir_fd) != text:
+                _replace(policy, text, found)
+
+
+def _replace(policy: Policy, text: bytes, found: Found) -> None:
+    hidden = names.encode(names.hidden_name(policy.owner))
+    os.symlink(text, hidden, dir_fd=found.dir_fd)
+    try:
+        os.rename(hidden, found.name, src_dir_fd=found.dir_fd, dst_dir_fd=found.dir_fd)
+    except OSError:
+        os.unlink(hidden, dir_fd=found.dir_fd)
+        raise
 
 
 def relative(collection: tuple[bytes, ...], target: tuple[bytes, ...]) -> bytes:

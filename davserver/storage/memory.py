@@ -298,7 +298,7 @@ class MemoryStorage:
         writer.executable = node.executable
         return writer.commit(replace=False)
 
-    def make_link(self, path: DavPath, target: DavPath) -> None:
+    def make_link(self, path: DavPath, target: DavPath, *, replace: bool = False) -> None:
         raise UnsupportedKind(f"{show(path)}: there are no links in memory")
 
     def members(self, path: DavPath, *, copy_to: DavPath | None = None) -> Members:

@@ -220,9 +220,9 @@ class Mounts:
         share, inner = self._changing(path)
         share.make_collection(inner)
 
-    def make_link(self, path: DavPath, target: DavPath) -> None:
+    def make_link(self, path: DavPath, target: DavPath, *, replace: bool = False) -> None:
         share, goal, inner = self._pair(target, path)
-        share.make_link(inner, goal)
+        share.make_link(inner, goal, replace=replace)
 
     def delete(self, path: DavPath) -> None:
         share, inner = self._member(path)

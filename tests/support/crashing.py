@@ -28,7 +28,7 @@ from tests.support.reply import Reply
 
 REPOSITORY = Path(__file__).parents[2]
 _CALLS = ["copy_file_range", "fchmod", "fchown", "fdatasync", "fsync", "ftruncate", "link"]
-_CALLS += ["mkdir", "rename", "rmdir", "setxattr", "unlink", "utime", "write"]
+_CALLS += ["mkdir", "rename", "rmdir", "setxattr", "symlink", "unlink", "utime", "write"]
 _COMMIT = "COMMIT"
 
 

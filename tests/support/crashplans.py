@@ -245,7 +245,7 @@ class Template:
     def fresh(self) -> Path:
         if self.base.exists():
             shutil.rmtree(self.base)
-        shutil.copytree(self._copied, self.base)
+        shutil.copytree(self._copied, self.base, symlinks=True)
         return self.base
 
 
