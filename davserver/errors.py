@@ -166,6 +166,12 @@ class InsufficientStorage(DavError):
     condition = b"sufficient-disk-space"
 
 
+class LoopDetected(DavError):
+    """508 (RFC 5842 section 7.2): a collection is in itself, and the client knows no 208."""
+
+    status = 508
+
+
 class StorageError(Exception):
     """What a storage backend raises, never an OSError."""
 

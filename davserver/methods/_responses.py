@@ -13,6 +13,7 @@ from davserver.auth.base import Principal
 from davserver.context import RequestContext, Services
 from davserver.errors import StorageError
 from davserver.methods._bound import identified, tell_bindings
+from davserver.methods._repeats import reported
 from davserver.properties.base import Members, Needs, Plan, Resource
 from davserver.protocol.headers import Depth
 from davserver.protocol.names import QName
@@ -69,12 +70,14 @@ def render_resource(
     at: tuple[DavPath, Key, bytes, Stat],
     *,
     can_write: bool,
+    is_repeated: bool = False,
 ) -> bytes:
     """Returns the `D:response` of one resource.
 
     Args:
         base: quoted mount prefix without trailing slash.
         at: path, canonical key, href, and what is there.
+        is_repeated: it was reported already.
     """
     path, key, href, stat = at
     resource = Resource(href, path.name, stat, asker.name, base, services.clock(), can_write)
@@ -87,7 +90,7 @@ def render_resource(
         resource.quota = quota_at(services, path, key)
     if plan.tells_bindings:
         tell_bindings(services, asker, base, plan, (resource, key))
-    return plan.render_response(resource)
+    return reported(plan, resource) if is_repeated else plan.render_response(resource)
 
 
 class MemberRenderer:

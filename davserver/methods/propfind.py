@@ -15,7 +15,8 @@ from contextlib import AbstractContextManager
 
 from davserver.auth.base import Privilege
 from davserver.context import Header, RequestContext, Response, Target
-from davserver.errors import Forbidden, ResourceNotFound, StorageError, from_storage
+from davserver.errors import Forbidden, LoopDetected, ResourceNotFound, StorageError, from_storage
+from davserver.methods._repeats import Repeats, Way
 from davserver.methods._responses import Listed, MemberRenderer, render_resource
 from davserver.methods.base import BodyPolicy, Method
 from davserver.properties.base import Needs, Plan
@@ -79,6 +80,7 @@ async def _stream(rc: RequestContext, walk: _Walk, steps: Iterator[bool]) -> Asy
     batch = _batch(rc, rc.document)
     try:
         while more:
+            walk.is_sent = True
             yield walk.writer.take()
             more = await batch(lambda: next(steps, False))
         yield walk.writer.finish()
@@ -114,12 +116,16 @@ def _headers(rc: RequestContext, depth: Depth) -> tuple[list[Header], bool]:
 class _Level:
     """A collection that is being listed; `is_open` until all members were taken."""
 
-    __slots__ = ("_batches", "_listing", "_rest", "at", "identity", "is_open", "pending")
+    __slots__ = (
+        *("_batches", "_listing", "_rest", "at", "identity", "is_open", "is_repeated"),
+        "pending",
+    )
 
     def __init__(
         self, at: Listed, stat: Stat, listing: AbstractContextManager[Iterator[Entry]]
     ) -> None:
         self.at = at
+        self.is_repeated = False
         self.identity = (stat.device, stat.inode)
         self._listing = listing
         self._batches = batches_of(listing.__enter__())
@@ -148,6 +154,7 @@ class _Walk:
 
     def __init__(self, rc: RequestContext, plan: Plan, depth: Depth, *, has_root: bool) -> None:
         self.writer = MultiStatusWriter()
+        self.is_sent = False
         self._has_root = has_root
         self._rc = rc
         self._plan = plan
@@ -171,6 +178,8 @@ class _Walk:
             level = None
             if self._depth is not Depth.ZERO:
                 level = self._open(target.path, target.key, href, target.stat)
+            if self._depth is Depth.INFINITY:
+                self._repeats = Repeats(self._rc, target.key)
             if self._has_root:
                 self._render_one(target.path, target.key, href, target.stat)
             if level is None:
@@ -202,6 +211,8 @@ class _Walk:
         entries = level.take(self._batch)
         before = self.writer.pending
         self._render_batch(level, entries)
+        if level.is_repeated:
+            self._repeats.count += len(entries)
         if not level.is_open and not level.pending:
             self._stack.pop()
         self._size_batch(2 * self._batch, (self.writer.pending - before) // max(1, len(entries)))
@@ -214,8 +225,7 @@ class _Walk:
     def _enter(self, parent: _Level, entry: Entry) -> None:
         """Answers for one inner collection, and goes into it.
 
-        It is opened first, so that one that cannot be listed has its own status. A link that
-        leads back to a collection above is listed and not entered.
+        It is opened first, so that one that cannot be listed has its own status.
         """
         path = parent.at.path.child(entry.name)
         href = parent.at.href + quote_segment(entry.name) + b"/"
@@ -229,29 +239,39 @@ class _Walk:
             key = self._storage.canonical(path)
             if not self._may_still_read(path, key):
                 return
-            if not is_loop:
-                self._open(path, key, href, entry.stat)
+            way, is_met = self._repeats.way(key, is_loop=is_loop)
+            if way is Way.LOOP:
+                self._refuse_loop(href)
+                return
+            if way is Way.ENTER:
+                level = self._open(path, key, href, entry.stat)
+                level.is_repeated = is_met or parent.is_repeated
         except ResourceNotFound:
             return
         except StorageError as exc:
             error = from_storage(exc)
             self.writer.status(href, error.status, condition=error.condition)
             return
-        self._render_one(path, key, href, entry.stat)
+        self._render_one(path, key, href, entry.stat, is_repeated=way is Way.REPORTED)
+
+    def _refuse_loop(self, href: bytes) -> None:
+        """RFC 5842 section 7.1: 508 is the whole answer where nothing was sent."""
+        if not self.is_sent:
+            raise LoopDetected("a collection is in itself: ask with DAV: bind, or less deep")
+        self.writer.status(href, LoopDetected.status)
 
     def _may_still_read(self, path: DavPath, key: Key) -> bool:
         """What was listed as a collection may be a link by now."""
         return self._rc.services.path_rights is None or self._rc.may(Privilege.READ, path, key)
 
-    def _render_one(self, path: DavPath, key: Key, href: bytes, stat: Stat) -> None:
+    def _render_one(
+        self, path: DavPath, key: Key, href: bytes, stat: Stat, *, is_repeated: bool = False
+    ) -> None:
         rc = self._rc
-        at = (path, key, href, stat)
+        can_write = rc.may_write(path)
+        asked = rc.services, rc.principal, rc.base, self._plan, (path, key, href, stat)
         self._count += 1
-        self.writer.add(
-            render_resource(
-                rc.services, rc.principal, rc.base, self._plan, at, can_write=rc.may_write(path)
-            )
-        )
+        self.writer.add(render_resource(*asked, can_write=can_write, is_repeated=is_repeated))
 
     def _render_batch(self, level: _Level, entries: Sequence[Entry]) -> None:
         """Renders members; at depth infinity inner collections wait until they are entered."""
