@@ -21,9 +21,10 @@ class Files:
         complaints: errors of scripts, and what the policy refused.
     """
 
-    def __init__(self, page: Any, server: Server) -> None:
+    def __init__(self, page: Any, server: Server, port: int) -> None:
         self.page = page
         self.server = server
+        self._base = server.url.replace(f":{server.port}/", f":{port}/")
         self.complaints: list[str] = []
         page.on("pageerror", lambda error: self.complaints.append(f"{error}\n{error.stack}"))
         page.on("console", self._hear)
@@ -34,7 +35,7 @@ class Files:
 
     def url(self, folder: Path) -> str:
         below = folder.relative_to(self.server.root).as_posix()
-        return self.server.url + ("" if below == "." else quote(below) + "/")
+        return self._base + ("" if below == "." else quote(below) + "/")
 
     def go(self, folder: Path, *, wait: bool = True) -> None:
         self.page.goto(self.url(folder))

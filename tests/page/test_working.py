@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from tests.page.driving import Files
+from tests.page.wire import Wire
 from tests.support.http import Connection
 from tests.support.processes import await_true
+from tests.support.server import Server
 
 Open = Callable[..., Files]
 
@@ -151,6 +154,110 @@ def test_an_upload_goes_on_after_the_connection_was_lost(files: Files, folder: P
     files.await_uploaded()
 
     assert content(folder) == {"a.txt": b"kept"}
+
+
+LARGE = os.urandom(16_000_000)
+SLOW = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 4_000_000}
+FAST = SLOW | {"uploadThroughput": -1}
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file that is worth resuming."""
+    path = tmp_path / "large.bin"
+    path.write_bytes(LARGE)
+    return path
+
+
+def percent(row: Any) -> int:
+    found = re.search(r"(\d+) %", row.text_content())
+    return int(found[1]) if found else 0
+
+
+def sent_bytes(files: Files) -> list[int]:
+    """Returns a list to which the length of each PATCH is added."""
+    lengths: list[int] = []
+
+    def note(request: Any) -> None:
+        if request.method == "PATCH":
+            offset = int(request.headers["upload-offset"])
+            lengths.append(len(LARGE) - offset)
+
+    files.page.on("request", note)
+    return lengths
+
+
+def test_a_large_upload_is_paused_and_goes_on_where_it_was(
+    files: Files, folder: Path, large: Path
+) -> None:
+    lengths = sent_bytes(files)
+    network = files.page.context.new_cdp_session(files.page)
+    network.send("Network.emulateNetworkConditions", SLOW)
+    files.upload([large])
+    row = files.page.locator(".uploads li")
+    assert await_true(lambda: percent(row) > 25)
+    row.get_by_role("button", name="Pause").click()
+    row.get_by_text("Paused").wait_for()
+    network.send("Network.emulateNetworkConditions", FAST)
+    row.get_by_role("button", name="Resume").click()
+    files.await_uploaded()
+
+    assert content(folder) == {"large.bin": LARGE}
+    assert len(lengths) == 2
+    assert lengths[1] < 0.9 * len(LARGE), "what had come was not sent again"
+
+
+def test_a_large_upload_goes_on_after_the_connection_was_cut_twice(
+    open_files: Open, server: Server, folder: Path, large: Path
+) -> None:
+    with Wire(server.port) as wire:
+        files = open_files(folder, port=wire.port)
+        lengths = sent_bytes(files)
+        row = files.page.locator(".uploads li")
+        wire.mend(limit=len(LARGE) // 3)
+        files.upload([large])
+        row.get_by_text("Connection lost").wait_for()
+        wire.mend(limit=len(LARGE) // 3)
+        assert await_true(lambda: wire.is_cut)
+        row.get_by_text("Connection lost").wait_for()
+        wire.mend()
+        files.await_uploaded()
+
+    assert content(folder) == {"large.bin": LARGE}
+    assert len(lengths) >= 3
+    assert lengths[-1] < 0.7 * len(LARGE)
+
+
+def test_a_large_upload_goes_on_when_the_file_is_given_again_after_a_reload(
+    files: Files, folder: Path, large: Path
+) -> None:
+    lengths = sent_bytes(files)
+    network = files.page.context.new_cdp_session(files.page)
+    network.send("Network.emulateNetworkConditions", SLOW)
+    files.upload([large])
+    row = files.page.locator(".uploads li")
+    assert await_true(lambda: percent(row) > 25)
+    files.page.on("dialog", lambda dialog: dialog.accept())
+    files.page.reload()
+    files.await_listed()
+    network.send("Network.emulateNetworkConditions", FAST)
+    files.upload([large])
+    files.await_uploaded()
+
+    assert content(folder) == {"large.bin": LARGE}
+    assert lengths[-1] < 0.9 * len(LARGE)
+
+
+def test_a_large_upload_asks_before_it_overwrites_and_replaces_what_was_seen(
+    files: Files, folder: Path, large: Path
+) -> None:
+    (folder / "large.bin").write_bytes(b"old")
+    files.upload([large])
+    files.dialog.get_by_text("Here: 3 B").wait_for()
+    files.dialog.get_by_role("button", name="Replace").click()
+    files.await_uploaded()
+
+    assert content(folder) == {"large.bin": LARGE}
 
 
 def test_a_new_folder_is_made_and_its_name_looked_at(files: Files, folder: Path) -> None:

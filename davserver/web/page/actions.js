@@ -151,7 +151,7 @@ export class Actions {
       const onProgress = (members, all) => progress.update(`${job.label}: ${workText(1, 0, members, all)}`);
       followJob(job, { signal: controller.signal, onProgress })
         .then(complete)
-        .catch((error) => this.#tell(failuresOf(error, job.label)))
+        .catch((error) => controller.signal.aborted || this.#tell(failuresOf(error, job.label)))
         .finally(() => {
           progress.close();
           void this.view.reload();

@@ -15,7 +15,7 @@ const PACE = 200;
 /** Seconds that the speed is an average of. */
 const SPAN = 5;
 
-const ORDER = ["asking", "lost", "sending", "failed", "waiting", "done", "skipped", "canceled"];
+const ORDER = ["asking", "lost", "sending", "paused", "failed", "waiting", "done", "skipped", "canceled"];
 
 export class UploadPanel {
   /** @type {Map<Upload, {row: HTMLElement, bar: HTMLProgressElement, note: HTMLElement, tools: HTMLElement, shown: string}>} */
@@ -119,7 +119,12 @@ export class UploadPanel {
   /** @param {Upload} upload @returns {HTMLElement[]} */
   #toolsOf(upload) {
     const plain = { only: true, class: "plain small" };
-    if (!upload.isOver) return [button(t("cancel"), { icon: "close", ...plain, on: () => this.uploads.cancel(upload) })];
+    const cancel = button(t("cancel"), { icon: "close", ...plain, on: () => this.uploads.cancel(upload) });
+    const pause = button(t("pause"), { icon: "pause", ...plain, on: () => this.uploads.pause(upload) });
+    const resume = button(t("resume"), { icon: "play", ...plain, on: () => this.uploads.retry(upload) });
+    if (upload.state === "paused") return [resume, cancel];
+    if (upload.state === "sending") return [pause, cancel];
+    if (!upload.isOver) return [cancel];
     const mayRetry = upload.state === "failed" || upload.state === "canceled";
     return mayRetry ? [button(t("retry"), { icon: "retry", ...plain, on: () => this.uploads.retry(upload) })] : [];
   }

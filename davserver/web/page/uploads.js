@@ -2,10 +2,11 @@
 
 import { DavError, find, makeFolder } from "./dav.js";
 import { childOf, freeName } from "./paths.js";
+import { giveUp, send } from "./sending.js";
 
 /**
  * @typedef {import("./dav.js").Entry} Entry
- * @typedef {"waiting" | "sending" | "asking" | "lost" | "done" | "failed" | "canceled" | "skipped"} UploadState
+ * @typedef {"waiting" | "sending" | "asking" | "lost" | "paused" | "done" | "failed" | "canceled" | "skipped"} UploadState
  * @typedef {{file: File | null, path: string[]}} Picked a file, or for null a folder, by its path
  *   below the folder that it is put into
  * @typedef {(upload: Upload, existing: Entry, count: number) => Promise<import("./dialogs.js").Verdict>} Ask
@@ -23,6 +24,12 @@ export class Upload {
   /** @type {UploadState} */
   state = "waiting";
   sent = 0;
+  /** Href where the server has what was sent of it, "" where it has nothing. */
+  place = "";
+  /** @type {{name: string, existing: Entry | null} | null} the name it gets, and what has it now */
+  chosen = null;
+  /** The user said that `existing` is to be replaced. */
+  isAgreed = false;
   /** @type {unknown} */
   error = null;
   /** @type {AbortController} */
@@ -89,6 +96,14 @@ export class Uploads extends EventTarget {
     if (upload.isOver) return;
     upload.state = "canceled";
     upload.controller.abort();
+    giveUp(upload);
+    this.#told();
+  }
+
+  /** @param {Upload} upload */
+  pause(upload) {
+    upload.state = "paused";
+    upload.controller.abort();
     this.#told();
   }
 
@@ -96,10 +111,11 @@ export class Uploads extends EventTarget {
     for (const one of this.items) this.cancel(one);
   }
 
-  /** @param {Upload} upload */
+  /** Goes on after a pause, or tries once more. @param {Upload} upload */
   retry(upload) {
     upload.controller = new AbortController();
-    Object.assign(upload, { state: "waiting", sent: 0, error: null });
+    if (upload.isOver) Object.assign(upload, { chosen: null, isAgreed: false });
+    Object.assign(upload, { state: "waiting", error: null });
     this.#made.clear();
     this.#fill();
   }
@@ -130,8 +146,7 @@ export class Uploads extends EventTarget {
   /** @param {Upload} upload */
   async #run(upload) {
     try {
-      await this.#makeFolders(upload.folder, upload.path.slice(0, -1));
-      await this.#place(upload);
+      await this.#persist(upload);
     } catch (error) {
       if (!upload.controller.signal.aborted) {
         upload.state = "failed";
@@ -140,6 +155,27 @@ export class Uploads extends EventTarget {
     }
     if (upload.state === "done") this.#tellDone(upload.folder);
     this.#told();
+  }
+
+  /** Tries again after a lost connection, the more patiently the more came through. @param {Upload} upload */
+  async #persist(upload) {
+    let [attempt, reached] = [0, upload.sent];
+    for (;;) {
+      try {
+        await this.#makeFolders(upload.folder, upload.path.slice(0, -1));
+        await this.#place(upload);
+        return;
+      } catch (error) {
+        if (upload.sent > reached) attempt = 0;
+        reached = Math.max(reached, upload.sent);
+        if (!isLost(error, upload) || attempt >= PATIENCE.length) throw error;
+      }
+      this.#made.clear();
+      upload.state = "lost";
+      this.#told();
+      await pause(PATIENCE[attempt++], upload.controller.signal);
+      upload.state = "sending";
+    }
   }
 
   /** @param {string} folder @param {string[]} path @returns {Promise<void>} */
@@ -161,32 +197,33 @@ export class Uploads extends EventTarget {
     const folder = upload.path.slice(0, -1).reduce((href, name) => childOf(href, name, true), upload.folder);
     const wanted = upload.path.at(-1) ?? "";
     const tried = new Set();
-    let name = wanted;
-    /** @type {Entry | null} */
-    let existing = upload.file.size > LOOK_FIRST ? await find(childOf(folder, name)) : null;
+    upload.chosen ??= { name: wanted, existing: upload.file.size > LOOK_FIRST ? await find(childOf(folder, wanted)) : null };
+    let isAgreed = upload.isAgreed;
     for (;;) {
-      const href = childOf(folder, name);
-      let condition = { "If-None-Match": "*" };
-      if (existing) {
+      const { name, existing } = upload.chosen;
+      if (existing && !isAgreed) {
         const choice = await this.#decide(upload, existing);
         if (upload.controller.signal.aborted) return;
+        if (choice !== "replace") giveUp(upload);
         if (choice === "skip") {
           upload.state = "skipped";
           return;
         }
         if (choice === "keep") {
           tried.add(name);
-          name = freeName(wanted, (one) => tried.has(one));
-          existing = await find(childOf(folder, name));
           this.#keeps.add(upload);
+          const free = freeName(wanted, (one) => tried.has(one));
+          upload.chosen = { name: free, existing: await find(childOf(folder, free)) };
           continue;
         }
-        condition = { "If-Match": existing.etag };
       }
+      upload.isAgreed = existing !== null;
       upload.state = "sending";
-      const isStored = await this.#send(upload, href, condition);
-      if (isStored) return;
-      existing = await find(href);
+      const href = childOf(folder, name);
+      const condition = existing ? { "If-Match": existing.etag } : { "If-None-Match": "*" };
+      if (await this.#send(upload, href, condition)) return;
+      upload.chosen = { name, existing: await find(href) };
+      upload.isAgreed = isAgreed = false;
     }
   }
 
@@ -214,24 +251,22 @@ export class Uploads extends EventTarget {
   /**
    * @param {Upload} upload
    * @param {string} href
-   * @param {Record<string, string>} headers
+   * @param {Record<string, string>} condition
    * @returns {Promise<boolean>} false where something is there that the condition excludes
    */
-  async #send(upload, href, headers) {
-    for (let attempt = 0; ; attempt++) {
-      const error = await put(upload, href, headers, () => this.#told());
-      if (error === null) {
-        upload.state = "done";
-        return true;
-      }
-      if (error.status === 412 || error.status === 405) return false;
-      if (!LOST.has(error.status) || attempt >= PATIENCE.length) throw error;
-      upload.state = "lost";
-      this.#told();
-      await pause(PATIENCE[attempt], upload.controller.signal);
-      upload.state = "sending";
-    }
+  async #send(upload, href, condition) {
+    const error = await send(upload, href, condition, () => this.#told());
+    if (error === null) upload.state = "done";
+    else if (error.status !== 412 && error.status !== 405) throw error;
+    return error === null;
   }
+}
+
+/** @param {unknown} error @param {Upload} upload @returns {boolean} another attempt may do */
+function isLost(error, upload) {
+  if (!(error instanceof DavError)) return false;
+  // 409 of a piece: it does not begin where the last one ended, as somebody has to find out anew.
+  return LOST.has(error.status) || (error.status === 409 && upload.place !== "");
 }
 
 /** @param {string} href */
@@ -242,40 +277,6 @@ async function makeFolderUnlessThere(href) {
     // 405: "MKCOL can only be executed on an unmapped URL" (RFC 4918 section 9.3.1).
     if (!(error instanceof DavError) || error.status !== 405) throw error;
   }
-}
-
-/**
- * PUT with progress, which fetch does not tell.
- *
- * @param {Upload} upload
- * @param {string} href
- * @param {Record<string, string>} headers
- * @param {() => void} told
- * @returns {Promise<DavError | null>} Throws when it was cancelled.
- */
-function put(upload, href, headers, told) {
-  const { file, controller } = upload;
-  return new Promise((resolve, reject) => {
-    const xhr = new XMLHttpRequest();
-    xhr.open("PUT", href);
-    for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
-    // The file keeps its time.
-    if (file.lastModified) xhr.setRequestHeader("X-OC-Mtime", String(Math.floor(file.lastModified / 1000)));
-    xhr.upload.onprogress = (event) => {
-      upload.sent = event.loaded;
-      told();
-    };
-    xhr.onload = () => {
-      const isStored = xhr.status >= 200 && xhr.status < 300;
-      upload.sent = isStored ? file.size : 0;
-      resolve(isStored ? null : new DavError(xhr.status));
-    };
-    xhr.onerror = () => resolve(new DavError(0));
-    xhr.onabort = () => reject(new DOMException("cancelled", "AbortError"));
-    controller.signal.addEventListener("abort", () => xhr.abort());
-    if (controller.signal.aborted) reject(new DOMException("cancelled", "AbortError"));
-    else xhr.send(file);
-  });
 }
 
 /** @param {number} seconds @param {AbortSignal} signal also ends when the network is back */
