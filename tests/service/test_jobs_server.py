@@ -126,7 +126,9 @@ def test_a_job_that_outlasts_the_grace_time_is_ended(tmp_path: Path) -> None:
     codes = []
 
     def stop(href: str) -> None:
-        codes.append(server.stop())
+        with server.connect() as listening:
+            listening.send_head("GET", href, {"Accept": "text/event-stream"})
+            codes.append(server.stop())
         server.start()
 
     with server:
