@@ -14,7 +14,13 @@ from dataclasses import replace
 
 from davserver.binding import end_hand_over, relink
 from davserver.context import Services
-from davserver.errors import ResourceNotFound, StateError, StorageError
+from davserver.errors import (
+    ResourceNotFound,
+    StateError,
+    StateFailure,
+    StorageError,
+    StorageFailure,
+)
 from davserver.leaving import leave_file, leave_tree
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, GateView, Step, StepKind, UndoLog
@@ -173,6 +179,10 @@ def undo_all(storage: Storage, log: UndoLog) -> list[DavPath]:
     left_over: list[DavPath] = []
     try:
         undo(storage, log, left_over)
+    except StateFailure as error:
+        # A log that nobody can read keeps nobody from changing other things.
+        remove_trees(storage, left_over)
+        raise StorageFailure(str(error)) from error
     except BaseException:
         remove_trees(storage, left_over)
         raise

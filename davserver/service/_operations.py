@@ -101,6 +101,7 @@ def run_all(
     try:
         wait_s = rc.services.settings.gate_wait_s
         inner = services_within(rc)
+        _visit_homes(rc, operations, inner, perform)
         with all_or_nothing(inner, wait_s=wait_s, finish=lambda v: finish(v, results)) as services:
             for operation in operations:
                 results.append(_run(rc, operation, services, perform, room))
@@ -114,6 +115,17 @@ def run_all(
         told[len(results) - 1] = results[-1]
         return False, told
     return True, results
+
+
+def _visit_homes(
+    rc: RequestContext, operations: Sequence[Operation], services: Services, perform: Perform
+) -> None:
+    """A home is made at its first use, and is there to stay, whatever becomes of the batch."""
+    for share in services.settings.share if rc.principal.name else ():
+        top = rc.href(DavPath((share.name,)), collection=True)
+        if share.homes and any(operation.href.startswith(top) for operation in operations):
+            home = rc.href(DavPath((share.name, rc.principal.name)), collection=True)
+            _run(rc, Operation("options", home, ()), services, perform, _Room())
 
 
 class _Failed(Exception):

@@ -93,7 +93,10 @@ class FileUndoLog:
         data = os.pread(fd, size, 0)
         begin = 0
         while (end := data.find(b"\n", begin) + 1) > 0:
-            self._steps += load_steps(data[begin:end].decode("ascii"))
+            steps = load_steps(data[begin:end].decode("ascii", "replace"))
+            if len(steps) != 1:
+                raise StateFailure("an undo log is damaged")
+            self._steps += steps
             self._ends.append(end)
             begin = end
         if begin < size:

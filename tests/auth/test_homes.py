@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -376,3 +377,21 @@ def test_a_home_is_where_it_says(make_homes: MakeHomes) -> None:
     assert dav.app.services.storage.path_of(Key("home", b"alice")) == DavPath(("home", "alice"))
     assert dav.root is not None
     assert (dav.root / "home/alice/f").read_bytes() == b"x"
+
+
+def test_a_home_that_a_batch_used_first_stays_when_that_is_undone(make_homes: MakeHomes) -> None:
+    dav, alice, _ = make_homes()
+    body = {
+        "atomic": True,
+        "operations": [
+            {"op": "put", "href": "/home/alice/f", "content": "x"},
+            {"op": "mkcol", "href": "/home/alice/none/c"},
+        ],
+    }
+    headers = {"Content-Type": "application/json"}
+    reply = alice.request("POST", "/.davserver/batch", headers, json.dumps(body).encode())
+
+    assert reply.status == 207
+    assert homes(dav) == {"alice"}
+    assert alice.put("/home/alice/g", b"y").status == 201
+    assert alice.members("/home/alice") == ["/home/alice/g"]

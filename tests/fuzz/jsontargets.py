@@ -13,11 +13,14 @@ from davserver.errors import (
     UnsupportedMediaType,
 )
 from davserver.protocol.accept import prefers_json
+from davserver.protocol.batch import parse_batch
 from davserver.protocol.headers import DavHeaders
+from davserver.protocol.idempotency import parse_key
 from davserver.protocol.jsonbody import mkcol_xml, propfind_xml, proppatch_xml
 from davserver.protocol.jsonface import JsonFace, as_json
 from davserver.protocol.multistatus import MultiStatusWriter, PropStat
 from davserver.protocol.names import PropertyChange
+from davserver.protocol.path import DavPath
 from davserver.protocol.prefer import Preferences, Return
 from davserver.protocol.xmlread import parse_mkcol, parse_propfind, parse_proppatch
 
@@ -84,12 +87,39 @@ def _told(values: Sequence[bytes]) -> object:
     return propstat["properties"]
 
 
+def batch(data: bytes) -> None:
+    """What is taken makes fields that cannot be taken for others, and paths that are none."""
+    try:
+        found = parse_batch(data, operations=100, content=1_000)
+    except _REFUSALS:
+        return
+    assert 0 < len(found.operations) <= 100
+    for operation in found.operations:
+        DavPath.from_raw(operation.href)
+        values = b"".join(value for _, value in operation.fields)
+        assert not any(octet < 32 or octet > 126 for octet in values)
+        assert operation.op != "put" or len(operation.body) <= 1_000
+
+
+def idempotency_key(data: bytes) -> None:
+    try:
+        key = parse_key(DavHeaders([(b"idempotency-key", data)]))
+    except BadRequest:
+        return
+    assert key is not None
+    assert 0 < len(key) <= 255
+    assert key.isascii()
+    assert key.isprintable()
+
+
 JSON_TARGETS: dict[str, Callable[[bytes], None]] = {
     "prefer": preferences,
     "accept": accept,
     "json-propfind": json_propfind,
     "json-proppatch": json_proppatch,
     "json-mkcol": json_mkcol,
+    "batch": batch,
+    "idempotency-key": idempotency_key,
 }
 JSON_SEEDS: dict[str, tuple[bytes, ...]] = {
     "prefer": (
@@ -112,4 +142,14 @@ JSON_SEEDS: dict[str, tuple[bytes, ...]] = {
         b'{"set": {"DAV:": {"resourcetype": {"content": [{"namespace": "DAV:",'
         b' "name": "collection"}]}}, "": {"a": null}}}',
     ),
+    "batch": (
+        b'{"atomic": true, "operations": [{"op": "put", "href": "/a%20b", "base64": "AAE=",'
+        b' "if-match": "\\"x\\""}, {"op": "lock", "href": "/", "timeout": 5, "depth": 0,'
+        b' "owner": "<"}]}',
+        b'{"atomic": false, "operations": [{"op": "move", "href": "/a", "destination": "/b",'
+        b' "overwrite": false, "lock-tokens": ["urn:x"]}, {"op": "unlock", "href": "/b",'
+        b' "lock-token": "urn:x"}, {"op": "proppatch", "href": "/b",'
+        b' "update": [{"set": {"u": {"a": "v"}}}]}]}',
+    ),
+    "idempotency-key": (b'"8e03978e-40d5"', b'"a\\"b\\\\"', b"bare-1"),
 }

@@ -355,3 +355,56 @@ def test_what_cannot_be_undone_now_is_undone_later(
     assert "/new/" in half_done
     assert world(dav) == before
     assert nothing_is_hidden(dav)
+
+
+def test_a_log_that_nobody_can_read_keeps_nobody_from_writing(
+    make_dav: Callable[..., AppDav], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from davserver.storage.filesystem import FilesystemStorage
+
+    dav = make_dav()
+    with monkeypatch.context() as patched:
+        patched.setattr(FilesystemStorage, "rename", refuse_from_new(FilesystemStorage.rename))
+        post(dav, {"op": "mkcol", "href": "/new"}, FAILS, atomic=True)
+    state = dav.app.services.settings.state_folder  # type: ignore[attr-defined]
+    (log,) = (state / "undo").iterdir()
+    log.write_bytes(b"{}\n")
+
+    assert dav.put("/f", b"x").status == 201
+    assert dav.members("/") == ["/f", "/new/"]
+
+
+def refuse_from_new(rename: Callable[..., None]) -> Callable[..., None]:
+    def refuse(self: Any, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
+        if source.name == "new":
+            raise StorageFailure("the disk is failing")
+        rename(self, source, target, replace=replace)
+
+    return refuse
+
+
+@pytest.mark.parametrize("call", ["patch", "add_lock", "record"])
+def test_an_operation_whose_part_of_the_state_fails_undoes_all(
+    make_dav: Callable[..., AppDav], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    from davserver.state.sqlview import SqlView
+
+    dav = make_dav()
+    token = fill(dav)
+    before = world(dav)
+    inner, calls = getattr(SqlView, call), 0
+
+    def fail(view: SqlView, *args: Any) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2 or call != "record":
+            raise StateFailure("it cannot be written")
+        return inner(view, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqlView, call, fail)
+        reply = post(dav, *locked(*EVERYTHING, token=token), atomic=True)
+
+    assert broken_at(dav, reply) == 500
+    assert world(dav) == before
+    assert nothing_is_hidden(dav)
