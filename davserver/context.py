@@ -107,6 +107,8 @@ class RequestContext:
         if_header, conditions: parsed, None when absent.
         submitted: lock tokens that count as submitted.
         destination: below the mount, None when absent.
+        expected: the key of the Request-URI, where it is looked up in the gate alone: any other, a
+            link, or a missing slash is 409 there, and nothing is done.
         times: what the client asks to keep; a handler takes out what it could not.
         body, document: the XML body and what the method's `parse` or `validate` made of it, or
             of header fields.
@@ -137,6 +139,7 @@ class RequestContext:
     conditions: HttpConditions | None = None
     submitted: frozenset[str] = frozenset()
     destination: DavPath | None = None
+    expected: Key | None = None
     times: ClientTimes = NO_TIMES
     body: bytes = b""
     document: Any = None

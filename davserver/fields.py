@@ -7,7 +7,7 @@ from davserver.config import Settings
 from davserver.context import RequestContext
 from davserver.errors import BadGateway, BadRequest, NotFound
 from davserver.methods.base import Method
-from davserver.origin import authorities
+from davserver.origin import authorities, is_trusted
 from davserver.protocol.headers import (
     DavHeaders,
     Depth,
@@ -48,23 +48,38 @@ def read_fields(rc: RequestContext, method: Method, public: frozenset[bytes]) ->
     """Sets what the fields say. Raises BadRequest (400), BadGateway (502), NotFound (404), and
     what `Method.validate` raises."""
     headers = rc.headers
-    has_if = headers.get(b"if") is not None
-    if has_if or method.destination is not None or method.names_urls:
-        proxies = rc.services.settings.trusted_proxies
-        rc.authorities = authorities(rc.scope, headers, proxies=proxies, public=public)
-    rc.conditions = headers.recall(HttpConditions.from_headers)
+    if method.destination is not None or method.names_urls:
+        rc.authorities = _authorities(rc, public)
     if rc.method not in _PLAIN:
         rc.depth = headers.recall(_depth)
         rc.overwrite = headers.recall(_overwrite)
-    if has_if:
-        _read_if(rc)
-    token = submitted_by_lock_token_header(rc.method, headers.get(b"lock-token"))
-    if token is not None:
-        rc.submitted |= {token}
+    read_conditions(rc, public)
     if method.validate is not None:
         method.validate(rc)
     if method.destination is not None:
         rc.destination = _destination(rc)
+
+
+def read_conditions(rc: RequestContext, public: frozenset[bytes]) -> None:
+    """Sets what is to be compared, and the tokens that are submitted. Raises BadRequest (400)."""
+    headers = rc.headers
+    rc.conditions = headers.recall(HttpConditions.from_headers)
+    if headers.get(b"if") is not None:
+        rc.authorities = rc.authorities or _authorities(rc, public)
+        _read_if(rc)
+    token = submitted_by_lock_token_header(rc.method, headers.get(b"lock-token"))
+    if token is not None:
+        rc.submitted |= {token}
+
+
+def _authorities(rc: RequestContext, public: frozenset[bytes]) -> frozenset[bytes]:
+    scope, proxies = rc.scope, rc.services.settings.trusted_proxies
+
+    def read(headers: DavHeaders) -> frozenset[bytes]:
+        return authorities(scope, headers, proxies=proxies, public=public)
+
+    key = ("authorities", is_trusted(scope, proxies), public)
+    return rc.headers.recall_for(key, read)
 
 
 def _read_if(rc: RequestContext) -> None:

@@ -60,7 +60,7 @@ class _Aim:
     version of the file that was sent last."""
 
     path: DavPath
-    kind: bytes
+    kind: bytes = b""
     stat: Stat | None = None
     lines: bytes = b""
 
@@ -100,7 +100,8 @@ class Shortcut:
         services = self._services
         if not services.runner.inline:
             return None
-        aim = self._aims.get(target) or self._aim(target)
+        # What is put is mostly new, and would drive out what is read again and again.
+        aim = self._aims.get(target) or self._aim(target, keep=method != b"PUT")
         if aim is None:
             return None
         change = self._writes.find(method, fields, body)
@@ -138,7 +139,7 @@ class Shortcut:
             # Nothing has been done, and nothing counted: the pipeline tells what is wrong.
             return None
 
-    def _aim(self, target: bytes) -> _Aim | None:
+    def _aim(self, target: bytes, *, keep: bool) -> _Aim | None:
         if len(target) > _PATH_LIMIT or b"?" in target:
             return None
         try:
@@ -147,6 +148,8 @@ class Shortcut:
             return None
         if path is None or path.is_reserved:
             return None
+        if not keep:
+            return _Aim(path)
         if len(self._aims) >= _REMEMBERED:
             self._aims.clear()
         aim = self._aims[target] = _Aim(path, media_type(path.name))

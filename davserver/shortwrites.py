@@ -15,8 +15,8 @@ from davserver.aio import SMALL_BODY
 from davserver.asgi import Message, Scope
 from davserver.auth.base import Principal
 from davserver.context import Header, RequestContext, Response, Services, Target
-from davserver.fields import IDLE, public_authorities, read_fields
-from davserver.methods._checks import check_direct, locate
+from davserver.fields import IDLE, public_authorities, read_conditions, read_fields
+from davserver.methods._checks import check_direct
 from davserver.methods._publishing import publish_new, publish_over, stored
 from davserver.methods.base import BodyPolicy, Method
 from davserver.methods.lock import LOCK
@@ -123,22 +123,21 @@ class Writes:
         )
         if not rc.may_write(path):
             return None
-        read_fields(rc, method, self._public)
         if method is PUT:
-            return None if path.slash or rc.document is not None else self._put(rc, body)
+            # The fields that `validate` looks at are none of those that are plain.
+            read_conditions(rc, self._public)
+            return None if path.slash else self._put(rc, body)
+        read_fields(rc, method, self._public)
         if method.parse is not None:
             rc.body = body
             rc.document = method.parse(rc)
         return self._handle(rc, method)
 
     def _handle(self, rc: RequestContext, method: Method) -> Response | None:
-        """Every handler checks again in the gate: the target is only looked up for it."""
+        """Every handler looks the target up in the gate, and makes the checks there."""
         assert method.handle is not None
-        target = locate(rc)
-        is_odd = rc.path.slash is not target.is_collection and not rc.path.is_root
-        if target.is_link or is_odd:
-            return None  # the answer says where it is
-        return method.handle(rc, target)
+        rc.expected = self._storage.direct_key(rc.path)
+        return method.handle(rc, Target(rc.path, rc.expected, None))
 
     def _put(self, rc: RequestContext, body: bytes) -> Response | None:
         with rc.hold([self._storage.direct_key(rc.path)]) as view:

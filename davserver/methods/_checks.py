@@ -34,6 +34,10 @@ from davserver.recovery import recover_inside
 from davserver.state.base import GateView, StateReader
 from davserver.storage.base import Kind, Stat
 
+_TARGET, _SUBTREE = LockRule.TARGET.value, LockRule.SUBTREE.value
+_PARENT, _CREATES = LockRule.PARENT.value, LockRule.CREATES.value
+_DESTINATION = LockRule.DESTINATION.value
+
 
 def locate(rc: RequestContext) -> Target:
     """Looks the Request-URI and the Destination up in the storage."""
@@ -228,19 +232,19 @@ def _names_lock_here(rc: RequestContext, target: Target, reader: StateReader) ->
 
 def check_locks(rc: RequestContext, method: Method, target: Target, reader: StateReader) -> None:
     """Raises 423 naming the lock roots whose tokens were not submitted (RFC 4918 section 7)."""
-    rule = method.locks
-    if rule is LockRule.NONE:
+    rule = method.lock_bits
+    if not rule:
         return
     found: list[Lock] = []
-    if target.stat is not None and rule & LockRule.TARGET:
+    if target.stat is not None and rule & _TARGET:
         found += unsubmitted(rc, reader.covering(target.key, now=rc.now))
-        if rule & LockRule.SUBTREE:
+        if rule & _SUBTREE:
             found += _unsubmitted_beneath(rc, target.key, reader)
-    creates = target.stat is None and rule & LockRule.CREATES
-    if rule & LockRule.PARENT or creates:
+    creates = target.stat is None and rule & _CREATES
+    if rule & _PARENT or creates:
         key = link_key(rc, target.path) if target.is_link else target.key
         found += _on_parent(rc, key, reader)
-    if target.destination is not None and rule & LockRule.DESTINATION:
+    if target.destination is not None and rule & _DESTINATION:
         found += _on_destination(rc, target, reader)
     if found:
         raise locked_error(rc, found)
@@ -366,6 +370,10 @@ def relocate(
     if rc.in_gate is not None:
         rc.in_gate(view)
     target = locate(rc)
+    if rc.expected is not None:
+        is_odd = rc.path.slash is not target.is_collection and not rc.path.is_root
+        if is_odd or target.is_link or target.key != rc.expected:
+            raise Conflict("it is not where its path says")
     check_rights(rc, method, target)
     check_kind(rc, method, target)
     check(rc, method, target, view, held)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from davserver.auth.base import Privilege
@@ -70,6 +70,7 @@ class Method:
         needs: what the storage must be able to do; where it cannot the method does not exist.
         names_urls: the body names URLs of this server.
         condition: precondition element of the 404 and the 405 for another Request-URI.
+        lock_bits: `locks` as a number, which is compared in no time.
     """
 
     name: str
@@ -88,8 +89,10 @@ class Method:
     needs: Capability | None = None
     names_urls: bool = False
     condition: bytes | None = None
+    lock_bits: int = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "lock_bits", self.locks.value)
         if (self.handle is None) == (self.stream is None):
             raise ValueError(f"method {self.name!r} needs a handle or a stream, not both")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 from davserver.auth.base import Privilege
 from davserver.changes import creating
@@ -23,6 +24,7 @@ from davserver.usage import growing, require_room
 
 XML = (b"content-type", b'application/xml; charset="utf-8"')
 NO_STORE = (b"cache-control", b"no-store")
+_KEPT, _KEPT_BYTES = 64, 1_024
 
 
 def parse_lock(rc: RequestContext) -> LockInfo | None:
@@ -31,20 +33,28 @@ def parse_lock(rc: RequestContext) -> LockInfo | None:
         return None
     if rc.depth is Depth.ONE:
         raise BadRequest("LOCK has Depth 0 or infinity")
-    return parse_lockinfo(rc.body, charset=rc.charset)
+    if len(rc.body) > _KEPT_BYTES:
+        return parse_lockinfo(rc.body, charset=rc.charset)
+    return _parsed(rc.body, rc.charset)
+
+
+@lru_cache(_KEPT)
+def _parsed(body: bytes, charset: str | None) -> LockInfo:
+    """Clients send the same body for whatever they lock."""
+    return parse_lockinfo(body, charset=charset)
 
 
 def handle_lock(rc: RequestContext, target: Target) -> Response:
     """200 with the new lock, 201 when it made an empty file; a refresh without a body."""
     if rc.document is None:
         return _refresh(rc, target)
-    if target.stat is None:
+    if target.stat is None and rc.expected is None:
         return _lock_unmapped(rc, target, rc.document)
     with rc.hold([target.key]) as view:
         fresh = relocate(rc, LOCK, view)
         if fresh.stat is not None:
             return _lock_mapped(rc, view, fresh, rc.document)
-    # It was deleted since it was looked up.
+    # It was deleted since it was looked up, or is looked up only now.
     return _lock_unmapped(rc, fresh, rc.document)
 
 

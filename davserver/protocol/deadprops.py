@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import TypeGuard
 
 from davserver.errors import ContentTooLarge
 from davserver.protocol.names import DAV, QName
@@ -78,6 +79,10 @@ def _serialise(
     element: Element, outer: dict[str, str], parts: Output, more_attributes: str = ""
 ) -> None:
     """Appends the element to `parts`; `outer` is what is declared around it in the output."""
+    children = element.children
+    if len(children) == 1 and not element.attributes and _is_plain(children[0]):
+        parts.append(_plain(element, children[0], outer, more_attributes))
+        return
     missing = {prefix: uri for prefix, uri in _needed(element).items() if outer.get(prefix) != uri}
     scope = outer | missing if missing else outer
     tag = _tag(element.name, element.prefix)
@@ -97,6 +102,20 @@ def _serialise(
         else:
             _serialise(child, scope, parts)
     parts.append(f"</{tag}>")
+
+
+def _is_plain(child: Element | str) -> TypeGuard[str]:
+    return isinstance(child, str) and ":" not in child
+
+
+def _plain(element: Element, text: str, outer: dict[str, str], more_attributes: str) -> str:
+    """The same for text alone, as most values are: only the name needs a declaration."""
+    prefix, uri = element.prefix, _uri(element.name)
+    tag = _tag(element.name, prefix)
+    if prefix != "xml" and outer.get(prefix) != uri:
+        declared = f' xmlns{":" if prefix else ""}{prefix}="{escape_attribute(uri)}"'
+        more_attributes = declared + more_attributes
+    return f"<{tag}{more_attributes}>{escape_text(text)}</{tag}>"
 
 
 def _needed(element: Element) -> dict[str, str]:

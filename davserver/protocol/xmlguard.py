@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 from xml.etree.ElementTree import ParseError
 
@@ -64,6 +65,8 @@ class XmlLimits:
 
 
 DEFAULT_LIMITS = XmlLimits()
+_CACHED_NAME = 256
+"""Characters of a name that may be remembered."""
 _SLICE = 16_384
 """Bytes given to the parser at a time: so long is what is too much noticed late."""
 
@@ -182,12 +185,20 @@ class _Target:
 
 
 def _split(tag: str) -> tuple[str, str]:
+    # Long names are nobody's, but to fill the memory that keeps them.
+    return _cached_split(tag) if len(tag) <= _CACHED_NAME else _take_apart(tag)
+
+
+def _take_apart(tag: str) -> tuple[str, str]:
     """Takes apart what expat reports with prefixes: `{uri}local}prefix`."""
     if tag[0] != "{":
         return tag, ""
     name, _, prefix = tag[1:].partition("}")[2].partition("}")
     uri = tag[: tag.index("}") + 1]
     return uri + name, prefix
+
+
+_cached_split = lru_cache(maxsize=4096)(_take_apart)
 
 
 def parse_xml(

@@ -199,7 +199,7 @@ def set_aside(path: Path, *, why: str = "is damaged") -> None:
     sync_folder(path.parent)
 
 
-def inode_of(path: Path) -> int | None:
+def inode_of(path: Path | str) -> int | None:
     try:
         return os.stat(path).st_ino
     except FileNotFoundError:

@@ -53,6 +53,7 @@ class _Session:
     def __init__(self, folder: Path, *, full: bool) -> None:
         self.pid = os.getpid()
         self._path = folder / FILE
+        self._name = str(self._path)
         self._full = full
         self.has_left = False
         with contextlib.ExitStack() as undo:
@@ -138,7 +139,7 @@ class _Session:
         """Inside the gate: catches up, and opens anew what another worker replaced because it
         was damaged. Two workers with two databases would both grant one lock."""
         try:
-            inode = inode_of(self._path)
+            inode = inode_of(self._name)
         except OSError as exc:
             raise StateFailure(f"the state file cannot be found: {exc}") from exc
         if inode == self._inode and not self.is_damaged:

@@ -374,7 +374,8 @@ class DirectWriter(Writer, Protocol):
 
     def commit_here(self) -> Stat:
         """As commit, in the same gate, without another look: over the file that stood there, or
-        where nothing was. Raises ResourceExists (something is by now), NoSpace."""
+        where nothing was. Its Stat has no birth time. Raises ResourceExists (something is there
+        by now), NoSpace."""
 
 
 @runtime_checkable

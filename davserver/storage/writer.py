@@ -22,7 +22,7 @@ from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import creating, show, translate_io, translating
-from davserver.storage._stat import look
+from davserver.storage._stat import look, look_at_file
 from davserver.storage.base import Bytes, Reader, Stat
 from davserver.storage.content import copy_by_hand, copy_range
 from davserver.storage.found import Found
@@ -226,27 +226,30 @@ class FileWriter:
                 _require_publishable(self._path, found, replace=replace, expect=expect)
                 self._name = found.name
                 self._replaces = found.stat is not None
-                return self._publish(replace=replace)
+                # Before, for once it is published nothing may fail any more.
+                stat = look(self._fd, b"", plain=self._policy.resolver.plain).stat
+                self._publish(replace=replace)
+                return stat
 
     def commit_here(self) -> Stat:
         """Publishes where the target was found to be when this was begun, in the same gate."""
         self._require_unpublished()
+        stat = look_at_file(self._fd)
+        assert stat is not None
         with creating(self._path):
-            return self._publish(replace=False)
+            self._publish(replace=False)
+        return stat
 
     def _require_unpublished(self) -> None:
         if self._failed or self._published:
             raise StorageFailure(f"{show(self._path)}: nothing to publish")
 
-    def _publish(self, *, replace: bool) -> Stat:
-        # Before, for once it is published nothing may fail any more.
-        stat = look(self._fd, b"", plain=self._policy.resolver.plain).stat
+    def _publish(self, *, replace: bool) -> None:
         if self._replaces:
             self._publish_over()
         else:
             self._publish_new(replace=replace)
         self._published = True
-        return stat
 
     def stage(self, hidden: DavPath) -> Stat:
         """Gives the version a hidden name in the directory that it was made in."""
