@@ -167,7 +167,8 @@ class Both:
 
 def without_chance(answers: bytes) -> bytes:
     """Without the date, boundaries, and the space on the disk."""
-    return re.sub(rb"\r\ndate: [^\r]*|[0-9a-f]{24}|(?<=available-bytes>)\d+", b"", answers)
+    space = rb'(?<=available-bytes>)\d+|(?<=available-bytes":")\d+'
+    return re.sub(rb"\r\ndate: [^\r]*|[0-9a-f]{24}|" + space, b"", answers)
 
 
 def statuses(answers: bytes) -> list[bytes]:
@@ -228,6 +229,8 @@ def opened(folder: Path, **keys: Any) -> Iterator[Both]:
     edge = EdgeInProcess()
     edge._config.loaded_app = app
     app._serving()
+    # A busy machine is no slow disk: nothing here goes to a thread for that.
+    app.services.runner._judge = lambda *_: None  # type: ignore[method-assign]
     try:
         yield Both(app, root, edge)
     finally:
