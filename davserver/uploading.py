@@ -21,6 +21,7 @@ from davserver.errors import (
     ContentTooLarge,
     Forbidden,
     InsufficientStorage,
+    NameTooLong,
     NotFound,
     ResourceNotFound,
     StateError,
@@ -31,7 +32,7 @@ from davserver.protocol.path import DavPath
 from davserver.protocol.uploads import limit_field
 from davserver.state.base import GateView, Phase, StateReader, Upload
 from davserver.storage.base import Part, Stat
-from davserver.storage.names import hidden_name
+from davserver.storage.names import NAME_MAX, encode, hidden_name
 from davserver.usage import require_room
 
 OBEYED = frozenset(
@@ -92,6 +93,7 @@ def begin(rc: RequestContext, target: Target, length: int | None) -> Held:
     the storage does.
     """
     services = rc.services
+    _require_creatable(services, target, length)
     sweep(services)
     upload = Upload(
         id=secrets.token_hex(16),
@@ -120,6 +122,13 @@ def begin(rc: RequestContext, target: Target, length: int | None) -> Held:
         with suppress(StateError), _inside(services) as view:
             view.remove_upload(upload.id)
         raise
+
+
+def _require_creatable(services: Services, target: Target, length: int | None) -> None:
+    """What can be told now need not be found out when all of it is here."""
+    if target.stat is None and len(encode(target.path.name)) > NAME_MAX:
+        raise NameTooLong(f"{target.path.name[:40]!r}...: too long")
+    services.storage.create(target.path, size_hint=length).discard()
 
 
 def _inside(services: Services) -> AbstractContextManager[GateView]:
@@ -246,12 +255,11 @@ def _without_part(services: Services, upload: Upload) -> Upload:
 
 def _with_part(services: Services, upload: Upload, part: Part) -> Upload:
     with _inside(services) as view:
-        now = view.upload(upload.id)
-        if now is not None:
-            now = _decided(services, now, part)
+        before = view.upload(upload.id)
+        now = None if before is None else _decided(services, before, part)
         if now is None:
             view.remove_upload(upload.id)
-        else:
+        elif now != before:
             view.keep_upload(now)
     if now is None or now.phase is Phase.COMPLETE:
         part.remove()

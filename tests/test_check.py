@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from davserver.protocol.locks import Lock, LockScope
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, Step, StepKind
+from davserver.state.rows import SCHEMAS
 from davserver.state.sqlite import SqliteState
 from tests.conftest import AppDav
 
@@ -336,8 +338,8 @@ def test_a_state_of_the_version_before_is_brought_up_to_date(
 ) -> None:
     store_property(state, b"file")
     writer = state.session().writer
-    writer.query("DROP TABLE uploads")
-    writer.query("DROP TABLE meta")
+    for table in re.findall(r"CREATE TABLE (\w+)", "".join(SCHEMAS[1:])):
+        writer.query(f"DROP TABLE {table}")
     writer.query("ALTER TABLE properties DROP COLUMN sum")
     writer.query("PRAGMA user_version = 1")
     state.close()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from davserver.auth.base import Principal, Privilege
-from davserver.errors import AccessDenied, CrossDevice
+from davserver.errors import AccessDenied, CrossDevice, StateFailure
 from davserver.protocol.path import DavPath
+from davserver.service import uploads
+from davserver.state.base import Phase
 from davserver.storage import parts as parts_module
 from davserver.storage.writer import FileWriter
 from tests.conftest import AppDav, make_app_dav
@@ -465,3 +468,91 @@ def test_shares_keep_their_own_parts(limited: AppDav) -> None:
     assert parts(limited.root)[0].parent.name == "b"
     assert append(limited, upload, 3, b"two", last=True).status == 201
     assert limited.get("/b/f").body == b"onetwo"
+
+
+# -- what a death leaves undecided ---------------------------------------------------------------
+
+
+def die_while_publishing(dav: AppDav, upload: str) -> Path:
+    """Leaves the upload as who dies between the first and the last step of its publication.
+    Returns its part."""
+    services = dav.app.services
+    found = services.state.uploads()[0]
+    assert upload.endswith(found.id)
+    with services.state.hold((), wait_s=5) as view:
+        view.keep_upload(replace(found, phase=Phase.PUBLISHING))
+    (part,) = parts(dav.root)
+    return part
+
+
+@pytest.mark.rfc("RU-06")
+@pytest.mark.parametrize("how", ["before", "renamed", "linked"])
+def test_who_dies_while_publishing_has_done_it_or_not(make_dav: MakeDav, how: str) -> None:
+    dav = make_dav("filesystem")
+    upload = begin(dav, "/a", b"one")
+    part = die_while_publishing(dav, upload)
+    if how == "renamed":
+        part.rename(part.with_name("a"))
+    elif how == "linked":
+        os.link(part, part.with_name("a"))
+    head = dav.head(upload)
+
+    is_done = how != "before"
+    assert head.headers["upload-complete"] == ("?1" if is_done else "?0")
+    assert append(dav, upload, 3, last=True).status == (400 if is_done else 201)
+    assert dav.get("/a").body == b"one"
+    assert parts(dav.root) == []
+
+
+@pytest.mark.rfc("RU-05")
+def test_nothing_is_appended_to_what_is_somewhere_else_by_now(make_dav: MakeDav) -> None:
+    """Published, but its own name not yet taken away; and moved before anybody asked."""
+    dav = make_dav("filesystem")
+    upload = begin(dav, "/a", b"one")
+    part = die_while_publishing(dav, upload)
+    os.link(part, part.with_name("moved"))
+
+    assert append(dav, upload, 3, b"x").status == 404
+    assert dav.get("/moved").body == b"one"
+    assert parts(dav.root) == []
+
+
+def test_who_cannot_be_made_to_let_go_is_503(make_dav: MakeDav) -> None:
+    dav = make_dav("filesystem", gate_wait_s=0.3)
+    upload = begin(dav, "/a", b"one")
+    found = dav.app.services.state.uploads()[0]
+    part = dav.app.services.storage.open_part(found.part)
+    assert part is not None
+    busy = dav.head(upload)
+    part.close()
+
+    assert (busy.status, busy.headers["retry-after"]) == (503, "1")
+    assert dav.head(upload).status == 204
+    assert dav.app.services.state.uploads()[0].calls >= 1
+
+
+def test_what_is_published_is_so_though_nobody_could_write_it_down(
+    dav: AppDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter = uploads.enter
+
+    def fail(services: Any, held: Any, phase: Phase) -> None:
+        if phase is Phase.COMPLETE:
+            raise StateFailure("the state is gone")
+        enter(services, held, phase)
+
+    upload = begin(dav, "/a", b"one")
+    monkeypatch.setattr(uploads, "enter", fail)
+    reply = append(dav, upload, 3, b"two", last=True)
+
+    assert (reply.status, reply.headers["upload-complete"]) == (201, "?1")
+    assert dav.head(upload).headers["upload-complete"] == "?1"
+
+
+def test_a_target_that_cannot_be_made_is_told_of_at_once(make_dav: MakeDav) -> None:
+    dav = make_dav("filesystem")
+
+    assert dav.put("/" + "n" * 256, b"x", {"Upload-Complete": "?0"}).status == 414
+    assert dav.put("/a%01b", b"x", {"Upload-Complete": "?0"}).status == 400
+    assert parts(dav.root) == []
+    assert dav.app.services.state.uploads() == []
