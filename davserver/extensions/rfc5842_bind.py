@@ -383,6 +383,7 @@ _MOVE = replace(
 EXTENSION = Extension(
     "rfc5842-bind",
     dav_tokens=("bind",),
+    needs_write=True,
     methods=(BIND, UNBIND, REBIND),
     properties=tuple(
         # Section 3: neither SHOULD be returned by a PROPFIND DAV:allprop request.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import tempfile
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -132,7 +133,7 @@ def test_the_result_of_a_job_has_both_faces(tree: AppDav) -> None:
 @pytest.fixture
 def many(dav: AppDav) -> AppDav:
     dav.mkcol("/many")
-    for number in range(600):
+    for number in range(320):
         dav.put(f"/many/{number:04}", b"")
     return dav
 
@@ -144,7 +145,7 @@ def test_a_long_listing_is_streamed(many: AppDav) -> None:
 
     assert "content-length" not in exchange.reply.headers
     assert len([piece for piece in pieces if piece]) > 3
-    assert len(read_json(exchange.reply.body)["results"]) == 601
+    assert len(read_json(exchange.reply.body)["results"]) == 321
     xml = many.request("PROPFIND", "/many/", {"Depth": "1"})
     compare(xml.body, exchange.reply.body)
 
@@ -302,3 +303,42 @@ def test_the_schema_is_served(dav: AppDav) -> None:
     validator().check_schema(document)
     assert dav.head("/.davserver/schema").status == 200
     assert dav.put("/.davserver/schema", b"").status in (403, 404, 405)
+
+
+def test_a_long_value_comes_whole(dav: AppDav) -> None:
+    value = "é<" * 10_000
+    send_json(dav, "PUT", "/f", {})
+    dav.proppatch("/f", set={"{u}x": value})
+    reply = send_json(dav, "PROPFIND", "/f", {"prop": {"u": ["x"]}}, Depth="0")
+
+    ((propstat,),) = [one["propstat"] for one in read_json(reply.body)["results"]]
+    assert propstat["properties"] == {"u": {"x": value}}
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["all", "leaves"])
+def test_many_failures_wait_in_a_file(
+    dav: AppDav, monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    monkeypatch.setattr("davserver.methods._tree._KEPT", 2000)
+    opened = []
+
+    def open_file() -> BinaryIO:
+        opened.append(temporary_file())
+        return opened[-1]
+
+    temporary_file = tempfile.TemporaryFile
+    monkeypatch.setattr("tempfile.TemporaryFile", open_file)
+    dav.mkcol("/c/")
+    for number in range(60):
+        dav.put(f"/c/{number}", b"")
+        dav.lock(f"/c/{number}")
+    fields = [("Accept", "application/json")]
+    exchange = dav.run(dav.send("DELETE", "/c/", fields, leaves=leaves))
+
+    assert len(opened) == 1
+    assert opened[0].closed
+    assert exchange.messages[0]["status"] == 207
+    if not leaves:
+        results = read_json(exchange.reply.body)["results"]
+        assert sorted(one["href"] for one in results) == sorted(f"/c/{n}" for n in range(60))
+        assert {one["status"] for one in results} == {423}

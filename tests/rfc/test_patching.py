@@ -119,6 +119,7 @@ DEFINED = {
     *("shared", "write", "activelock", "depth", "owner", "timeout", "locktoken", "lockroot"),
     *("quota-available-bytes", "quota-used-bytes"),
     *("current-user-principal", "current-user-privilege-set", "supported-privilege-set"),
+    *("resource-id", "parent-set"),
 }
 
 

@@ -237,6 +237,7 @@ def test_the_collection_itself_comes_first(make_dav: MakeDav) -> None:
         assert dav.propfind("/m/", depth=depth).hrefs[0] == "/m/"
 
 
+@pytest.mark.spelling
 def test_prefixes_are_d_alone_and_nothing_is_indented(tree: AppDav) -> None:
     """Windows and Finder look for `D:`; Finder reads the first piece of text only."""
     tree.lock("/c/f")

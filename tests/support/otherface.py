@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.reply import JSON, Reply, in_xml
 
-REPORT = "DAVSERVER_TESTS_IN_JSON"
+REPORT = "TESTS_IN_JSON"
 """The variable that names the file to which a run writes what was told in JSON."""
 _told: Counter[str] = Counter()
 _report = os.environ.get(REPORT)

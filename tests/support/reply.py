@@ -113,7 +113,8 @@ def in_xml(reply: Reply) -> Reply:
     else:
         kind, body = XML, xml_of(document)
     fields = [("content-type", kind), ("content-length", str(len(body)))]
-    fields += [(name, value) for name, value in reply.headers if name not in dict(fields)]
+    told = {*dict(fields), ("vary", "Accept")}
+    fields += [field for field in reply.headers if not told & {field, field[0]}]
     return replace(reply, headers=Headers(fields), body=body)
 
 
