@@ -16,7 +16,7 @@ from typing import Any
 
 from davserver.errors import BadRequest, ContentTooLarge, DavError, UnprocessableContent
 from davserver.protocol.deadprops import xml_text
-from davserver.protocol.jsonbody import proppatch_xml, read_object
+from davserver.protocol.jsonbody import mkcol_xml, proppatch_xml, read_object
 from davserver.protocol.path import DavPath
 
 Field = tuple[bytes, bytes]
@@ -24,7 +24,7 @@ _VALUE = re.compile(r"[\x20-\x7e]*")
 _TOKEN = re.compile(r"[!-;=?-~]+")
 _CONDITIONS = frozenset({"op", "href", "if", "if-match", "if-none-match", "lock-tokens"})
 _KEYS: Mapping[str, frozenset[str]] = {
-    "mkcol": _CONDITIONS,
+    "mkcol": _CONDITIONS | {"set"},
     "put": _CONDITIONS | {"content", "base64", "content-type"},
     "copy": _CONDITIONS | {"destination", "overwrite", "depth"},
     "move": _CONDITIONS | {"destination", "overwrite", "depth"},
@@ -231,15 +231,28 @@ def _text(found: Mapping[str, Any], key: str, where: str) -> bytes:
         raise BadRequest(f"{where}: {key} has half of a surrogate pair") from exc
 
 
+def _properties(found: Mapping[str, Any], where: str, limit: int) -> _Body:
+    if "set" not in found:
+        return b"", []
+    return _from_json(mkcol_xml, found, "set", where)
+
+
+def _from_json(
+    write: Callable[[bytes], bytes], found: Mapping[str, Any], key: str, where: str
+) -> _Body:
+    """Returns the XML that `write` makes of what stands under one name."""
+    try:
+        return write(json.dumps({key: found[key]}).encode()), [_XML_FIELD]
+    except BadRequest as exc:
+        raise BadRequest(f"{where}: {key}: {exc.detail}") from exc
+
+
 def _propertyupdate(found: Mapping[str, Any], where: str, limit: int) -> _Body:
     if ("update" in found) == ("xml" in found):
         raise BadRequest(f"{where}: proppatch needs update or xml")
     if "xml" in found:
         return _text(found, "xml", where), [_XML_FIELD]
-    try:
-        return proppatch_xml(json.dumps({"update": found["update"]}).encode()), [_XML_FIELD]
-    except BadRequest as exc:
-        raise BadRequest(f"{where}: update: {exc.detail}") from exc
+    return _from_json(proppatch_xml, found, "update", where)
 
 
 def _lockinfo(found: Mapping[str, Any], where: str, limit: int) -> _Body:
@@ -259,6 +272,7 @@ def _lockinfo(found: Mapping[str, Any], where: str, limit: int) -> _Body:
 
 
 _BODIES: Mapping[str, Callable[[Mapping[str, Any], str, int], _Body]] = {
+    "mkcol": _properties,
     "put": _content,
     "proppatch": _propertyupdate,
     "lock": _lockinfo,

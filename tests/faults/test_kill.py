@@ -23,7 +23,10 @@ from tests.support.aftermath import World, look
 from tests.support.crashing import Crasher, Outcome, Plan, Request
 from tests.support.crashplans import SCENARIOS, STRAIGHT, Scenario, Template, fill, request_of
 
-_LONG = {name for name in SCENARIOS if "without renameat2" in name} | {"BATCH, durable"}
+_LONG = {name for name in SCENARIOS if "without renameat2" in name} | {
+    "BATCH, durable",
+    "BATCH across file systems",
+}
 _LONG -= {
     "COPY tree onto tree, without renameat2",
     "MOVE tree onto tree, without renameat2",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.conftest import AppDav
 from tests.service.test_batch import PATCH, post, results, statuses
 from tests.support.dav import XML, Dav
 from tests.support.reply import Reply
+from tests.support.shares import make_shares
 
 TOPIC = "{urn:x}topic"
 LIVE = (
@@ -60,7 +62,8 @@ def world(dav: Dav) -> dict[str, object]:
     found: dict[str, object] = {}
     for href in answer.hrefs:
         properties = answer.ok(href)
-        tokens = [e.text for e in properties["{DAV:}lockdiscovery"].iter("{DAV:}href")]
+        locks = properties.get("{DAV:}lockdiscovery")
+        tokens = [] if locks is None else [e.text for e in locks.iter("{DAV:}href")]
         texts = {name: properties[name].text for name in asked if name in properties}
         content = None if href.endswith("/") else dav.get(href).body
         found[href] = (content, texts, tokens)
@@ -146,6 +149,38 @@ def test_a_tree_is_set_aside_whole(make_dav: Callable[..., AppDav]) -> None:
     assert (done.status, statuses(done)) == (200, [204])
     assert dav.get("/c").status == 404
     assert dav.mkcol("/c").status == 201
+    assert nothing_is_hidden(dav)
+
+
+def test_from_one_share_to_another_it_is_all_or_nothing_too(
+    make_dav: Callable[..., AppDav], tmp_path: Path
+) -> None:
+    dav = make_shares(make_dav, tmp_path, "one", "two")
+    for path in ("/one/c", "/one/c/d", "/two/c"):
+        dav.mkcol(path)
+    for path in ("/one/c/f", "/one/c/d/g", "/one/h", "/two/c/i"):
+        dav.put(path, path.encode())
+        dav.proppatch(path, set={TOPIC: f"of {path}"})
+    before = world(dav)
+    operations: list[dict[str, Any]] = [
+        {"op": "move", "href": "/one/c", "destination": "/two/c"},
+        {"op": "copy", "href": "/two/c/f", "destination": "/one/c"},
+        {"op": "move", "href": "/one/h", "destination": "/two/c/f"},
+    ]
+    failed = post(dav, *operations, FAILS | {"href": "/two/none/c"}, atomic=True)
+    undone = world(dav)
+    done = post(dav, *operations, atomic=True)
+    found = world(dav)
+
+    assert statuses(failed) == [424, 424, 424, 409]
+    assert undone == before
+    assert (done.status, statuses(done)) == (200, [204, 201, 204])
+    assert [href for href in sorted(found) if href[-1] != "/"] == [
+        "/one/c",
+        "/two/c/d/g",
+        "/two/c/f",
+    ]
+    assert dav.prop("/two/c/f", TOPIC).text == "of /one/h"
     assert nothing_is_hidden(dav)
 
 

@@ -169,6 +169,23 @@ def test_properties_are_set_and_removed_in_json(dav: AppDav) -> None:
     assert dav.prop("/f", "{urn:x}old") is None
 
 
+def test_a_collection_has_properties_from_the_start(dav: AppDav) -> None:
+    resourcetype = {"content": [{"namespace": "DAV:", "name": "collection"}]}
+    wanted = {"DAV:": {"resourcetype": resourcetype}, "urn:x": {"topic": "t"}}
+    made, refused = results(
+        post(
+            dav,
+            {"op": "mkcol", "href": "/c", "set": wanted},
+            {"op": "mkcol", "href": "/d", "set": wanted | {"DAV:": {"getetag": "x"}}},
+        )
+    )
+
+    assert made["status"] == 201
+    assert dav.prop("/c", "{urn:x}topic").text == "t"
+    assert 400 <= refused["status"] < 500
+    assert dav.get("/d").status == 404
+
+
 def test_reserved_names_and_other_servers_are_none_of_its_business(dav: AppDav) -> None:
     reply = post(
         dav,
@@ -396,6 +413,7 @@ WRONG: dict[str, object] = {
     "depth is a bool": {"op": "delete", "href": "/f", "depth": True},
     "depth is a fraction": {"op": "delete", "href": "/f", "depth": 0.0},
     "a line break in a condition": PUT | {"if-match": '"x"\r\nif: y'},
+    "a set that is none": {"op": "mkcol", "href": "/c", "set": []},
     "no update": {"op": "proppatch", "href": "/f"},
     "two updates": {"op": "proppatch", "href": "/f", "update": [], "xml": ""},
     "an update that is none": {"op": "proppatch", "href": "/f", "update": [{"put": {}}]},

@@ -148,6 +148,7 @@ def batches() -> Iterator[tuple[str, Scenario]]:
     yield "BATCH of two", batch(FILE, small)
     yield "BATCH, durable", replace(scenario, durability="full")
     yield "BATCH, without renameat2", replace(scenario, fallbacks=BOTH)
+    yield "BATCH across file systems", replace(scenario, across=True)
 
 
 LONG = bytes(range(256)) * 12_000
