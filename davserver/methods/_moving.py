@@ -94,8 +94,9 @@ def publish_moved(
     assert goal is not None
     assert goal_key is not None
     known = view.properties(target.key)
-    gone = None if target.key == target.destination_key else target.path
-    prove(rc, goal, source[2], answer_moved(rc, target), gone=gone)
+    if rc.progress.is_watched:
+        gone = None if target.key == target.destination_key else target.path
+        prove(rc, goal, source[2], answer_moved(rc, target), gone=gone)
     # Section 9.9.3: "the server MUST perform a DELETE with Depth: infinity on the destination":
     # its locks go with it.
     goal_and_old = goal, goal_key, _old(target, source[1])

@@ -148,7 +148,7 @@ def _publish(
         # the collection that is replaced is gone, and so are the locks there.
         keeps_lock = old is not None
         size = size_of(source[2]) or copy.size
-        if not is_part:
+        if rc.progress.is_watched and not is_part:
             prove(rc, goal, source[2], created(rc, target, replaced=old is not None))
         ends = source, (goal, goal_key, old)
         aside = publish(rc.services, view, *ends, size=size, keeps_lock=keeps_lock)
