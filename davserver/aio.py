@@ -341,6 +341,8 @@ async def _await(
         if on_cancel is not None:
             on_cancel()
         await asyncio.wait([future])
+        with suppress(asyncio.CancelledError):
+            future.exception()  # nobody else is going to ask
         raise
 
 
