@@ -17,7 +17,8 @@ from davserver.protocol.path import DavPath
 from davserver.protocol.prefer import REPRESENTATION, Preferences, Return, applied
 
 Work = Callable[[RequestContext], Awaitable[Response]]
-_METHODS = frozenset({"PUT", "PATCH", "COPY", "MOVE"})
+_WRITES = frozenset({"PUT", "PATCH"})
+_METHODS = _WRITES | frozenset({"COPY", "MOVE"})
 _FIELDS = applied(REPRESENTATION)
 _WITHOUT = frozenset({b"accept-ranges"})
 """The body is all of it, whatever ranges a GET may have."""
@@ -40,7 +41,7 @@ async def with_representation(rc: RequestContext, work: Work, get: Work) -> Resp
     try:
         response = await work(rc)
     except PreconditionFailed as error:
-        if error.condition is not None or rc.method != "PUT":
+        if error.condition is not None or rc.method not in _WRITES:
             raise
         refused = await _represented(rc, rc.path, Response(412, error.headers), get)
         if refused is None:

@@ -166,6 +166,23 @@ def test_a_condition_that_is_false_shows_what_is_there(tree: AppDav) -> None:
 
 
 @pytest.mark.rfc("PR-05")
+@pytest.mark.parametrize(("headers", "status"), [({}, 200), ({"If-Match": '"other"'}, 412)])
+def test_a_patch_gives_back_the_whole_file(
+    tree: AppDav, headers: dict[str, str], status: int
+) -> None:
+    fields = {
+        "Content-Type": "application/x-sabredav-partialupdate",
+        "X-Update-Range": "bytes=0-2",
+        "Prefer": "return=representation",
+    }
+    reply = tree.request("PATCH", "/c/f", fields | headers, b"CON")
+
+    assert (reply.status, reply.body) == (status, tree.get("/c/f").body)
+    assert reply.body == (b"CONtent" if status == 200 else b"content")
+    assert applied(reply) == ["return=representation"]
+
+
+@pytest.mark.rfc("PR-05")
 def test_a_false_condition_on_nothing_has_nothing_to_show(dav: AppDav) -> None:
     fields = {"If-Match": '"other"', "Prefer": "return=representation"}
     reply = dav.put("/none", b"mine", fields)
