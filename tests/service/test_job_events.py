@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from tests.conftest import AppDav
 from tests.service.test_jobs import ASYNC, await_job, ended, held
 from tests.support.asgi import drive
+from tests.support.faces import read_json
 from tests.support.storages import HookedStorage
 from tests.support.trees import fill
 
@@ -37,7 +37,7 @@ def read(body: bytes) -> list[tuple[dict[str, str], dict[str, Any]]]:
     for block in body.decode().split("\n\n")[:-1]:
         if not block.startswith(":"):
             fields = dict(line.split(": ", 1) for line in block.split("\n"))
-            found.append((fields, json.loads(fields.pop("data"))))
+            found.append((fields, read_json(fields.pop("data").encode())))
     return found
 
 

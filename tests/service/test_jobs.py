@@ -22,6 +22,7 @@ from davserver.methods._tree import TreeDelete
 from davserver.methods._treecopy import TreeCopy
 from davserver.state.jobs import JobState
 from tests.conftest import AppDav, make_app_dav
+from tests.support.faces import read_json
 from tests.support.reply import Reply
 from tests.support.storages import HookedStorage
 from tests.support.trees import fill, hidden_names, tree
@@ -34,7 +35,7 @@ MakeDav = Callable[..., AppDav]
 def told_of(dav: Any, href: str) -> dict[str, Any]:
     reply = dav.get(href)
     assert reply.status == 200, reply
-    told: dict[str, Any] = json.loads(reply.body)
+    told: dict[str, Any] = read_json(reply.body)
     return told
 
 
@@ -57,7 +58,7 @@ def await_job(
         while not told or not holds(told):
             assert time.monotonic() < deadline, told
             await asyncio.sleep(0.01)
-            told = json.loads((await dav.request_async("GET", href, headers)).body)
+            told = read_json((await dav.request_async("GET", href, headers)).body)
         return told
 
     told: dict[str, Any] = dav.run(ask())
@@ -317,7 +318,7 @@ def test_a_result_is_pending_until_it_is_there(hooked: AppDav, storage: HookedSt
 
         assert (pending.status, pending.headers["retry-after"]) == (202, "1")
         assert pending.headers["location"] == href
-        assert json.loads(pending.body)["result"] is None
+        assert read_json(pending.body)["result"] is None
     ended(hooked, href)
 
 
@@ -381,7 +382,7 @@ def test_a_cancelled_copy_leaves_nothing(hooked: AppDav, storage: HookedStorage)
         told = ended(hooked, href)
     result = hooked.get(f"{href}/result")
 
-    assert (cancelled.status, json.loads(cancelled.body)["cancelling"]) == (202, True)
+    assert (cancelled.status, read_json(cancelled.body)["cancelling"]) == (202, True)
     assert state_of(told) == ("cancelled", 503)
     assert told["progress"]["members_total"] == 6
     assert (result.status, result.body) == (503, b"cancelled before it was complete\n")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.aftermath import hidden
+from tests.support.faces import read_json
 from tests.support.processes import await_true
 from tests.support.server import Server
 
@@ -40,7 +41,7 @@ def ask(server: Server, target: str, method: str = "GET", **headers: str) -> Any
 
 
 def told_of(server: Server, href: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(ask(server, href).body)
+    told: dict[str, Any] = read_json(ask(server, href).body)
     return told
 
 
@@ -162,7 +163,7 @@ def test_small_requests_are_answered_beside_a_job(tmp_path: Path, members: int) 
         href = start_copy(server)
         seen, took = [], []
         with server.connect() as http:
-            while (told := json.loads(http.get(href).body))["ended"] is None:
+            while (told := read_json(http.get(href).body))["ended"] is None:
                 seen.append(told["progress"]["members"])
                 begun = time.monotonic()
                 assert http.put("/small", b"content").status in (201, 204)

@@ -65,7 +65,7 @@ def _form(value: Any, key: str = "") -> Any:
         return frozenset([_form(one) for one in value]), bool(value)
     if key in ("href", "location") and isinstance(value, str):
         return _HREF.fullmatch(value) is not None
-    return value if key == "status" else (type(value), bool(value))
+    return value if key in ("status", "state", "op") else (type(value), bool(value))
 
 
 def json_of(xml: bytes, status: int) -> bytes:
