@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,23 @@ def test_leftovers_go_and_only_they(settings: Settings, state: SqliteState) -> N
 
     assert [path for path in hidden if path.exists()] == []
     assert [path for path in [*kept, foreign] if not path.exists()] == []
+
+
+@pytest.mark.security("K-05", "S-11")
+def test_uploads_that_can_go_on_are_left_alone_and_expired_ones_go(
+    settings: Settings, state: SqliteState
+) -> None:
+    dav = AppDav(create_app(settings))
+    for target in ("/a", "/b"):
+        assert dav.put(target, b"piece", {"Upload-Complete": "?0"}).status == 201
+    dav.close()
+    old, new = state.uploads()
+    with state.hold((), wait_s=5) as view:
+        view.keep_upload(replace(old, expires_at=time.time() - 1))
+    found = list(check(settings, repair=True))
+
+    assert [finding.is_repaired for finding in found] == [True]
+    assert [path.name for path in settings.root.iterdir()] == [new.part.name]
 
 
 @pytest.mark.security("K-05")
