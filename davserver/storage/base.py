@@ -205,7 +205,8 @@ class Part(Protocol):
         """Returns up to `size` bytes; fewer only at the end."""
 
     def sync(self) -> None:
-        """Makes what was written durable (as the policy says)."""
+        """Makes what was written durable (as the policy says). Raises StorageFailure, and from
+        then on again."""
 
     def remove(self) -> None:
         """Takes the name away, if it still has one."""

@@ -37,6 +37,7 @@ class FilePart:
         self._begun = begun
         self._size = begun.size
         self._is_open = True
+        self._is_doubtful = False
 
     @property
     def size(self) -> int:
@@ -81,9 +82,13 @@ class FilePart:
             raise translate_io(error, self._path) from error
 
     def sync(self) -> None:
+        if self._is_doubtful:
+            # What a failed fsync left behind is unknown, and a second one would report success.
+            raise StorageFailure(f"{show(self._path)}: cannot be made durable")
         try:
             self._policy.sync_file(self._begun.fd)
         except OSError as error:
+            self._is_doubtful = True
             raise translate_io(error, self._path) from error
 
     def remove(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,13 @@ from typing import Any
 import pytest
 
 from davserver.auth.base import Principal, Privilege
-from davserver.errors import AccessDenied, CrossDevice, StateFailure
+from davserver.errors import AccessDenied, CrossDevice, NoSpace, StateFailure
 from davserver.protocol.path import DavPath
 from davserver.service import uploads
 from davserver.state.base import Phase
 from davserver.storage import parts as parts_module
+from davserver.storage.faulty import FaultyStorage
+from davserver.storage.memory import MemoryStorage
 from davserver.storage.writer import FileWriter
 from tests.conftest import AppDav, make_app_dav
 from tests.support.reply import Reply
@@ -556,3 +560,142 @@ def test_a_target_that_cannot_be_made_is_told_of_at_once(make_dav: MakeDav) -> N
     assert dav.put("/a%01b", b"x", {"Upload-Complete": "?0"}).status == 400
     assert parts(dav.root) == []
     assert dav.app.services.state.uploads() == []
+
+
+# -- what goes wrong meanwhile -------------------------------------------------------------------
+
+
+@pytest.mark.rfc("RU-05", "RU-10")
+def test_a_disk_that_is_full_keeps_what_fitted(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dav = make_dav("filesystem")
+    upload = begin(dav, "/a", b"one")
+    write = os.write
+
+    def fill(fd: int, data: Any) -> int:
+        if len(data) < 3:
+            raise OSError(errno.ENOSPC, "full")
+        return write(fd, data[: len(data) // 2])
+
+    with monkeypatch.context() as full:
+        full.setattr("davserver.storage.content.os.write", fill)
+        reply = append(dav, upload, 3, b"12345678", last=True)
+
+    assert reply.status == 507
+    assert (reply.headers["upload-offset"], reply.headers["upload-complete"]) == ("9", "?0")
+    assert append(dav, upload, 9, b"78", last=True).status == 201
+    assert dav.get("/a").body == b"one12345678"
+
+
+@pytest.mark.rfc("RU-05")
+@pytest.mark.security("K-03")
+def test_what_the_disk_did_not_take_does_not_count_ever(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second fsync after one that failed would report success."""
+    dav = make_dav("filesystem", durability="full")
+    upload = begin(dav, "/a", b"one")
+    fsync, calls = os.fsync, []
+
+    def fail_once(fd: int) -> None:
+        calls.append(fd)
+        if len(calls) == 1:
+            raise OSError(errno.EIO, "lost")
+        fsync(fd)
+
+    with monkeypatch.context() as broken:
+        broken.setattr("davserver.storage.policy.os.fsync", fail_once)
+        reply = append(dav, upload, 3, b"two")
+
+    assert (reply.status, reply.headers["upload-offset"]) == (500, "3")
+    assert offset_of(dav, upload) == 3
+    append(dav, upload, 3, b"TWO", last=True)
+    assert dav.get("/a").body == b"oneTWO"
+
+
+@pytest.mark.rfc("RU-10")
+@pytest.mark.parametrize("name", ["_KEPT_EVERY", "_KEPT_EVERY_S"])
+def test_now_and_then_what_came_is_made_to_count(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(f"davserver.methods._appending.{name}", 0)
+    dav = make_dav("filesystem")
+    upload = begin(dav, "/a")
+    sizes = []
+
+    async def look(number: int) -> None:
+        sizes.append(dav.app.services.state.uploads()[0].size)
+
+    pieces = [LARGE[start : start + 65_536] for start in range(0, len(LARGE), 65_536)]
+    headers = {
+        "Content-Type": "application/partial-upload",
+        "Upload-Offset": "0",
+        "Upload-Complete": "?1",
+    }
+    reply = dav.run(dav.send("PATCH", upload, headers, pieces, before=look)).reply
+
+    assert reply.status == 201
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) > 2
+    assert dav.get("/a").body == LARGE
+
+
+@pytest.mark.rfc("RU-05", "RU-06")
+@pytest.mark.parametrize("old", [None, b"old"], ids=["new", "over"])
+def test_whatever_fails_at_the_end_the_upload_can_be_completed(
+    make_dav: MakeDav, old: bytes | None
+) -> None:
+    storage = FaultyStorage(MemoryStorage(), fail_at=0, error=NoSpace("full"))
+    dav = make_dav("memory", overrides={"storage": storage})
+    number, failed = 0, True
+    while failed:
+        number += 1
+        dav.delete("/a")
+        if old is not None:
+            dav.put("/a", old)
+        upload = begin(dav, "/a", b"one")
+        blown = storage.fuse.blown
+        storage.fuse._fail_at = storage.fuse.calls + number
+        reply = append(dav, upload, 3, b"two", last=True)
+        storage.fuse._fail_at, failed = 0, storage.fuse.blown > blown
+        head, content = dav.head(upload), dav.get("/a")
+
+        assert failed or reply.status == (204 if old else 201)
+        if head.headers["upload-complete"] == "?0":
+            assert failed
+            assert content.body == old if old is not None else content.status == 404
+            offset = int(head.headers["upload-offset"])
+            assert append(dav, upload, offset, b"onetwo"[offset:], last=True).status in (201, 204)
+        assert dav.get("/a").body == b"onetwo"
+    assert number > 10
+
+
+def test_who_is_not_signed_in_is_asked_to(make_dav: MakeDav) -> None:
+    hashed = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b6dWRWJTmaaJObG"
+    dav = make_dav("memory", anonymous="write", user=[{"name": "alice", "password": hashed}])
+    upload = begin(dav, "/a", b"one")
+
+    assert dav.head(upload).status == 204
+    unknown = dav.head("/.davserver/uploads/" + "0" * 32)
+    assert unknown.status == 401
+    assert "www-authenticate" in unknown.headers
+
+
+def test_a_default_acl_is_what_a_put_would_have_given(make_dav: MakeDav) -> None:
+    dav = make_dav("filesystem")
+    dav.mkcol("/c")
+    entries = [(1, 7, -1), (2, 6, 12_345), (4, 5, -1), (16, 7, -1), (32, 0, -1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(Path(dav.root or "", "c"), "system.posix_acl_default", acl)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        pytest.skip("a file system without access control lists")
+    append(dav, begin(dav, "/c/a", b"one"), 3, last=True)
+    dav.put("/c/b", b"one")
+
+    name = "system.posix_acl_access"
+    found = [os.getxattr(Path(dav.root or "", "c", file), name) for file in "ab"]
+    assert found[0] == found[1]
