@@ -14,6 +14,7 @@ from davserver.errors import DavError, Forbidden, TooManyRequests
 from davserver.methods._rights import challenged, require
 from davserver.origin import client_address, is_private, is_trusted, raw_path
 from davserver.protocol.headers import DavHeaders
+from davserver.web.browsers import session_token
 
 
 async def admit(rc: RequestContext, privilege: Privilege | None = None) -> None:
@@ -22,19 +23,23 @@ async def admit(rc: RequestContext, privilege: Privilege | None = None) -> None:
 
     None is for what is no secret, the way to the mount: Windows asks there before it has a user.
     """
-    try:
-        rc.principal = await _principal(rc)
-    except DavError as error:
-        if error.delay_s or error.status == TooManyRequests.status:
-            await sleep(rc.services.runner.refusals.delay(error.delay_s))
-        raise
+    rc.principal = await signed_in(rc, _attempt(rc))
     rc.can_write = rc.may_write(rc.path)
     if privilege is not None and not rc.principal.name:
         require(rc, privilege, rc.path)
 
 
-async def _principal(rc: RequestContext) -> Principal:
-    attempt = _attempt(rc)
+async def signed_in(rc: RequestContext, attempt: Attempt) -> Principal:
+    """Returns who it is. Raises 401 with a challenge, 400, 403, 429; late to who guesses."""
+    try:
+        return await _principal(rc, attempt)
+    except DavError as error:
+        if error.delay_s or error.status == TooManyRequests.status:
+            await sleep(rc.services.runner.refusals.delay(error.delay_s))
+        raise
+
+
+async def _principal(rc: RequestContext, attempt: Attempt) -> Principal:
     authenticator = rc.services.authenticator
     principal = authenticator.recall(attempt)
     if principal is None:
@@ -97,6 +102,7 @@ def attempt_of(
         secure=settings.insecure_basic or private,
         now=now,
         asserted=asserted,
+        session=session_token(headers),
     )
 
 

@@ -139,6 +139,9 @@ class Settings(BaseModel):
     password_memory_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = Field(
         300.0, json_schema_extra=_in("auth")
     )
+    session_s: Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)] = Field(
+        43_200.0, json_schema_extra=_in("auth")
+    )
     sign_in_failures: Count = Field(10, json_schema_extra=_in("auth"))
     sign_in_lockout_s: Seconds = Field(300.0, json_schema_extra=_in("auth"))
 

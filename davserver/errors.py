@@ -31,12 +31,14 @@ class DavError(Exception):
     Attributes:
         delay_s: seconds that the answer is held back, so that guesses come slowly.
         beside: a further condition that is violated.
+        shows_page: the body is the page, which has a form to sign in.
     """
 
     status: ClassVar[int] = 500
     condition: bytes | None = None
     delay_s: float = 0.0
     beside: bytes | None = None
+    shows_page: bool = False
 
     def __init__(
         self,

@@ -16,6 +16,8 @@ from davserver.errors import (
 from davserver.protocol.accept import JSON, prefers_json
 from davserver.protocol.jsonface import as_json, encode_refusal
 from davserver.protocol.multistatus import error_body
+from davserver.web.assets import document
+from davserver.web.listing import PAGE_FIELDS
 
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 
@@ -45,6 +47,10 @@ def error_response(rc: RequestContext, error: DavError) -> Response:
     if rc.method not in ("GET", "HEAD") and rc.headers.recall(prefers_json):
         body = error_json(error)
         headers += ((b"content-type", JSON), (b"vary", b"Accept"), _NOSNIFF)
+    elif error.shows_page:
+        # What it says in place of a listing is asked for again, and told by the page.
+        body = document(rc.base)
+        headers += PAGE_FIELDS
     elif error.condition is not None:
         body = error_body(error.condition, error.hrefs, error.inner, beside=error.beside)
         headers.append((b"content-type", b'application/xml; charset="utf-8"'))

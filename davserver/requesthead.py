@@ -33,13 +33,13 @@ REQUEST_LINE = re.compile(rb"([A-Z]+) (/[!\"$-~]*) HTTP/1\.1")
 KNOWN_LIMIT = 2_048
 """Bytes of header fields that are remembered as read."""
 
-VARYING = frozenset({b"authorization", b"range", b"if", b"lock-token"})
+VARYING = frozenset({b"authorization", b"cookie", b"range", b"if", b"lock-token"})
 """Fields that are not remembered with the others."""
 
 _VARYING = re.compile(
-    rb"(?i)\r\n(authorization|range|if|lock-token):[ \t]*([!-~](?:[ -~]*[!-~])?)(?=\r\n)"
+    rb"(?i)\r\n(authorization|cookie|range|if|lock-token):[ \t]*([!-~](?:[ -~]*[!-~])?)(?=\r\n)"
 )
-_VARYING_NAME = re.compile(rb"(?i)\n(?:authorization|range|if|lock-token)[ \t]*:")
+_VARYING_NAME = re.compile(rb"(?i)\n(?:authorization|cookie|range|if|lock-token)[ \t]*:")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?: |\Z)")
 _BARE_END = re.compile(rb"\n\r?\n")
 _UPGRADE = re.compile(rb"(?i)(?<=\r\n)(?:upgrade|http2-settings)[ \t]*:[^\r\n]*\r\n")

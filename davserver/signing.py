@@ -14,6 +14,8 @@ from davserver.auth.nonces import BUCKETS as NONCE_BUCKETS
 from davserver.auth.nonces import Nonces
 from davserver.auth.rules import RuleAuthorizer, Spell
 from davserver.auth.secret import SharedKey
+from davserver.auth.sessions import BUCKETS as SESSION_BUCKETS
+from davserver.auth.sessions import Sessions
 from davserver.auth.signin import SignIn
 from davserver.auth.table import SharedTable
 from davserver.auth.throttle import BUCKETS as FAILURE_BUCKETS
@@ -49,6 +51,7 @@ def build_sign_in(settings: Settings, *, clock: Callable[[], float]) -> SignIn:
     key = SharedKey(folder / "signin.key")
     failures = SharedTable(folder / "signin.failures", buckets=FAILURE_BUCKETS)
     nonces = SharedTable(folder / "signin.nonces", buckets=NONCE_BUCKETS)
+    ended = SharedTable(folder / "signin.ended", buckets=SESSION_BUCKETS)
     return SignIn(
         read_accounts(settings),
         realm=settings.realm,
@@ -61,8 +64,9 @@ def build_sign_in(settings: Settings, *, clock: Callable[[], float]) -> SignIn:
             failures, key, limit=settings.sign_in_failures, lockout_s=settings.sign_in_lockout_s
         ),
         remembered=Remembered(settings.password_memory_s),
+        sessions=Sessions(ended, key, lifetime_s=settings.session_s),
         clock=clock,
-        tables=(failures, nonces),
+        tables=(failures, nonces, ended),
     )
 
 

@@ -40,6 +40,7 @@ class Attempt(NamedTuple):
         secure: the connection is TLS, or taken as such.
         now: seconds since the epoch.
         asserted: the field by which a trusted proxy names who has signed in there.
+        session: the token of a session, from a page of ours.
     """
 
     authorization: bytes | None
@@ -49,6 +50,7 @@ class Attempt(NamedTuple):
     secure: bool
     now: float
     asserted: bytes | None = None
+    session: bytes | None = None
 
     @property
     def credentials(self) -> bytes | None:
@@ -76,6 +78,21 @@ class Authenticator(Protocol):
 
     def close(self) -> None:
         """Gives up files. Later use may open them again."""
+
+
+@runtime_checkable
+class SessionKeeper(Protocol):
+    """An Authenticator that gives tokens to who has signed in, in place of credentials: those who
+    can offer this too. Raises StateFailure."""
+
+    @property
+    def session_s(self) -> float:
+        """Seconds that a token is good for; 0: none is given."""
+
+    def begin_session(self, principal: Principal, now: float) -> bytes | None:
+        """Returns a token, None where the principal has no account."""
+
+    def end_session(self, token: bytes) -> None: ...
 
 
 class Authorizer(Protocol):

@@ -16,6 +16,7 @@ from davserver.auth.base import ANONYMOUS, Attempt, Principal
 from davserver.auth.basic import Remembered, challenge, is_basic, parse_basic
 from davserver.auth.digest import Digest, is_digest, parse_digest
 from davserver.auth.passwords import verify_password
+from davserver.auth.sessions import Sessions
 from davserver.auth.table import SharedTable
 from davserver.auth.throttle import Throttle, shown
 from davserver.configtables import check_user_name
@@ -30,6 +31,7 @@ class SignIn:
 
     Args:
         remembered: passwords that were right.
+        sessions: of those who signed in with the page's form.
         clock: seconds since the epoch.
         tables: that the others use, to be closed.
     """
@@ -42,6 +44,7 @@ class SignIn:
         digest: Digest,
         throttle: Throttle,
         remembered: Remembered,
+        sessions: Sessions,
         clock: Callable[[], float],
         tables: Sequence[SharedTable] = (),
     ) -> None:
@@ -50,6 +53,7 @@ class SignIn:
         self._digest = digest
         self._throttle = throttle
         self._remembered = remembered
+        self._sessions = sessions
         self._clock = clock
         self._tables = tables
 
@@ -87,7 +91,7 @@ class SignIn:
             return _asserted(attempt.asserted, roster)
         authorization = attempt.authorization
         if authorization is None:
-            return ANONYMOUS
+            return self._of_session(attempt, roster)
         if is_digest(authorization):
             return self._judge(attempt, authorization, roster)
         if not is_basic(authorization):
@@ -95,6 +99,23 @@ class SignIn:
         if not attempt.secure:
             raise self._refusal(attempt, "a password must not be sent over http: use https")
         return self._remembered.get(authorization, roster, attempt.now)
+
+    def _of_session(self, attempt: Attempt, roster: Roster) -> Principal:
+        if attempt.session is None or not attempt.secure:
+            return ANONYMOUS
+        account = self._sessions.find(attempt.session, roster, attempt.now)
+        return ANONYMOUS if account is None else account.principal
+
+    @property
+    def session_s(self) -> float:
+        return 0.0 if self._accounts.roster.is_open else self._sessions.lifetime_s
+
+    def begin_session(self, principal: Principal, now: float) -> bytes | None:
+        account = self._accounts.roster.accounts.get(principal.name)
+        return None if account is None else self._sessions.begin(account, now)
+
+    def end_session(self, token: bytes) -> None:
+        self._sessions.end(token)
 
     def authenticate(self, attempt: Attempt) -> Principal | None:
         roster = self._accounts.refresh()

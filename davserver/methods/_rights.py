@@ -12,7 +12,7 @@ it holds, on the member alone.
 
 from __future__ import annotations
 
-from davserver.auth.base import PathAuthorizer, Privilege
+from davserver.auth.base import PathAuthorizer, Privilege, SessionKeeper
 from davserver.context import RequestContext, Target
 from davserver.errors import DavError, Forbidden, ServiceUnavailable, StorageError, Unauthorized
 from davserver.methods.base import LockRule, Method
@@ -20,6 +20,7 @@ from davserver.protocol.headers import Depth
 from davserver.protocol.multistatus import need_privilege
 from davserver.protocol.path import DavPath, Key
 from davserver.storage.base import Kind, Stat
+from davserver.web.browsers import is_page, opens_page
 
 
 def authorize(rc: RequestContext, method: Method) -> None:
@@ -63,11 +64,36 @@ def _is_open(rc: RequestContext, privilege: Privilege, path: DavPath) -> bool:
     return not isinstance(authorizer, PathAuthorizer) or authorizer.is_open(privilege, path)
 
 
-def challenged(rc: RequestContext) -> Unauthorized | None:
-    """Returns the 401 that asks to sign in, None where nobody can."""
+def challenged(rc: RequestContext, *, for_page: bool = True) -> Unauthorized | None:
+    """Returns the 401 that asks to sign in, None where nobody can.
+
+    Args:
+        for_page: False asks the browser itself, even of the page.
+    """
     challenges = rc.services.authenticator.challenges(secure=rc.is_private)
     headers = tuple((b"www-authenticate", challenge) for challenge in challenges)
-    return Unauthorized("sign in", headers=headers) if headers else None
+    if not headers:
+        return None
+    error = Unauthorized("sign in", headers=headers)
+    return without_prompt(rc, error) if for_page and _has_form(rc) else error
+
+
+def _has_form(rc: RequestContext) -> bool:
+    """True where whoever asks shows a form, in which a password may be sent."""
+    keeper = rc.services.authenticator
+    is_asked_for = is_page(rc.headers) or opens_page(rc.method, rc.headers)
+    has_sessions = isinstance(keeper, SessionKeeper) and keeper.session_s > 0
+    return is_asked_for and rc.services.settings.page and rc.is_private and has_sessions
+
+
+def without_prompt(rc: RequestContext, error: Unauthorized) -> Unauthorized:
+    """Returns the 401 with a scheme that no browser has a prompt for: the page asks by itself."""
+    realm = rc.services.settings.realm
+    challenge = (b"www-authenticate", f'Session realm="{realm}"'.encode("ascii"))
+    other = Unauthorized(error.detail, headers=(challenge,))
+    other.delay_s = error.delay_s
+    other.shows_page = opens_page(rc.method, rc.headers)
+    return other
 
 
 def check_rights(rc: RequestContext, method: Method, target: Target) -> None:

@@ -64,7 +64,7 @@ class DavHeaders:
 
     def with_fields(self, fields: Iterable[tuple[bytes, bytes]]) -> DavHeaders:
         """Returns these fields and others: what is kept is kept of both, so that nothing recalled
-        may depend on those (Authorization, Range, If, Lock-Token)."""
+        may depend on those (Authorization, Cookie, Range, If, Lock-Token)."""
         return DavHeaders([*self.items, *fields], self._known)
 
     def recall(self, read: Callable[[DavHeaders], T]) -> T:

@@ -33,7 +33,7 @@ def listing(rc: RequestContext, target: Target) -> Response:
     with rc.services.storage.scan(target.path):
         pass  # once the head is sent there is no way to tell
     if rc.services.settings.page and _asks_for_html(rc) and not _asks_for_plain(rc):
-        return Response(200, _headers(POLICY), document(rc.base))
+        return Response(200, PAGE_FIELDS, document(rc.base))
     policy = b"default-src 'none'; frame-ancestors 'none'"
     return Response(200, _headers(policy), _Pages(rc, target))
 
@@ -48,6 +48,10 @@ def _headers(policy: bytes) -> list[Header]:
         (b"cache-control", b"no-cache"),
         (b"vary", b"accept"),
     ]
+
+
+PAGE_FIELDS = _headers(POLICY)
+"""Header fields of the page's HTML."""
 
 
 def _asks_for_html(rc: RequestContext) -> bool:
