@@ -12,10 +12,9 @@ const SVG = "http://www.w3.org/2000/svg";
 export async function showConnect(href) {
   const url = location.origin + href;
   const rows = addresses(url).flatMap(([label, address]) => [el("dt", { text: t(label) }), el("dd", {}, ...copyable(address))]);
-  await ask({
-    title: t("connect"), kind: "sheet",
-    content: [el("p", { text: t("connectIntro") }), el("dl", { class: "addresses" }, ...rows), el("p", { text: t("connectPhone") }), picture(url)],
-  });
+  const phone = el("div", { class: "phone" }, el("p", { text: t("connectPhone") }), picture(url));
+  const content = [el("p", { text: t("connectIntro") }), el("div", { class: "columns" }, el("dl", { class: "addresses" }, ...rows), phone)];
+  await ask({ title: t("connect"), kind: "sheet broad", content });
 }
 
 /** @param {string} url with its slash @returns {[string, string][]} */

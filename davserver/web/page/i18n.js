@@ -15,12 +15,14 @@ function chosen() {
 }
 
 function makeFormats() {
+  // As in the user's country, where that speaks this language.
+  const locale = navigator.languages.find((one) => one.startsWith(language)) ?? language;
   return {
-    plural: new Intl.PluralRules(language),
-    number: new Intl.NumberFormat(language),
-    short: new Intl.NumberFormat(language, { maximumSignificantDigits: 3 }),
-    time: new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }),
-    collator: new Intl.Collator(language, { numeric: true, sensitivity: "base" }),
+    plural: new Intl.PluralRules(locale),
+    number: new Intl.NumberFormat(locale),
+    short: new Intl.NumberFormat(locale, { maximumSignificantDigits: 3 }),
+    time: new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" }),
+    collator: new Intl.Collator(locale, { numeric: true, sensitivity: "base" }),
   };
 }
 

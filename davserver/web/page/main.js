@@ -271,8 +271,8 @@ class Page {
     if (!this.rights.mayWrite) return [];
     return [
       button(t("upload"), { icon: "upload", class: "primary", "aria-haspopup": "menu", on: () => this.#offerUpload() }),
-      button(t("newFolder"), { icon: "newfolder", on: () => this.actions.newFolder() }),
-      this.actions.held && button(t("paste"), { icon: "paste", on: () => this.#paste() }),
+      button(t("newFolder"), { icon: "newfolder", class: "wide", on: () => this.actions.newFolder() }),
+      this.actions.held && button(t("paste"), { icon: "paste", class: "wide", on: () => this.#paste() }),
     ];
   }
 

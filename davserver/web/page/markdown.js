@@ -87,7 +87,7 @@ function list(lines, base, depth) {
   const items = [];
   for (const line of lines) {
     const mark = ITEM.exec(line);
-    if (mark && mark[1].length <= first[1].length + 1) items.push([line.slice(mark[0].length)]);
+    if (mark && mark[1].length <= first[1].length + 1) items.push([line.slice(mark[0].length).replace(/^\[([ xX])\] /, (_, done) => (done === " " ? "☐ " : "☑ "))]);
     else items.at(-1)?.push(line.replace(/^ {1,4}/, ""));
   }
   const start = isOrdered ? parseInt(first[2], 10) : 1;
