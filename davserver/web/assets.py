@@ -21,10 +21,10 @@ POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
     b" media-src 'self'; connect-src 'self'; frame-src 'self'; base-uri 'none';"
     b" form-action 'self'; frame-ancestors 'none';"
-    b" require-trusted-types-for 'script'; trusted-types davserver"
+    b" require-trusted-types-for 'script'; trusted-types 'none'"
 )
 """Content-Security-Policy of the page: no inline code, nothing from elsewhere, and no text becomes
-HTML (the one policy of that name parses XML, which is never shown as such)."""
+HTML."""
 
 
 @dataclass(frozen=True, slots=True)

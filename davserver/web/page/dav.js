@@ -4,10 +4,12 @@
  */
 
 import { ASYNC, followJob } from "./jobs.js";
-import { child, hrefOf, propertiesOf, responses, statusOf } from "./multistatus.js";
 import { asFolder, nameOf, segments } from "./paths.js";
+import { elementOf, elementsOf, propertiesOf, results, textOf } from "./results.js";
 
 /**
+ * @typedef {import("./results.js").Value} Value
+ *
  * @typedef {object} Entry one resource
  * @property {string} href
  * @property {string} name
@@ -41,7 +43,8 @@ export class DavError extends Error {
 export async function request(method, href, options = {}) {
   let response;
   try {
-    response = await fetch(href, { method, cache: "no-store", ...options });
+    const headers = { Accept: "application/json", ...options.headers };
+    response = await fetch(href, { method, cache: "no-store", ...options, headers });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new DavError(0);
@@ -51,19 +54,15 @@ export async function request(method, href, options = {}) {
 }
 
 const LISTED = ["resourcetype", "getcontentlength", "getlastmodified", "getetag"];
-const OF_FOLDER = ["current-user-privilege-set", "current-user-principal", "quota-available-bytes"];
+const PRIVILEGES = "current-user-privilege-set";
+const PRINCIPAL = "current-user-principal";
+const AVAILABLE = "quota-available-bytes";
+const OF_FOLDER = [PRIVILEGES, PRINCIPAL, AVAILABLE];
 
-/** @param {string[]} names of the namespace DAV: @returns {string} */
-function propfindBody(names) {
-  return `<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop>${names
-    .map((name) => `<D:${name}/>`)
-    .join("")}</D:prop></D:propfind>`;
-}
-
-/** @param {string} href @param {string} depth @param {string} body @param {AbortSignal} [signal] */
-function propfind(href, depth, body, signal) {
-  const headers = { Depth: depth, "Content-Type": "application/xml", Prefer: "return=minimal" };
-  return request("PROPFIND", href, { headers, body, signal });
+/** @param {string} href @param {string} depth @param {object} asked @param {AbortSignal} [signal] */
+function propfind(href, depth, asked, signal) {
+  const headers = { Depth: depth, "Content-Type": "application/json", Prefer: "return=minimal" };
+  return request("PROPFIND", href, { headers, body: JSON.stringify(asked), signal });
 }
 
 /**
@@ -75,8 +74,9 @@ function propfind(href, depth, body, signal) {
  */
 export async function* list(href, signal) {
   const level = segments(href).length;
-  for await (const batch of responses(await propfind(href, "1", propfindBody(LISTED), signal))) {
-    yield batch.map(toEntry).filter((entry) => segments(entry.href).length > level);
+  const response = await propfind(href, "1", { prop: { "DAV:": LISTED } }, signal);
+  for await (const batch of results(response)) {
+    yield batch.filter((one) => segments(one.href).length > level).map(toEntry);
   }
 }
 
@@ -89,22 +89,20 @@ export async function* list(href, signal) {
 
 /** @param {string} href @param {AbortSignal} [signal] @returns {Promise<Folder>} */
 export async function describeFolder(href, signal) {
-  const [response] = await all(await propfind(href, "0", propfindBody(OF_FOLDER), signal));
-  const properties = byName(response);
-  const available = properties.get("quota-available-bytes")?.textContent;
+  const properties = await ask(href, { prop: { "DAV:": OF_FOLDER } }, signal);
+  const { [AVAILABLE]: available, [PRIVILEGES]: privileges, [PRINCIPAL]: principal } = properties["DAV:"];
   return {
-    mayWrite: privilegesOf(properties.get("current-user-privilege-set")).has("write"),
-    user: nameOf(properties.get("current-user-principal")?.querySelector("href")?.textContent ?? ""),
-    available: available ? Number(available) : null,
+    mayWrite: privilegesOf(privileges).has("write"),
+    user: nameOf(textOf(elementOf(principal, "href"))),
+    available: typeof available === "string" ? Number(available) : null,
   };
 }
 
-/** @param {string} href @param {AbortSignal} [signal] @returns {Promise<Entry>} */
-export async function describe(href, signal) {
-  const body = propfindBody([...LISTED, "current-user-privilege-set"]);
-  const [response] = await all(await propfind(href, "0", body, signal));
-  const privileges = privilegesOf(byName(response).get("current-user-privilege-set"));
-  return { ...toEntry(response), privileges };
+/** @param {string} href @returns {Promise<Entry>} */
+export async function describe(href) {
+  const asked = { prop: { "DAV:": [...LISTED, PRIVILEGES] } };
+  const [result] = await all(await propfind(href, "0", asked));
+  return { ...toEntry(result), privileges: privilegesOf(propertiesOf(result)["DAV:"][PRIVILEGES]) };
 }
 
 /** @param {string} href @returns {Promise<Entry | null>} null where nothing is */
@@ -117,43 +115,42 @@ export async function find(href) {
   }
 }
 
-/** @param {string} href @returns {Promise<Element[]>} every property */
-export async function allProperties(href) {
-  const names = ["supportedlock", "lockdiscovery", "quota-used-bytes", "quota-available-bytes"];
-  const include = names.map((name) => `<D:${name}/>`).join("");
-  const body = `<D:propfind xmlns:D="DAV:"><D:allprop/><D:include>${include}</D:include></D:propfind>`;
-  const [response] = await all(await propfind(href, "0", body));
-  return propertiesOf(response);
+/** @param {string} href @returns {Promise<Record<string, Record<string, Value>>>} every property */
+export function allProperties(href) {
+  const include = ["lockdiscovery", "quota-used-bytes", AVAILABLE];
+  return ask(href, { allprop: true, include: { "DAV:": include } });
 }
 
-/** @param {Response} response @returns {Promise<Element[]>} */
+/** @param {string} href @param {object} asked @param {AbortSignal} [signal] */
+async function ask(href, asked, signal) {
+  const [result] = await all(await propfind(href, "0", asked, signal));
+  return propertiesOf(result);
+}
+
+/** @param {Response} response @returns {Promise<import("./results.js").Result[]>} */
 async function all(response) {
   const found = [];
-  for await (const batch of responses(response)) found.push(...batch);
+  for await (const batch of results(response)) found.push(...batch);
   return found;
 }
 
-/** @param {Element} response @returns {Map<string, Element>} by local name */
-function byName(response) {
-  return new Map(propertiesOf(response).map((one) => [one.localName, one]));
-}
-
-/** @param {Element | undefined} set @returns {Set<string>} */
+/** @param {Value | undefined} set @returns {Set<string>} */
 function privilegesOf(set) {
-  return new Set([...(set?.children ?? [])].map((one) => one.firstElementChild?.localName ?? ""));
+  return new Set(elementsOf(set).map((one) => elementsOf(one)[0]?.name ?? ""));
 }
 
-/** @param {Element} response @returns {Entry} */
-function toEntry(response) {
-  const href = hrefOf(response);
-  const entry = { href, name: nameOf(href), isFolder: false, size: 0, time: 0, etag: "" };
-  for (const one of propertiesOf(response)) {
-    if (one.localName === "resourcetype") entry.isFolder = child(one, "collection") !== undefined;
-    else if (one.localName === "getcontentlength") entry.size = Number(one.textContent);
-    else if (one.localName === "getlastmodified") entry.time = Date.parse(one.textContent);
-    else if (one.localName === "getetag") entry.etag = one.textContent;
-  }
-  return entry;
+/** @param {import("./results.js").Result} result @returns {Entry} */
+function toEntry(result) {
+  const { href } = result;
+  const found = propertiesOf(result)["DAV:"] ?? {};
+  return {
+    href,
+    name: nameOf(href),
+    isFolder: found.resourcetype ? elementOf(found.resourcetype, "collection") !== undefined : false,
+    size: Number(found.getcontentlength ?? 0),
+    time: Date.parse(textOf(found.getlastmodified)),
+    etag: textOf(found.getetag),
+  };
 }
 
 /** @param {string} href */
@@ -197,7 +194,7 @@ async function work(method, href, headers, watch) {
 export async function complete(response) {
   if (!response.ok) throw new DavError(response.status);
   if (response.status !== 207) return;
-  const failures = (await all(response)).map((one) => ({ href: hrefOf(one), status: statusOf(one) }));
+  const failures = (await all(response)).map(({ href, status = 0 }) => ({ href, status }));
   if (failures.length > 0) throw new DavError(207, failures);
 }
 

@@ -5,6 +5,9 @@ import { ask, toast } from "./dialogs.js";
 import { button, el } from "./dom.js";
 import { explain, formatDuration, t } from "./i18n.js";
 import { decodeName } from "./paths.js";
+import { elementOf, elementsOf, textOf } from "./results.js";
+
+/** @typedef {import("./results.js").Value} Value */
 
 /** @param {import("./dav.js").Entry} entry */
 export async function showProperties(entry) {
@@ -18,59 +21,53 @@ export async function showProperties(entry) {
 async function fill(content, href) {
   try {
     const [properties, { privileges }] = await Promise.all([allProperties(href), describe(href)]);
-    const isLive = (one) => one.namespaceURI === "DAV:";
-    const told = properties.filter((one) => !["lockdiscovery", "supportedlock"].includes(one.localName));
-    const locks = properties.find((one) => one.localName === "lockdiscovery");
+    const { "DAV:": { lockdiscovery, supportedlock, ...live }, ...dead } = properties;
+    const namespaces = Object.entries(dead);
     content.replaceChildren(
       el("p", { class: "path", text: decodeName(href) }),
       el("p", { text: t(privileges?.has("write") ? "mayWrite" : "mayRead") }),
-      el("h3", { text: t("locks") }), ...locksOf(locks, href, () => fill(content, href)),
-      el("h3", { text: t("liveProperties") }), table(told.filter(isLive), false),
-      ...(told.every(isLive) ? [] : [el("h3", { text: t("deadProperties") }), table(told.filter((one) => !isLive(one)), true)]),
+      el("h3", { text: t("locks") }), ...locksOf(lockdiscovery, href, () => fill(content, href)),
+      el("h3", { text: t("liveProperties") }), el("dl", {}, ...rowsOf(live)),
+      ...(namespaces.length === 0 ? [] : [el("h3", { text: t("deadProperties") }),
+        el("dl", {}, ...namespaces.flatMap(([namespace, values]) => rowsOf(values, namespace)))]),
     );
   } catch (error) {
     content.replaceChildren(el("p", { class: "fault", text: explain(error) }));
   }
 }
 
-/** @param {Element[]} properties @param {boolean} hasNamespace */
-function table(properties, hasNamespace) {
-  return el("dl", {}, ...properties.flatMap((one) => [
-    el("dt", { text: one.localName, title: one.namespaceURI ?? "" }, hasNamespace && el("small", { text: one.namespaceURI ?? "" })),
-    el("dd", { dir: "auto", text: valueOf(one) }),
-  ]));
+/** @param {Record<string, Value>} values @param {string} [namespace] */
+function rowsOf(values, namespace) {
+  return Object.entries(values).flatMap(([name, value]) => [
+    el("dt", { text: name }, namespace && el("small", { text: namespace })),
+    el("dd", { dir: "auto", text: textOf(value) || elementsOf(value).map((one) => one.name).join(", ") || "–" }),
+  ]);
 }
 
-/** @param {Element} property @returns {string} */
-function valueOf(property) {
-  const text = property.textContent.trim();
-  if (text || property.childElementCount === 0) return text || "–";
-  return [...property.children].map((one) => one.localName).join(", ");
-}
-
-/** @param {Element | undefined} discovery @param {string} href @param {() => void} changed @returns {HTMLElement[]} */
+/** @param {Value} discovery @param {string} href @param {() => void} changed @returns {HTMLElement[]} */
 function locksOf(discovery, href, changed) {
-  const locks = [...(discovery?.children ?? [])];
+  const locks = elementsOf(discovery);
   return locks.length === 0 ? [el("p", { text: t("noLocks") })] : locks.map((one) => lockOf(one, href, changed));
 }
 
-/** @param {Element} lock @param {string} href @param {() => void} changed */
+/** @param {Value} lock @param {string} href @param {() => void} changed */
 function lockOf(lock, href, changed) {
-  const part = (name) => lock.querySelector(name);
-  const seconds = /Second-(\d+)/.exec(part("timeout")?.textContent ?? "")?.[1];
+  const part = (name) => textOf(elementOf(lock, name)).trim();
+  const seconds = /Second-(\d+)/.exec(part("timeout"))?.[1];
+  const isShared = elementOf(elementOf(lock, "lockscope"), "shared") !== undefined;
   /** @type {[string, string][]} */
   const rows = [
-    [t("lockedBy"), part("owner")?.textContent.trim() || "–"],
-    [t("lockScope"), t(part("lockscope")?.firstElementChild?.localName === "shared" ? "shared" : "exclusive")],
-    [t("lockDepth"), part("depth")?.textContent ?? ""],
+    [t("lockedBy"), part("owner") || "–"],
+    [t("lockScope"), t(isShared ? "shared" : "exclusive")],
+    [t("lockDepth"), part("depth")],
     [t("lockLeft"), seconds ? formatDuration(Number(seconds)) : t("lockForever")],
-    [t("lockRoot"), decodeName(part("lockroot")?.textContent.trim() ?? href)],
+    [t("lockRoot"), decodeName(part("lockroot") || href)],
   ];
   // The server shows a token to the lock's own creator alone.
-  const token = part("locktoken")?.textContent.trim();
+  const token = part("locktoken");
   const release = async () => {
     try {
-      await unlock(href, token ?? "");
+      await unlock(href, token);
     } catch (error) {
       toast(explain(error), { isError: true });
     }
