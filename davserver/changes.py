@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
-from davserver.binding import relink
+from davserver.binding import bound_within, drop_unled
 from davserver.context import Services
 from davserver.copies import SIZE
 from davserver.errors import NotACollection, ResourceNotFound, StateFull, StorageError
@@ -21,13 +21,13 @@ from davserver.protocol.path import DavPath, Key
 from davserver.recovery import (
     KEEPS_LOCK,
     MODIFIED,
+    follow,
     identity,
     left_to_recovery,
     put_attributes,
     put_time,
     remove_tree,
     remove_trees,
-    settle_locks,
     take_up,
 )
 from davserver.state.base import Change, GateView, Step, StepKind
@@ -136,7 +136,10 @@ def removing(
     finally:
         with left_to_recovery(view):
             for key in gone:
+                bound = bound_within(view, key)
                 view.clear(key)
+                for resource in bound:
+                    drop_unled(services, view, resource)
             view.settle(change)
             view.commit()
 
@@ -229,9 +232,7 @@ def _publish(
     put_time(services.storage, goal, change.steps[0].values)
     with left_to_recovery(view):
         if key != goal_key:
-            view.move_rows(key, goal_key)
-            relink(services, view, goal_key)
-            settle_locks(services, view, goal_key, stat.kind, keeps_lock=bool(values[KEEPS_LOCK]))
+            follow(services, view, (key, goal_key, stat.kind), keeps_lock=bool(values[KEEPS_LOCK]))
         view.settle(change)
         if leaving is not None and leaves is not None:
             _go_on(view, leaving, leaves)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 
-from davserver.binding import end_hand_over, relink
+from davserver.binding import carry_locks, end_hand_over, move_rows
 from davserver.context import Services
 from davserver.errors import (
     ResourceNotFound,
@@ -75,7 +75,18 @@ def left_to_recovery(view: GateView) -> Iterator[None]:
         view.rollback()
 
 
-def settle_locks(
+def follow(
+    services: Services, view: GateView, moved: tuple[Key, Key, Kind], *, keeps_lock: bool
+) -> None:
+    """What is stored of a tree that has been put in its place follows it: from where, to where,
+    and what it is. Raises StorageError, StateError."""
+    source, target, kind = moved
+    locks = move_rows(services, view, source, target)
+    _settle_locks(services, view, target, kind, keeps_lock=keeps_lock)
+    carry_locks(services, view, locks, source, target)
+
+
+def _settle_locks(
     services: Services, view: GateView, key: Key, kind: Kind, *, keeps_lock: bool
 ) -> None:
     """Removes the locks of what stood at `key`. One on itself that stays, where a collection has
@@ -339,10 +350,8 @@ def _recover_publish(
             assert aside is not None
             storage.rename(source, aside)
         put_time(storage, target, step.values)
-        view.move_rows(key, here.key)
-        relink(services, view, here.key)
         keeps_lock = bool(step.values.get(KEEPS_LOCK))
-        settle_locks(services, view, here.key, here.stat.kind, keeps_lock=keeps_lock)
+        follow(services, view, (key, here.key, here.stat.kind), keeps_lock=keeps_lock)
         return aside
     if source.is_reserved:
         view.clear(key)

@@ -25,10 +25,15 @@ from davserver.errors import (
     PreconditionFailed,
     StorageError,
 )
+from davserver.extensions._binding_locks import (
+    require_binding,
+    require_compatible,
+    require_membership,
+)
 from davserver.extensions.base import Extension
 from davserver.handover import release
 from davserver.methods._binding import put_binding
-from davserver.methods._checks import locate, locked_error, relocate, standing, unsubmitted
+from davserver.methods._checks import locate, relocate
 from davserver.methods._moving import move_at_once
 from davserver.methods._rights import refuse_denied, require, require_real
 from davserver.methods.base import MAPPED, BodyPolicy, LockRule, Method
@@ -38,10 +43,9 @@ from davserver.protocol.bindxml import BindingRequest, parse_binding
 from davserver.protocol.deadprops import xml_text
 from davserver.protocol.headers import parse_destination
 from davserver.protocol.junk import is_refused
-from davserver.protocol.locks import Lock
 from davserver.protocol.names import dav
 from davserver.protocol.path import DavPath, Key
-from davserver.state.base import GateView, StateReader
+from davserver.state.base import GateView
 from davserver.storage.base import Capability, Kind, Named, Stat
 from davserver.usage import Aside, own_size, set_aside, shrinking
 
@@ -122,27 +126,6 @@ def _require_rights(rc: RequestContext, place: _Place, privilege: Privilege) -> 
         refuse_denied(rc, place.path, place.key)
 
 
-# --- locks --------------------------------------------------------------------------------------
-
-
-def _require_tokens(
-    rc: RequestContext, reader: StateReader, key: Key, condition: bytes, *, tree: bool = False
-) -> None:
-    """Raises 423, naming this condition beside RFC 4918's, unless the tokens were submitted of the
-    locks in whose scope `key` is, and of those below."""
-    found = unsubmitted(rc, reader.covering(key, now=rc.now))
-    if tree:
-        found += _standing_below(rc, reader, key)
-    if found:
-        error = locked_error(rc, found)
-        error.beside = condition
-        raise error
-
-
-def _standing_below(rc: RequestContext, reader: StateReader, key: Key) -> list[Lock]:
-    return standing(rc, unsubmitted(rc, (), reader.beneath(key, now=rc.now)))
-
-
 # --- BIND ---------------------------------------------------------------------------------------
 
 
@@ -201,9 +184,11 @@ def _check_bind(
     if place.key != found.key and place.key.covers(found.key):
         detail = "it is inside of what would be replaced"
         raise Forbidden(detail, condition=b"binding-allowed")
-    _require_tokens(rc, view, collection.key, b"locked-update-allowed")
+    require_membership(rc, view, collection.key, b"locked-update-allowed")
     if place.stat is not None:
-        _require_tokens(rc, view, place.key, b"locked-overwrite-allowed", tree=True)
+        require_binding(rc, view, place.key, b"locked-overwrite-allowed")
+    if found.key not in (place.key, place.resource):
+        require_compatible(rc, view, collection.key, found.key)
     return found.key, place
 
 
@@ -234,8 +219,8 @@ def _check_unbind(rc: RequestContext, view: GateView, collection: Target) -> _Pl
         raise Conflict(detail, condition=b"unbind-source-exists")
     if rc.services.storage.is_fixed(place.key):
         raise Forbidden("a root cannot be unbound")
-    _require_tokens(rc, view, collection.key, b"locked-update-allowed")
-    _require_tokens(rc, view, place.key, b"protected-url-deletion-allowed", tree=True)
+    require_membership(rc, view, collection.key, b"locked-update-allowed")
+    require_binding(rc, view, place.key, b"protected-url-deletion-allowed")
     return place
 
 
@@ -309,9 +294,9 @@ def _check_rebind(
     if found.key != place.key and found.key.covers(place.key):
         # The collection would be in itself alone, where nobody comes to.
         raise Forbidden("the binding would be inside of itself", condition=b"cycle-allowed")
-    _require_tokens(rc, view, collection.key, b"locked-update-allowed")
+    require_membership(rc, view, collection.key, b"locked-update-allowed")
     if place.stat is not None:
-        _require_tokens(rc, view, place.key, b"protected-url-modification-allowed", tree=True)
+        require_binding(rc, view, place.key, b"protected-url-modification-allowed")
     _require_source_tokens(rc, view, found)
     return place
 
@@ -319,8 +304,8 @@ def _check_rebind(
 def _require_source_tokens(rc: RequestContext, view: GateView, found: Named) -> None:
     parent = found.key.parent
     if parent is not None:
-        _require_tokens(rc, view, parent, b"locked-source-collection-update-allowed")
-    _require_tokens(rc, view, found.key, b"protected-source-url-deletion-allowed", tree=True)
+        require_membership(rc, view, parent, b"locked-source-collection-update-allowed")
+    require_binding(rc, view, found.key, b"protected-source-url-deletion-allowed")
 
 
 # --- properties ---------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 
+from davserver.binding import drop_unled
 from davserver.changes import publish
 from davserver.context import RequestContext, Target
 from davserver.copies import SIZE, TIME, locks_in_the_way
@@ -67,7 +68,9 @@ def move_binding(rc: RequestContext, view: GateView, target: Target) -> Aside | 
     )
     change = Change(os.urandom(16).hex(), binding.root, rc.services.state.owner, (step,))
     at = goal, goal_key, target.destination_stat
-    return put_binding(rc, view, target.key, at, leaving=change)
+    aside = put_binding(rc, view, target.key, at, leaving=change)
+    drop_unled(rc.services, view, target.key)
+    return aside
 
 
 def refuse_bound(reader: StateReader, target: Target) -> None:

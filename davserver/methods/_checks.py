@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from davserver.auth.base import Privilege
+from davserver.binding import locks_through
 from davserver.context import RequestContext, Target
 from davserver.errors import (
     BadRequest,
@@ -237,9 +238,7 @@ def check_locks(rc: RequestContext, method: Method, target: Target, reader: Stat
         return
     found: list[Lock] = []
     if target.stat is not None and rule & _TARGET:
-        found += unsubmitted(rc, reader.covering(target.key, now=rc.now))
-        if rule & _SUBTREE:
-            found += _unsubmitted_beneath(rc, target.key, reader)
+        found += _on_target(rc, rule, target, reader)
     creates = target.stat is None and rule & _CREATES
     if rule & _PARENT or creates:
         key = link_key(rc, target.path) if target.is_link else target.key
@@ -248,6 +247,25 @@ def check_locks(rc: RequestContext, method: Method, target: Target, reader: Stat
         found += _on_destination(rc, target, reader)
     if found:
         raise locked_error(rc, found)
+
+
+def _on_target(rc: RequestContext, rule: int, target: Target, reader: StateReader) -> list[Lock]:
+    is_ours = target.binding is not None or not target.is_link
+    if rule & _PARENT and reader.bindings and is_ours:
+        tree = target.binding is not None or bool(rule & _SUBTREE)
+        return on_binding(rc, target.binding or target.key, reader, tree=tree)
+    found = unsubmitted(rc, reader.covering(target.key, now=rc.now))
+    if rule & _SUBTREE:
+        found += _unsubmitted_beneath(rc, target.key, reader)
+    return found
+
+
+def on_binding(
+    rc: RequestContext, binding: Key, reader: StateReader, *, tree: bool = True
+) -> list[Lock]:
+    """Returns the locks that keep a binding from being removed: RFC 5842 section 9."""
+    locks = locks_through(rc.services, reader, binding, tree=tree)
+    return standing(rc, unsubmitted(rc, (), locks))
 
 
 def locked_error(rc: RequestContext, locks: Sequence[Lock]) -> Locked:
@@ -299,6 +317,8 @@ def _on_destination(rc: RequestContext, target: Target, reader: StateReader) -> 
     assert key is not None
     if stat is None:
         return _on_parent(rc, key, reader)
+    if rc.method == "MOVE" and reader.bindings:
+        return on_binding(rc, key, reader) + _on_parent(rc, key, reader)
     found = unsubmitted(rc, reader.covering(key, now=rc.now))
     found += _unsubmitted_beneath(rc, key, reader)
     # Section 7: a lock protects the collection from a member URL that comes to identify another

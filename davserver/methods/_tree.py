@@ -29,7 +29,7 @@ from davserver.errors import (
     from_storage,
 )
 from davserver.handover import release
-from davserver.methods._checks import locked_error, unsubmitted
+from davserver.methods._checks import locked_error, on_binding, unsubmitted
 from davserver.progress import Proof
 from davserver.protocol.locks import Lock
 from davserver.protocol.multistatus import MultiStatusWriter
@@ -124,7 +124,6 @@ class TreeDelete:
         self._failures = failures
         self._storage = rc.services.storage
         self._nonce = nonce
-        self._root = Key("", b"")
 
     def run(self, path: DavPath, key: Key, copied: DavPath | None = None) -> bool:
         """Returns True when all is gone. What failed is in the failures; an error of the
@@ -133,7 +132,6 @@ class TreeDelete:
         elsewhere already, made with our `nonce`, what is not in it as it is here fails with
         409."""
         stack = [Frame(path, key, copied)]
-        self._root = key
         try:
             stack[0].open(self._storage, everything=True, level=0)
             while stack:
@@ -205,7 +203,9 @@ class TreeDelete:
         self._failures.add(stack[level].path, error, collection=True)
 
     def _locks_on(self, view: GateView, key: Key) -> list[Lock]:
-        return unsubmitted(self._rc, view.covering(key, now=self._rc.now))
+        found = unsubmitted(self._rc, view.covering(key, now=self._rc.now))
+        is_binding = view.bindings.target(key) is not None
+        return found + on_binding(self._rc, key, view) if is_binding else found
 
     def _delete_batch(self, stack: Sequence[Frame], batch: Sequence[Entry]) -> None:
         frame = stack[-1]
@@ -232,12 +232,10 @@ class TreeDelete:
             return batch
         released = []
         for entry in batch:
-            path, key = (
-                frame.path.child(entry.name),
-                child_key(self._storage, frame.key, entry.name),
-            )
+            path = frame.path.child(entry.name)
+            key = child_key(self._storage, frame.key, entry.name)
             try:
-                if release(self._rc.services, view, key, self._root):
+                if release(self._rc.services, view, key, key):
                     entry = LinkedEntry(entry.name, self._storage.named(path).stat or entry.stat)
             except StorageError as error:
                 self._fail(frame, path, error, collection=entry.stat.kind is Kind.COLLECTION)
@@ -288,21 +286,22 @@ class TreeDelete:
             if locks := self._locks_on(view, key):
                 raise locked_error(self._rc, locks)
             if frame.target is not None:
-                self._require_copied(view, path, frame.target.child(entry.name))
+                copy = frame.target.child(entry.name)
+                require_copied(self._rc.services, view, path, copy, self._nonce)
             # The listing may be older than what stands there now.
             size = own_size(self._storage, path) if self._rc.services.quotas else 0
             with shrinking(self._rc.services, view, key, size):
                 self._storage.delete(path)
         except ResourceNotFound:
             pass
+        except CollectionNotEmpty:
+            frame.pending.append(entry.name)  # what had its place in here was handed to it
+            return
         except (DavError, StorageError) as error:
             self._fail(frame, path, error, collection=False)
             return
         gone.append(key)
         self._rc.progress.did(size_of(entry.stat))
-
-    def _require_copied(self, view: GateView, path: DavPath, copy: DavPath) -> None:
-        require_copied(self._rc.services, view, path, copy, self._nonce)
 
     def _delete_collection(self, stack: list[Frame], frame: Frame) -> None:
         parent = frame.key.parent
@@ -312,8 +311,9 @@ class TreeDelete:
                 locks = above + self._locks_on(view, frame.key)
                 if not locks:
                     if frame.target is not None:
-                        self._require_copied(view, frame.path, frame.target)
-                    release(self._rc.services, view, frame.key, self._root)
+                        ends = frame.path, frame.target
+                        require_copied(self._rc.services, view, *ends, self._nonce)
+                    release(self._rc.services, view, frame.key, frame.key)
                     with removing(self._rc.services, view, [(frame.path, frame.key)]) as gone:
                         self._storage.delete(frame.path)
                         gone.append(frame.key)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from davserver.auth.base import Privilege
+from davserver.binding import is_in_scope, locks_below
 from davserver.changes import creating
 from davserver.context import RequestContext, Response, Target
 from davserver.errors import BadRequest, Forbidden, Locked, PreconditionFailed, StorageError
@@ -136,7 +137,8 @@ def _refuse_conflict(
 ) -> Sequence[Lock]:
     """Raises 423 for a conflict on the resource; returns the conflicting locks of members."""
     covering = view.covering(target.key, now=rc.now)
-    own, below = conflicting(lock.scope, lock.depth, covering, view.beneath(target.key, now=rc.now))
+    inner = locks_below(view, target.key, now=rc.now)
+    own, below = conflicting(lock.scope, lock.depth, covering, inner)
     if own:
         roots = dict.fromkeys(rc.base + other.href for other in own)
         raise Locked("the resource is locked", hrefs=tuple(roots), condition=b"no-conflicting-lock")
@@ -164,7 +166,7 @@ def _refresh(rc: RequestContext, target: Target) -> Response:
     with rc.hold([target.key]) as view:
         fresh = relocate(rc, LOCK, view)
         lock = view.lock(token, now=rc.now)
-        if fresh.stat is None or lock is None or not lock.covers(fresh.key):
+        if fresh.stat is None or lock is None or not is_in_scope(lock, fresh.key, view, now=rc.now):
             raise _no_such_lock()
         if lock.principal != rc.principal.name:
             raise Forbidden("the lock belongs to somebody else")

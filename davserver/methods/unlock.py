@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from davserver.auth.base import Privilege
+from davserver.binding import is_in_scope
 from davserver.context import RequestContext, Response, Target
 from davserver.errors import BadRequest, Conflict, Forbidden
 from davserver.methods._checks import relocate
@@ -23,7 +24,7 @@ def handle_unlock(rc: RequestContext, target: Target) -> Response:
     with rc.hold([target.key]) as view:
         fresh = relocate(rc, UNLOCK, view)
         lock = view.lock(token, now=rc.now)
-        if lock is None or not lock.covers(fresh.key):
+        if lock is None or not is_in_scope(lock, fresh.key, view, now=rc.now):
             raise Conflict(
                 "the token names no lock on this resource",
                 condition=b"lock-token-matches-request-uri",

@@ -74,6 +74,10 @@ class Bindings:
                     seen.add(each)
                     pending.append(each)
 
+    def above(self, key: Key) -> Iterable[Key] | None:
+        """Returns `collections`; None where a path tells all of them."""
+        return self.collections(key) if self._links else None
+
     def changed(self, changes: Changes) -> Bindings:
         """Returns the bindings after these changes."""
         links: dict[Key, Key | None] = {**self._links, **changes}

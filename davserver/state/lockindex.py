@@ -109,24 +109,38 @@ class LockIndex:
         lock = self._by_token.get(token)
         return None if lock is None or lock.expires_at <= now else lock
 
-    def covering(self, key: Key, now: float) -> list[Lock]:
-        """Locks on `key`, then those of depth infinity above it, nearest first."""
+    def covering(self, key: Key, now: float, above: Iterable[Key] | None = None) -> list[Lock]:
+        """Locks on `key`, then those of depth infinity above it, nearest first.
+
+        Args:
+            above: whatever has `key` in its tree; None: what its path says.
+        """
+        if above is not None:
+            return self._covering_any(key, now, above)
         found: list[Lock] = []
         by_key = self._by_key
         on_key = by_key.get(key)
         if on_key is not None:
             found.extend(lock for lock in on_key.values() if lock.expires_at > now)
-        above = key.parent
-        while above is not None:
-            there = by_key.get(above)
+        parent = key.parent
+        while parent is not None:
+            there = by_key.get(parent)
             if there is not None:
                 found.extend(
                     lock
                     for lock in there.values()
                     if lock.depth is Depth.INFINITY and lock.expires_at > now
                 )
-            above = above.parent
+            parent = parent.parent
         return found
+
+    def _covering_any(self, key: Key, now: float, above: Iterable[Key]) -> list[Lock]:
+        return [
+            lock
+            for each in above
+            for lock in self._by_key.get(each, {}).values()
+            if lock.expires_at > now and (each == key or lock.depth is Depth.INFINITY)
+        ]
 
     def beneath(self, key: Key, now: float) -> list[Lock]:
         """Locks rooted strictly below `key`."""

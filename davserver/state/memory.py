@@ -145,7 +145,7 @@ class _Reading:
     def covering(self, key: Key, *, now: float) -> Sequence[Lock]:
         with self._store.mutex:
             self._store.now = now
-            return self._store.index.covering(key, now)
+            return self._store.index.covering(key, now, self._store.bindings.above(key))
 
     def beneath(self, key: Key, *, now: float) -> Sequence[Lock]:
         with self._store.mutex:

@@ -76,6 +76,12 @@ def _locks(found: Iterable[Row]) -> Iterator[Lock]:
             logger.error("a lock is damaged, and passed over: %s", error)
 
 
+def _covers(key: Key, above: frozenset[Key] | None, lock: Lock) -> bool:
+    if above is None or lock.key == key:
+        return lock.covers(key)
+    return lock.depth is Depth.INFINITY and lock.key in above
+
+
 def _is_beneath(key: Key, lock: Lock) -> bool:
     return lock.key != key and key.covers(lock.key)
 
@@ -239,15 +245,20 @@ class Mirror:
         self._seq = changes[-1][0]
         return True
 
-    def covering(self, key: Key, *, now: float, fresh: bool = True) -> Sequence[Lock]:
-        """`fresh` False inside the gate, where nobody else commits."""
+    def covering(
+        self, key: Key, *, now: float, fresh: bool = True, bound: Bindings | None = None
+    ) -> Sequence[Lock]:
+        """`fresh` False inside the gate, where nobody else commits; `bound` what is bound there."""
         with self.mutex:
             self.now = now
             if fresh:
                 self.refresh()
-            found = self.index.covering(key, now) if self.index else ()
+            above = (bound or self.bindings).above
+            found = self.index.covering(key, now, above(key)) if self.index else ()
             if fresh and self._committed:
-                return self._as_committed(found, lambda lock: lock.covers(key), now)
+                each = above(key)
+                all_above = None if each is None else frozenset(each)
+                return self._as_committed(found, partial(_covers, key, all_above), now)
             return found
 
     def beneath(self, key: Key, *, now: float, fresh: bool = True) -> Sequence[Lock]:

@@ -73,7 +73,7 @@ class SqlView:
             raise
 
     def covering(self, key: Key, *, now: float) -> Sequence[Lock]:
-        return self._mirror.covering(key, now=now, fresh=False)
+        return self._mirror.covering(key, now=now, fresh=False, bound=self._bindings)
 
     def beneath(self, key: Key, *, now: float) -> Sequence[Lock]:
         return self._mirror.beneath(key, now=now, fresh=False)
