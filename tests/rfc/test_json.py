@@ -342,3 +342,22 @@ def test_many_failures_wait_in_a_file(
         results = read_json(exchange.reply.body)["results"]
         assert sorted(one["href"] for one in results) == sorted(f"/c/{n}" for n in range(60))
         assert {one["status"] for one in results} == {423}
+
+
+@pytest.mark.security("X-03")
+def test_a_value_as_deep_as_any_is_told_and_set(dav: AppDav) -> None:
+    """XML may be nested 128 deep: three of that are around a property."""
+    deep = "<a xmlns='u'>" * 124 + "</a>" * 124
+    dav.put("/f", b"")
+    dav.put("/g", b"")
+    update = f'<propertyupdate xmlns="DAV:"><set><prop>{deep}</prop></set></propertyupdate>'
+    assert dav.proppatch("/f", update).multistatus["/f"].keys() == {200}
+    told = send_json(dav, "PROPFIND", "/f", {"prop": {"u": ["a"]}}, Depth="0")
+
+    ((propstat,),) = [one["propstat"] for one in read_json(told.body)["results"]]
+    again = {"update": [{"set": propstat["properties"]}]}
+    reply = send_json(dav, "PROPPATCH", "/g", again)
+    assert read_json(reply.body)["results"][0]["propstat"][0]["status"] == 200
+    xml = [dav.request("PROPFIND", target, {"Depth": "0"}) for target in ("/f", "/g")]
+    depths = [sum(1 for one in reply.xml.iter("{u}a")) for reply in xml]
+    assert depths == [124, 124]
