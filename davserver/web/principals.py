@@ -12,6 +12,7 @@ from davserver.protocol.deadprops import name_only, xml_text
 from davserver.protocol.multistatus import MultiStatusWriter, PropStat
 from davserver.protocol.names import CURRENT_USER_PRINCIPAL, DISPLAYNAME, RESOURCETYPE, QName, dav
 from davserver.protocol.principals import principal_href, principal_name
+from davserver.protocol.quirks import leaves_out_missing_properties
 from davserver.protocol.xmlread import PropfindKind, PropfindRequest, parse_propfind
 
 _ALLOW = (b"allow", b"OPTIONS, PROPFIND")
@@ -35,7 +36,10 @@ async def principal(rc: RequestContext, body: bytes) -> Response:
     request = parse_propfind(body, charset=rc.charset)
     href = principal_href(rc.base, name)
     writer = MultiStatusWriter()
-    writer.propstats(href, _propstats(request, _properties(name, href)))
+    propstats = _propstats(request, _properties(name, href))
+    if leaves_out_missing_properties(rc.headers):
+        propstats = [one for one in propstats if one.status != 404] or [PropStat(200, b"")]
+    writer.propstats(href, propstats)
     xml = (b"content-type", b'application/xml; charset="utf-8"')
     return Response(207, (xml,), writer.finish())
 

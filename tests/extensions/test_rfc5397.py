@@ -163,3 +163,20 @@ def test_a_principal_answers_options(carrier: AppDav) -> None:
 
     assert reply.status == 200
     assert reply.headers.tokens("dav")[0] == "1"
+
+
+@pytest.mark.rfc("PR-02")
+@pytest.mark.parametrize(
+    ("asked", "found"), [(["displayname", "none"], ["displayname"]), (["none"], [])]
+)
+def test_a_minimal_answer_leaves_out_what_a_principal_has_not(
+    carrier: AppDav, asked: list[str], found: list[str]
+) -> None:
+    href = "/dav/.davserver/principals/alice/"
+    props = [f"{D}{name}" for name in asked]
+    minimal = {"Prefer": "return=minimal"}
+    answer = User(carrier, "alice").propfind(href, props=props, headers=minimal)
+
+    assert {status: list(names) for status, names in answer[href].items()} == {
+        200: [f"{D}{name}" for name in found]
+    }
