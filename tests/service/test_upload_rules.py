@@ -699,3 +699,22 @@ def test_a_default_acl_is_what_a_put_would_have_given(make_dav: MakeDav) -> None
     name = "system.posix_acl_access"
     found = [os.getxattr(Path(dav.root or "", "c", file), name) for file in "ab"]
     assert found[0] == found[1]
+
+
+@pytest.mark.security("S-11")
+def test_what_expired_while_nobody_served_goes_at_the_start(tmp_path: Path) -> None:
+    before = make_app_dav(tmp_path, "filesystem")
+    begin(before, "/a", b"one")
+    state = before.app.services.state
+    with state.hold((), wait_s=5) as view:
+        (upload,) = view.uploads()
+        view.keep_upload(replace(upload, expires_at=1.0))
+    before.close()
+    after = make_app_dav(tmp_path, "filesystem")
+    try:
+        after.options("/")
+
+        assert parts(after.root) == []
+        assert after.app.services.state.uploads() == []
+    finally:
+        after.close()
