@@ -16,12 +16,10 @@ from davserver.asgi import Message, Scope
 from davserver.auth.base import Principal
 from davserver.context import Header, RequestContext, Response, Services, Target
 from davserver.fields import IDLE, public_authorities, read_conditions, read_fields
-from davserver.methods._checks import check_direct
-from davserver.methods._publishing import publish_new, publish_over, stored
 from davserver.methods.base import BodyPolicy, Method
 from davserver.methods.lock import LOCK
 from davserver.methods.proppatch import PROPPATCH
-from davserver.methods.put import PUT
+from davserver.methods.put import PUT, put_whole
 from davserver.methods.unlock import UNLOCK
 from davserver.protocol.accept import prefers_json
 from davserver.protocol.headers import DavHeaders
@@ -126,7 +124,7 @@ class Writes:
         if method is PUT:
             # The fields that `validate` looks at are none of those that are plain.
             read_conditions(rc, self._public)
-            return None if path.slash else self._put(rc, body)
+            return put_whole(rc, self._storage, body)
         read_fields(rc, method, self._public)
         if method.parse is not None:
             rc.body = body
@@ -138,22 +136,6 @@ class Writes:
         assert method.handle is not None
         rc.expected = self._storage.direct_key(rc.path)
         return method.handle(rc, Target(rc.path, rc.expected, None))
-
-    def _put(self, rc: RequestContext, body: bytes) -> Response | None:
-        with rc.hold([self._storage.direct_key(rc.path)]) as view:
-            begun = None if view.changes() else self._storage.create_direct(rc.path)
-            if begun is None:
-                return None
-            key, there, writer = begun
-            try:
-                check_direct(rc, PUT, Target(rc.path, key, there), view)
-                writer.write(body)
-                writer.seal()
-                publish = publish_new if there is None else publish_over
-                stat = publish(rc, view, Target(rc.path, key, there), len(body), writer.commit_here)
-            finally:
-                writer.discard()
-        return stored(rc, stat, replaced=there is not None)
 
 
 def _plainness(method: Method) -> Callable[[DavHeaders], bool]:

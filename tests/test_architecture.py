@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("selfsigned", "reload"),
     ("properties",),
     ("aio",),
-    ("inthread",),
+    ("inthread", "arrived"),
     ("context",),
     ("web",),
     ("origin", "refusing", "faces", "representing"),

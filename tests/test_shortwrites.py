@@ -1,7 +1,7 @@
 """What changes a resource by the straight way (shortwrites.py) is answered as by the pipeline, and
-leaves the same behind.
+leaves the same behind; and so is a PUT that the pipeline does at once, with its whole body.
 
-Two servers get the same requests, one of them with its straight way closed.
+Two servers get the same requests, one of them with these ways closed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import shutil
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,8 @@ from hypothesis import strategies as st
 
 from davserver.auth.passwords import hash_password
 from davserver.configtables import UserEntry
+from davserver.context import RequestContext, Response
+from davserver.methods.base import Method
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, Step, StepKind
 from davserver.state.sqlite import SqliteState
@@ -67,12 +69,20 @@ class Pair:
 
     straight: Both
     usual: Both
+    whole: int = 0
 
     def ask(self, *requests: bytes) -> tuple[list[bytes], int]:
         """Returns the answers, which are the same, and how many took the straight way."""
-        self.straight.taken = 0
         self.straight.edge._edge.at_once = self.straight.at_once
-        self.usual.edge._edge.at_once = None
+        return self._ask(requests)
+
+    def ask_pipeline(self, *requests: bytes) -> tuple[list[bytes], int]:
+        """The same, by the pipeline; `whole` counts what it has done at once."""
+        self.straight.edge._edge.at_once = None
+        return self._ask(requests)
+
+    def _ask(self, requests: Sequence[bytes]) -> tuple[list[bytes], int]:
+        self.straight.taken = self.whole = 0
         found = [self.straight.exchange(*requests), self.usual.exchange(*requests)]
         assert _comparable(found[0]) == _comparable(found[1])
         assert _tree(self.straight.root) == _tree(self.usual.root)
@@ -129,7 +139,21 @@ def pairs(folder: Path, **keys: Any) -> Iterator[Pair]:
     with opened(places[0], **keys) as one, opened(places[1], **keys) as other:
         for both in (one, other):
             object.__setattr__(both.app.services, "new_token", partial(_token, both))
-        yield Pair(one, other)
+        pair = Pair(one, other)
+        assert one.app._opened is not None
+        assert other.app._opened is not None
+        other.edge._edge.at_once = None
+        other.app._opened.pipeline._direct = None
+        pipeline = one.app._opened.pipeline
+        at_once = pipeline._at_once
+
+        def counting(rc: RequestContext, method: Method) -> Response | None:
+            response = at_once(rc, method)
+            pair.whole += response is not None
+            return response
+
+        pipeline._at_once = counting  # type: ignore[method-assign]
+        yield pair
 
 
 STRAIGHT = {
@@ -216,11 +240,41 @@ def test_what_is_plain_goes_straight_and_does_the_same(
     assert [status[:1] for status in found[-len(requests) :]] == [b"2"] * len(requests)
 
 
+@pytest.mark.parametrize("requests", STRAIGHT.values(), ids=STRAIGHT)
+def test_put_of_a_body_that_is_here_is_done_at_once(pair: Pair, requests: Sequence[bytes]) -> None:
+    (pair.straight.root / "tool").touch(0o755)
+    (pair.usual.root / "tool").touch(0o755)
+    pair.ask_pipeline(*requests)
+
+    assert pair.whole == sum(request.startswith(b"PUT") for request in requests)
+
+
 @pytest.mark.parametrize("requests", USUAL.values(), ids=USUAL)
 def test_what_is_not_goes_the_usual_way(pair: Pair, requests: Sequence[bytes]) -> None:
     _, taken = pair.ask(*know(*requests))
 
     assert taken == 0
+    assert pair.whole == (3 if b"X-OC-Mtime" in requests[0] else 0)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        lambda head, body: [head, body],
+        lambda head, body: [head + body[:1], body[1:]],
+        lambda head, body: [head.replace(b"Host", b"Expect: 100-continue\r\nHost"), body],
+    ],
+    ids=["after the head", "in pieces", "when it is asked for"],
+)
+def test_a_body_that_comes_later_is_waited_for(
+    pair: Pair, pieces: Callable[[bytes, bytes], list[bytes]]
+) -> None:
+    head = put(b"/new", b"later").partition(b"later")[0]
+    found, _ = pair.ask_pipeline(*pieces(head, b"later"))
+
+    assert found[-1:] == [b"201"]
+    assert pair.whole == 0
+    assert (pair.straight.root / "new").read_bytes() == b"later"
 
 
 @pytest.mark.rfc("LK-01")
@@ -262,6 +316,9 @@ def test_any_sequence_is_answered_the_same(pair: Pair, chosen: list[bytes]) -> N
     _reset(pair.usual)
 
     pair.ask(*chosen, *CHOICES[:2])
+    _reset(pair.straight)
+    _reset(pair.usual)
+    pair.ask_pipeline(*chosen)
 
 
 def test_who_may_only_read_changes_nothing(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from davserver.auth.base import Privilege
 from davserver.context import RequestContext, Response, Target
-from davserver.storage.base import Capability, Kind
+from davserver.storage.base import Capability, DirectStorage, Kind
 
 SyncHandler = Callable[[RequestContext, Target], Response]
+WholeHandler = Callable[[RequestContext, DirectStorage, bytes], Response | None]
 AsyncHandler = Callable[[RequestContext, Target], Awaitable[Response]]
 
 
@@ -56,6 +57,8 @@ class Method:
         handle: synchronous handler: runs inline or in one thread hop, may be run again when the
             gate was busy, so it changes nothing before it holds the gate.
         stream: coroutine handler, for bodies that move in or out. Exactly one of the two.
+        whole: does the same as `stream` with a body that is here already, and makes every check in
+            the gate. None, and any error, means that nothing was done.
         parse: makes `RequestContext.document` of an XML body (b"" when none was sent).
         from_json: makes the XML body of one in JSON (400, 413); without it JSON is 415.
         validate: looks at header fields before anything is looked up (400, 415).
@@ -76,6 +79,7 @@ class Method:
     name: str
     handle: SyncHandler | None = None
     stream: AsyncHandler | None = None
+    whole: WholeHandler | None = None
     parse: Callable[[RequestContext], Any] | None = None
     from_json: Callable[[bytes], bytes] | None = None
     validate: Callable[[RequestContext], None] | None = None

@@ -26,7 +26,7 @@ from davserver.errors import (
     ResourceExists,
     UnsupportedMediaType,
 )
-from davserver.methods._checks import relocate
+from davserver.methods._checks import check_direct, relocate
 from davserver.methods._gathering import Gathered
 from davserver.methods._pieces import put_piece
 from davserver.methods._publishing import publish_new, publish_over, stored
@@ -38,7 +38,7 @@ from davserver.protocol.headers import parse_content_length
 from davserver.protocol.locks import Lock
 from davserver.protocol.uploads import COMPLETE, Piece
 from davserver.state.base import GateView
-from davserver.storage.base import Kind, Part, Stat, Writer
+from davserver.storage.base import DirectStorage, Kind, Part, Stat, Writer
 from davserver.usage import require_room
 
 INLINE_LIMIT = 1 << 20
@@ -96,6 +96,31 @@ async def _put(rc: RequestContext, target: Target) -> Response:
     if length is not None and length > INLINE_LIMIT and rc.part is None:
         _refuse_what_cannot_fit(rc, target, length)
     return await _Upload(rc, target, length, limit).run()
+
+
+def put_whole(rc: RequestContext, storage: DirectStorage, body: bytes) -> Response | None:
+    """PUT of a small body that is here: looked up once, checked and published in the gate."""
+    limit = rc.services.settings.put_limit
+    is_plain = rc.document is None and rc.part is None and rc.in_gate is None
+    if not is_plain or rc.path.slash or rc.headers.get(COMPLETE) is not None:
+        return None
+    if limit is not None and len(body) > limit:
+        return None
+    with rc.hold([storage.direct_key(rc.path)]) as view:
+        begun = None if view.changes() else storage.create_direct(rc.path)
+        if begun is None:
+            return None
+        key, there, writer = begun
+        target = Target(rc.path, key, there)
+        try:
+            check_direct(rc, PUT, target, view)
+            writer.write(body)
+            writer.seal(mtime_ns=rc.times.modified_ns)
+            publish = publish_new if there is None else publish_over
+            stat = publish(rc, view, target, len(body), writer.commit_here)
+        finally:
+            writer.discard()
+    return stored(rc, stat, replaced=there is not None)
 
 
 def _refuse_what_cannot_fit(rc: RequestContext, target: Target, length: int) -> None:
@@ -313,6 +338,7 @@ def _etag(stat: Stat | None) -> ETag | None:
 PUT = Method(
     "PUT",
     stream=handle_put,
+    whole=put_whole,
     validate=validate_put,
     body=BodyPolicy.STREAM,
     locks=LockRule.TARGET | LockRule.CREATES,
