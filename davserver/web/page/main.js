@@ -3,15 +3,15 @@
 import { Actions, above } from "./actions.js";
 import { DavError, describeFolder } from "./dav.js";
 import { askConflict, toast } from "./dialogs.js";
-import { button, el } from "./dom.js";
+import { el } from "./dom.js";
 import { chosen, enableDropping, picked } from "./dropping.js";
 import { drawHeader } from "./header.js";
 import { currentLanguage, explain, formatSize, setLanguage, t } from "./i18n.js";
 import { Listing } from "./listing.js";
-import { openMenu } from "./menu.js";
 import { ROOT, asFolder, decodeName, encodeName, nameOf, parentOf } from "./paths.js";
 import { Table } from "./table.js";
 import { applyTheme } from "./theme.js";
+import { Toolbar, offerMenu } from "./toolbar.js";
 import { UploadPanel } from "./uploadpanel.js";
 import { Uploads } from "./uploads.js";
 
@@ -40,11 +40,11 @@ class Page {
     this.panel = new UploadPanel(this.uploads);
     this.header = el("header", { class: "top" });
     this.title = el("h1", { class: "unseen" });
-    this.bar = el("div", { class: "bar", role: "toolbar", "aria-label": t("files") });
+    this.toolbar = new Toolbar(this);
     this.status = el("p", { class: "status", role: "status" });
     this.#listen();
     const skip = el("a", { class: "skip", href: "#files", text: t("skip") });
-    document.body.append(skip, this.header, el("main", {}, this.title, this.bar, this.table.frame, this.status), this.panel.element);
+    document.body.append(skip, this.header, el("main", {}, this.title, this.toolbar.element, this.table.frame, this.status), this.panel.element);
     this.draw();
     void this.show(this.folder, {});
     this.actions.followKept();
@@ -54,8 +54,8 @@ class Page {
     const { table, listing } = this;
     table.addEventListener("open", (event) => this.open(event.detail));
     table.addEventListener("up", () => this.go(parentOf(this.folder)));
-    table.addEventListener("select", () => this.#drawBar());
-    table.addEventListener("menu", (event) => this.#offer(event.detail));
+    table.addEventListener("select", () => this.toolbar.draw());
+    table.addEventListener("menu", (event) => offerMenu(this, event.detail));
     listing.addEventListener("change", () => this.#drawStatus());
     listing.addEventListener("done", () => this.#drawStatus());
     this.uploads.addEventListener("done", (event) => this.#arrived(event.detail));
@@ -185,7 +185,7 @@ class Page {
         void this.#view(next);
       },
       left: () => this.#leaveView(),
-      properties: (one) => this.#showProperties(one),
+      properties: (one) => this.showProperties(one),
     });
     this.table.goTo({ top: this.table.place.top, href: entry.href });
     this.viewer.show(entry);
@@ -198,12 +198,12 @@ class Page {
   }
 
   /** @param {Entry} entry */
-  async #showProperties(entry) {
+  async showProperties(entry) {
     await (await import("./properties.js")).showProperties(entry);
   }
 
   /** @param {string} href */
-  async #connect(href) {
+  async connect(href) {
     await (await import("./connect.js")).showConnect(href);
   }
 
@@ -212,7 +212,7 @@ class Page {
   draw() {
     document.documentElement.lang = currentLanguage();
     this.#drawHeader();
-    this.#drawBar();
+    this.toolbar.draw();
     this.#drawStatus();
   }
 
@@ -222,7 +222,7 @@ class Page {
       user: this.rights.user,
       go: (href) => this.go(href),
       translate: (language) => this.#translate(language),
-      connect: () => this.#connect(this.folder),
+      connect: () => this.connect(this.folder),
     }));
   }
 
@@ -236,65 +236,6 @@ class Page {
     this.header.querySelector("select").focus();
   }
 
-  #drawBar() {
-    const { selection } = this.table;
-    const focused = document.activeElement?.dataset?.key;
-    const content = selection.length > 0 ? this.#selectionTools(selection) : this.#folderTools();
-    this.bar.setAttribute("aria-label", t("files"));
-    const before = this.bar.querySelector("input[type=search]");
-    this.bar.replaceChildren(el("div", { class: "tools" }, ...content), before ?? this.#filterField());
-    const field = this.bar.querySelector("input[type=search]");
-    field.setAttribute("aria-label", t("filter"));
-    field.setAttribute("placeholder", t("filter"));
-    if (field.value !== this.listing.filter) field.value = this.listing.filter;
-    if (focused === "filter") field.focus();
-  }
-
-  #filterField() {
-    const field = el("input", { type: "search", class: "filter", autocomplete: "off", spellcheck: "false" });
-    field.dataset.key = "filter";
-    field.addEventListener("input", () => {
-      this.listing.setFilter(field.value);
-      this.table.element.scrollTop = 0;
-    });
-    field.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") {
-        field.value = "";
-        this.listing.setFilter("");
-      }
-      if (["Escape", "ArrowDown", "Enter"].includes(event.key)) this.table.element.focus();
-    });
-    return field;
-  }
-
-  #folderTools() {
-    if (!this.rights.mayWrite) return [];
-    return [
-      button(t("upload"), { icon: "upload", class: "primary", "aria-haspopup": "menu", on: () => this.#offerUpload() }),
-      button(t("newFolder"), { icon: "newfolder", class: "wide", on: () => this.actions.newFolder() }),
-      this.actions.held && button(t("paste"), { icon: "paste", class: "wide", on: () => this.#paste() }),
-    ];
-  }
-
-  /** @param {Entry[]} selection */
-  #selectionTools(selection) {
-    const { actions } = this;
-    const isOne = selection.length === 1;
-    const hasFiles = selection.some((entry) => !entry.isFolder);
-    const write = this.rights.mayWrite;
-    const only = { class: "wide" };
-    return [
-      button(t("clear"), { icon: "close", only: true, on: () => this.table.select([]) }),
-      el("span", { class: "count", text: t("selected", { n: selection.length }) }),
-      hasFiles && button(t("download"), { icon: "download", ...only, on: () => actions.download(selection) }),
-      write && isOne && button(t("rename"), { icon: "edit", ...only, on: () => actions.rename(selection[0]) }),
-      button(t("copyTo"), { icon: "copy", ...only, on: () => actions.transferTo("COPY", selection) }),
-      write && button(t("moveTo"), { icon: "move", ...only, on: () => actions.transferTo("MOVE", selection) }),
-      write && button(t("delete"), { icon: "trash", ...only, on: () => actions.remove(selection) }),
-      isOne && button(t("properties"), { icon: "info", ...only, on: () => this.#showProperties(selection[0]) }),
-    ];
-  }
-
   #drawStatus() {
     const { listing } = this;
     const { length } = listing.rows;
@@ -305,39 +246,10 @@ class Page {
     this.status.textContent = parts.filter(Boolean).join(" · ");
   }
 
-  // Menus
-
-  /** @param {{entry: Entry, x: number, y: number}} at */
-  #offer({ entry, x, y }) {
-    const { actions } = this;
-    const { selection } = this.table;
-    const isOne = selection.length === 1;
-    const write = this.rights.mayWrite;
-    const hasFiles = selection.some((one) => !one.isFolder);
-    openMenu(t("more", { name: entry.name }), [
-      isOne ? { label: t("open"), icon: entry.isFolder ? "folder" : "file", key: "↵", on: () => this.open(entry) } : null,
-      hasFiles ? { label: t("download"), icon: "download", on: () => actions.download(selection) } : null,
-      write && isOne ? { label: t("rename"), icon: "edit", key: "F2", on: () => actions.rename(entry) } : null,
-      { label: t("copy"), icon: "copy", key: "Ctrl C", on: () => this.#hold("COPY") },
-      write ? { label: t("cut"), icon: "cut", key: "Ctrl X", on: () => this.#hold("MOVE") } : null,
-      { label: t("copyTo"), icon: "copy", on: () => actions.transferTo("COPY", selection) },
-      write ? { label: t("moveTo"), icon: "move", on: () => actions.transferTo("MOVE", selection) } : null,
-      write ? { label: t("delete"), icon: "trash", key: "⌦", kind: "danger", on: () => actions.remove(selection) } : null,
-      isOne && entry.isFolder ? { label: t("connect"), icon: "connect", on: () => this.#connect(entry.href) } : null,
-      isOne ? { label: t("properties"), icon: "info", key: "Alt ↵", on: () => this.#showProperties(entry) } : null,
-    ], x, y);
-  }
-
-  #offerUpload() {
-    const box = this.bar.getBoundingClientRect();
-    openMenu(t("upload"), [
-      { label: t("uploadFiles"), icon: "file", on: () => this.#choose(false) },
-      { label: t("uploadFolder"), icon: "folder", on: () => this.#choose(true) },
-    ], box.left + 8, box.bottom);
-  }
+  // What is offered
 
   /** @param {boolean} isFolder */
-  #choose(isFolder) {
+  chooseFiles(isFolder) {
     const input = el("input", { type: "file", multiple: true, webkitdirectory: isFolder, hidden: true });
     const { folder } = this;
     input.addEventListener("change", () => {
@@ -349,15 +261,15 @@ class Page {
   }
 
   /** @param {"COPY" | "MOVE"} method */
-  #hold(method) {
+  hold(method) {
     this.actions.hold(method, this.table.selection);
-    this.#drawBar();
+    this.toolbar.draw();
   }
 
-  async #paste() {
+  paste = async () => {
     await this.actions.paste();
-    this.#drawBar();
-  }
+    this.toolbar.draw();
+  };
 
   /** @param {DragEvent} event */
   #dropTarget(event) {
@@ -379,16 +291,16 @@ class Page {
     const write = this.rights.mayWrite;
     const command = event.ctrlKey || event.metaKey;
     const key = event.key.toLowerCase();
-    if (key === "/" && !command) this.bar.querySelector("input[type=search]").focus();
+    if (key === "/" && !command) this.toolbar.filter.focus();
     else if (key === "delete" && write) void this.actions.remove(chosen);
-    else if (key === "enter" && event.altKey && chosen.length === 1) void this.#showProperties(chosen[0]);
+    else if (key === "enter" && event.altKey && chosen.length === 1) void this.showProperties(chosen[0]);
     else if (key === "f2" && write && chosen.length === 1) void this.actions.rename(chosen[0]);
     else if (command && key === "c" && !String(getSelection())) this.actions.hold("COPY", chosen);
     else if (command && key === "x" && write) this.actions.hold("MOVE", chosen);
-    else if (command && key === "v" && write) void this.#paste();
+    else if (command && key === "v" && write) void this.paste();
     else return;
     event.preventDefault();
-    this.#drawBar();
+    this.toolbar.draw();
   }
 }
 
