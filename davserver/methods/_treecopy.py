@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import islice
+from typing import NamedTuple
 
 from davserver.context import RequestContext, Target
 from davserver.copies import kept_time_ns
@@ -19,6 +20,7 @@ from davserver.errors import (
     StorageError,
     UnsupportedKind,
 )
+from davserver.methods._boundcopies import BoundCopies
 from davserver.methods._members import CopyRights
 from davserver.methods._tree import (
     BATCH,
@@ -39,6 +41,13 @@ _FATAL = (NoSpace, QuotaExceeded, ParentMissing, ParentChanged)
 """What ends a copy: no room, or the place of the copy itself was moved or deleted."""
 
 
+class Staged(NamedTuple):
+    """What was copied: bytes, and what has several bindings."""
+
+    size: int
+    bound: BoundCopies | None = None
+
+
 def stage_copy(
     rc: RequestContext,
     target: Target,
@@ -47,8 +56,8 @@ def stage_copy(
     *,
     mtime_ns: int | None = None,
     nonce: int | None = None,
-) -> int:
-    """Copies the Request-URI, with all members, to a hidden name. Returns the bytes of the copy.
+) -> Staged:
+    """Copies the Request-URI, with all members, to a hidden name.
 
     Args:
         mtime_ns: for a file.
@@ -67,13 +76,14 @@ def stage_copy(
         if nonce is not None and target.stat is not None:
             mtime_ns = kept_time_ns(target.stat, nonce)
         rc.progress.expect(1, size_of(target.stat))
-        return _copy_one(rc, target.path, staged, size=size_of(target.stat), mtime_ns=mtime_ns)
+        size = size_of(target.stat)
+        return Staged(_copy_one(rc, target.path, staged, size=size, mtime_ns=mtime_ns))
     expect_tree(rc, target.path, passes=2 if nonce is not None else 1)
     left = room(services, services.state, key)
     rights = CopyRights(rc, target)
     copy = TreeCopy(rc, failures, rights, nonce=nonce, left=left)
-    copy.run(target.path, target.key, staged)
-    return copy.size
+    bound = copy.run(target.path, target.key, staged)
+    return Staged(copy.size, bound)
 
 
 def _copy_one(
@@ -131,12 +141,13 @@ class TreeCopy:
         self._left = left
         self.size = 0
 
-    def run(self, source: DavPath, key: Key, target: DavPath) -> None:
+    def run(self, source: DavPath, key: Key, target: DavPath) -> BoundCopies:
         """Raises the StorageError of the collection itself, NoSpace or QuotaExceeded of any
         member, ParentMissing or ParentChanged when the copy lost its place; other members'
         errors are in the failures (RFC 4918 section 9.8.3)."""
         frame = Frame(source, key, target)
         stack = [frame]
+        self._bound = BoundCopies(self._rc, key, target)
         try:
             self._open(frame, level=0)
             self._storage.make_collection(target)
@@ -147,6 +158,8 @@ class TreeCopy:
         finally:
             for frame in stack:
                 frame.close()
+        self._bound.link(self._failures)
+        return self._bound
 
     def _open(self, frame: Frame, *, level: int) -> None:
         stat = self._storage.stat(frame.path)
@@ -181,6 +194,8 @@ class TreeCopy:
         frame = stack[-1]
         try:
             stat = self._follow(frame, entry)
+            if stat is not None and self._bound.is_link(frame, entry):
+                return
         except StorageError as error:
             self._failures.add(frame.path.child(entry.name), as_dav(error), collection=False)
             return
@@ -248,6 +263,8 @@ class TreeCopy:
         path = parent.path.child(name)
         frame = Frame(path, child_key(self._storage, parent.key, name), parent.target.child(name))
         try:
+            if self._rc.services.state.bindings:
+                frame.key = self._storage.canonical(path)
             self._open(frame, level=len(stack))
         except ResourceNotFound:
             return

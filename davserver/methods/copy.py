@@ -21,7 +21,7 @@ from davserver.handover import release
 from davserver.methods._checks import relocate
 from davserver.methods._times import creation_change, read_times, set_modified
 from davserver.methods._tree import Failures, prove, refuse_cancelled
-from davserver.methods._treecopy import stage_copy
+from davserver.methods._treecopy import Staged, stage_copy
 from davserver.methods.base import LockRule, Method
 from davserver.properties.bindings import IDENTITY
 from davserver.protocol.headers import Depth
@@ -48,11 +48,11 @@ class _SourceChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """What was staged: `size` bytes of what `begun` was then."""
+    """What was staged of what `begun` was then."""
 
     begun: Target
     path: DavPath
-    size: int
+    staged: Staged
 
 
 def handle_copy(rc: RequestContext, target: Target) -> Response:
@@ -83,12 +83,12 @@ def _copy(rc: RequestContext, target: Target, *, is_last: bool) -> Response:
     failures = Failures(rc)
     with storage.following(staged):
         try:
-            size = _stage(rc, target, staged, failures)
+            made = _stage(rc, target, staged, failures)
             if failures.count and target.destination_stat is not None:
                 remove_tree(storage, staged)
                 return failures.response()
             has_failed = bool(failures.count)
-            copy = _Copy(target, staged, size)
+            copy = _Copy(target, staged, made)
             replaced, aside = _publish(rc, copy, is_last=is_last, is_part=has_failed)
         except BaseException:
             failures.close()
@@ -108,13 +108,12 @@ def created(rc: RequestContext, target: Target, *, replaced: bool) -> Response:
     return Response(201, ((b"location", href), *rc.times.accepted()))
 
 
-def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failures) -> int:
-    """Returns the bytes of what was copied."""
+def _stage(rc: RequestContext, target: Target, staged: DavPath, failures: Failures) -> Staged:
     if target.is_collection and rc.depth is Depth.ZERO:
         rc.services.storage.make_collection(staged)
         rc.progress.expect(1, 0)
         rc.progress.did()
-        return 0
+        return Staged(0)
     return stage_copy(rc, target, staged, failures, mtime_ns=rc.times.modified_ns)
 
 
@@ -139,6 +138,8 @@ def _publish(
         assert goal is not None
         assert goal_key is not None
         _stage_rows(rc, view, target, key)
+        if copy.staged.bound is not None:
+            copy.staged.bound.store(view)
         _keep_identity(view, target, key)
         if is_part:
             _drop_rows_of_missing(rc, view, staged, key)
@@ -147,7 +148,7 @@ def _publish(
         # The lock on a Destination that is mapped stays (its token was submitted); what was in
         # the collection that is replaced is gone, and so are the locks there.
         keeps_lock = old is not None
-        size = size_of(source[2]) or copy.size
+        size = size_of(source[2]) or copy.staged.size
         if rc.progress.is_watched and not is_part:
             prove(rc, goal, source[2], created(rc, target, replaced=old is not None))
         ends = source, (goal, goal_key, old)

@@ -90,7 +90,7 @@ def _publish_copy(
     _, nonce = mark
     with storage.following(staged):
         try:
-            size = stage_copy(rc, target, staged, failures, nonce=nonce)
+            size = stage_copy(rc, target, staged, failures, nonce=nonce).size
             if failures.count:
                 remove_tree(storage, staged)
                 return None

@@ -332,3 +332,74 @@ def test_a_put_where_a_binding_was_is_no_binding(dav: AppDav) -> None:
 
     assert dav.get("/b/y").body == b"new"
     assert parents(dav, "/b/y") == [("/b/", "y")]
+
+
+# --- COPY ---------------------------------------------------------------------------------------
+
+
+def test_a_copy_has_the_loops_of_what_it_is_a_copy_of(dav: AppDav) -> None:
+    """Section 2.3.1."""
+    for path in ("/CollX/", "/CollX/CollY/"):
+        dav.mkcol(path)
+    dav.put("/CollX/x.gif", b"R1")
+    dav.put("/CollX/CollY/y.gif", b"R2")
+    bind(dav, "/CollX/CollY/", "CollZ", "/CollX/")
+    reply = dav.copy("/CollX/", "/CollA/", depth="infinity")
+
+    assert reply.status == 201
+    assert dav.get("/CollA/CollY/CollZ/CollY/CollZ/x.gif").body == b"R1"
+    assert resource_id(dav, "/CollA/CollY/CollZ/") == resource_id(dav, "/CollA/")
+    assert resource_id(dav, "/CollA/") != resource_id(dav, "/CollX/")
+    assert parents(dav, "/CollA/") == [("/", "CollA"), ("/CollA/CollY/", "CollZ")]
+    assert parents(dav, "/CollX/") == [("/", "CollX"), ("/CollX/CollY/", "CollZ")]
+
+
+@pytest.mark.rfc("BI-06")
+@pytest.mark.parametrize("stands", ["/CollX/x.gif", "/CollX/y.gif", "/b/out"])
+def test_a_copy_has_one_copy_of_what_is_bound_twice(dav: AppDav, stands: str) -> None:
+    """Section 2.3.3."""
+    dav.mkcol("/CollX/")
+    make(dav, stands, collection=False)
+    for name in ("x.gif", "y.gif"):
+        bind(dav, "/CollX/", name, stands)
+    reply = dav.copy("/CollX/", "/CollA/")
+
+    assert reply.status == 201
+    for name in ("x.gif", "y.gif"):
+        check(dav, f"/CollA/{name}", collection=False)
+    assert parents(dav, "/CollA/x.gif") == parents(dav, "/CollA/y.gif")
+    assert set(parents(dav, "/CollA/x.gif")) == {("/CollA/", "x.gif"), ("/CollA/", "y.gif")}
+    dav.put("/CollA/x.gif", b"changed")
+    assert dav.get("/CollA/y.gif").body == b"changed"
+    assert dav.get(stands).body == b"content"
+    dav.delete("/CollA/x.gif")
+    assert dav.get("/CollA/y.gif").body == b"changed"
+
+
+def test_a_copy_of_collections_that_stand_elsewhere_is_whole(dav: AppDav, root: Path) -> None:
+    make(dav, "/b/out", collection=True)
+    dav.proppatch("/b/out/d", set={TOPIC: "d"})
+    bind(dav, "/b/out/d/", "up", "/b/out")
+    dav.mkcol("/a/s/")
+    bind(dav, "/a/s/", "one", "/b/out")
+    bind(dav, "/a/s/", "two", "/b/out/d")
+    reply = dav.copy("/a/s/", "/copy/")
+
+    assert reply.status == 201
+    check(dav, "/copy/one", collection=True)
+    assert dav.prop("/copy/two", TOPIC).text == "d"
+    assert resource_id(dav, "/copy/two") == resource_id(dav, "/copy/one/d")
+    assert resource_id(dav, "/copy/one/d/up") == resource_id(dav, "/copy/one")
+    assert nothing_hidden(root)
+    dav.delete("/b/")
+    check(dav, "/a/s/one", collection=True)
+    check(dav, "/copy/one", collection=True)
+
+
+def test_a_copy_of_depth_0_has_no_bindings(dav: AppDav) -> None:
+    """Section 2.3: "it does not duplicate the bindings contained by the collection"."""
+    bind(dav, "/a/", "loop", "/a/")
+    reply = dav.copy("/a/", "/new/", depth="0")
+
+    assert reply.status == 201
+    assert dav.members("/new/") == []
