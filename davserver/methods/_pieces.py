@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from davserver.context import RequestContext, Response, Target
+from davserver.errors import ContentTooLarge
 from davserver.methods._appending import Appending
 from davserver.protocol.uploads import OFFSET, Fields, Piece, UploadProblem, complete_field
 from davserver.state.base import Upload
@@ -51,6 +52,11 @@ async def put_piece(
         response = await put()
     except UploadProblem as error:
         return problem_response(error)
+    except ContentTooLarge as error:
+        limit = limit_of(rc.services)
+        if limit[0] not in dict(error.headers):
+            error.headers = (*error.headers, limit)
+        raise
     return replace(response, headers=(*response.headers, complete_field(is_complete=True)))
 
 

@@ -310,3 +310,15 @@ def test_the_file_is_never_written_in_place(make_dav: MakeDav) -> None:
         patch(dav, "/a", "bytes=0-3")
 
         assert reader.read() == LARGE
+
+
+def test_what_a_link_leads_to_is_patched_and_the_link_stays(make_dav: MakeDav) -> None:
+    dav = make_dav("filesystem")
+    dav.mkcol("/c")
+    dav.put("/c/a", b"1234567890")
+    root = Path(dav.root or "")
+    (root / "link").symlink_to("c/a")
+
+    assert patch(dav, "/link", "append").status == 204
+    assert (root / "link").is_symlink()
+    assert (root / "c" / "a").read_bytes() == b"1234567890----"

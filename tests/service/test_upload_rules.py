@@ -46,7 +46,6 @@ def is_refused_and_kept(dav: AppDav, upload: str, reply: Reply, status: int, siz
 # -- whose it is -----------------------------------------------------------------------------
 
 
-@pytest.mark.security("C-12")
 def test_nobody_sees_it_but_who_began_it(make_dav: MakeDav) -> None:
     carrier = make_dav("memory", overrides={"authenticator": TestUsers()})
     alice, bob = User(carrier, "alice"), User(carrier, "bob")
@@ -244,7 +243,9 @@ def test_put_limit_is_that_of_the_whole(make_dav: MakeDav) -> None:
     told = append(dav, upload, 8, b"901")
     chunked = append(dav, upload, 8, [b"90", b"1"])
 
-    for reply in (announced, told, chunked):
+    whole = [dav.put("/c", body, {"Upload-Complete": "?1"}) for body in (bytes(11), [bytes(11)])]
+
+    for reply in (announced, told, chunked, *whole):
         assert reply.status == 413
         assert reply.headers["upload-limit"].startswith("max-size=10, max-age=")
     assert append(dav, upload, offset_of(dav, upload), last=True).status == 201
@@ -464,6 +465,19 @@ def test_a_part_is_where_it_may_be_made(make_dav: MakeDav, monkeypatch: pytest.M
     assert append(dav, upload, 3, last=True).status == 201
     assert dav.put("/a", b"x", {"Upload-Complete": "?0"}).status == 403
     assert [one.target.name for one in dav.app.services.state.uploads()] == ["a"]
+
+
+def test_what_a_link_leads_to_is_replaced_and_the_link_stays(make_dav: MakeDav) -> None:
+    dav = make_dav("filesystem")
+    dav.mkcol("/c")
+    dav.put("/c/a", b"old")
+    root = Path(dav.root or "")
+    (root / "link").symlink_to("c/a")
+    reply = append(dav, begin(dav, "/link", b"one"), 3, b"two", last=True)
+
+    assert reply.status == 204
+    assert (root / "link").is_symlink()
+    assert (root / "c" / "a").read_bytes() == b"onetwo"
 
 
 def test_shares_keep_their_own_parts(limited: AppDav) -> None:
