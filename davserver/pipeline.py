@@ -173,7 +173,7 @@ class Pipeline:
         """Runs the route of this path; what is none of its methods is as if nothing were there."""
         name, *rest = (*rc.path.segments[1:], "")
         route = self._registry.routes.get(name)
-        if route is None or (name and not rest[:-1] and rc.path.slash):
+        if route is None or (not rest[:-1] and rc.path.slash and not route.is_tree):
             raise NotFound("a reserved name")
         handler = route.methods.get("GET" if rc.method == "HEAD" else rc.method)
         if handler is None:

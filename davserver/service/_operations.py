@@ -153,7 +153,7 @@ def _run(
     room: _Room,
 ) -> Json:
     """Runs one operation by the pipeline, with every check of its method."""
-    inner = _context(rc, operation, services)
+    inner = request_within(rc, operation, services)
     try:
         _refuse_reserved(rc, operation)
         response = finished(perform(inner))
@@ -178,7 +178,8 @@ def _refused(rc: RequestContext, operation: Operation, error: DavError) -> Json:
     return result | told
 
 
-def _context(rc: RequestContext, operation: Operation, services: Services) -> RequestContext:
+def request_within(rc: RequestContext, operation: Operation, services: Services) -> RequestContext:
+    """Returns the request that an operation is, from who sent that of `rc`, by the same way."""
     carried = [field for field in rc.headers.items if field[0] in _CARRIED]
     headers = DavHeaders([*carried, *operation.fields])
     scope = dict(rc.scope)

@@ -26,11 +26,13 @@ class Route:
         methods: who answers which; HEAD where GET is. Any other is 405, a WebDAV method 404.
         privilege: what the anonymous principal needs to be let in (401); None lets in everybody,
             without a look at who it is. What a route does to resources needs the rights to them.
+        is_tree: what is below it are paths of resources, the root's among them.
     """
 
     name: str
     methods: Mapping[str, Handler]
     privilege: Privilege | None = Privilege.READ
+    is_tree: bool = False
 
     @property
     def allow(self) -> bytes:

@@ -7,9 +7,12 @@ from most; what it lets through, and what older browsers send, is told by the re
 
 from __future__ import annotations
 
+from starlette.requests import cookie_parser
+
 from davserver.protocol.headers import DavHeaders, normalize_authority
 
 COOKIE = b"davserver-session"
+_COOKIE = COOKIE.decode("ascii")
 PAGE = b"x-davserver-page"
 """The page sends this field with what it asks for: it has a form, and wants no browser's prompt."""
 
@@ -30,12 +33,9 @@ def session_token(headers: DavHeaders) -> bytes | None:
     """Returns the token in the cookie of our page, None where it does not count."""
     if headers.get(b"cookie") is None or not is_same_origin(headers):
         return None
-    for line in headers.get_all(b"cookie"):
-        for part in line.split(b";"):
-            name, _, value = part.strip(b" ").partition(b"=")
-            if name == COOKIE:
-                return value
-    return None
+    sent = b"; ".join(headers.get_all(b"cookie")).decode("latin-1")
+    value = cookie_parser(sent).get(_COOKIE)
+    return None if value is None else value.encode("latin-1", "replace")
 
 
 def is_page(headers: DavHeaders) -> bool:
