@@ -43,15 +43,15 @@ def folder(server: Server, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def open_files(browser: Any, server: Server) -> Iterator[Callable[..., Files]]:
-    """Returns a function that opens a folder of the server in a new window, through another port
-    where one is given; further arguments are those of Playwright's `new_context`. At the end it
-    fails for what the page complained of."""
+    """Returns a function that opens a folder of the server in a new window, at another address of
+    the server where one is given; further arguments are those of Playwright's `new_context`. At the
+    end it fails for what the page complained of."""
     opened: list[Files] = []
 
-    def open_(folder: Path, *, wait: bool = True, port: int = 0, **options: Any) -> Files:
+    def open_(folder: Path, *, wait: bool = True, base: str = "", **options: Any) -> Files:
         context = browser.new_context(**{"locale": "en-GB", "viewport": SIZE} | options)
         context.set_default_timeout(10_000)
-        files = Files(context.new_page(), server, port or server.port)
+        files = Files(context.new_page(), server, base or server.url)
         opened.append(files)
         files.go(folder, wait=wait)
         return files

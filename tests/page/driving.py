@@ -21,10 +21,10 @@ class Files:
         complaints: errors of scripts, and what the policy refused.
     """
 
-    def __init__(self, page: Any, server: Server, port: int) -> None:
+    def __init__(self, page: Any, server: Server, base: str) -> None:
         self.page = page
         self.server = server
-        self._base = server.url.replace(f":{server.port}/", f":{port}/")
+        self._base = base
         self.complaints: list[str] = []
         page.on("pageerror", lambda error: self.complaints.append(f"{error}\n{error.stack}"))
         page.on("console", self._hear)
@@ -116,3 +116,30 @@ class Files:
 
     def await_uploaded(self) -> None:
         self.page.locator(".uploads h2").get_by_text("Uploaded").wait_for()
+
+
+def put_rename_delete(files: Files, folder: Path) -> None:
+    """Does a bit of everything that names the server in header fields."""
+    files.upload([{"name": "a & b.txt", "mimeType": "text/plain", "buffer": b"x"}])
+    files.await_uploaded()
+    files.await_names("a & b.txt")
+    files.button("New folder").click()
+    files.page.keyboard.type("in 100%")
+    files.press("Enter")
+    files.await_names("in 100%", "a & b.txt")
+    files.row("a & b.txt").locator(".time").click()
+    files.press("F2")
+    files.page.keyboard.type("c")
+    files.press("Enter")
+    files.await_names("in 100%", "c.txt")
+    files.press("Control+x", "Home", "Enter")
+    files.await_names()
+    files.press("Control+v")
+    files.await_names("c.txt")
+    assert (folder / "in 100%" / "c.txt").read_bytes() == b"x"
+    files.press("Backspace")
+    files.await_names("in 100%")
+    files.press("Delete")
+    files.dialog.get_by_role("button", name="Delete").click()
+    files.await_names()
+    assert list(folder.iterdir()) == []

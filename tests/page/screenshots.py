@@ -80,7 +80,7 @@ def keep(page: Any, name: str) -> None:
 
 def open_window(browser: Any, server: Server, **options: Any) -> Files:
     context = browser.new_context(locale="en-GB", timezone_id="UTC", **options)
-    files = Files(context.new_page(), server, server.port)
+    files = Files(context.new_page(), server, server.url)
     files.go(server.root)
     return files
 

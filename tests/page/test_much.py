@@ -53,7 +53,7 @@ def test_a_gib_arrives_though_the_connection_is_cut_twice(
         file.write(b"begin")
         file.truncate(GIB)
     with Wire(server.port) as wire:
-        files = open_files(folder, port=wire.port)
+        files = open_files(folder, base=f"http://127.0.0.1:{wire.port}/")
         wire.mend(limit=GIB // 3)
         files.upload([large])
         for _ in range(2):

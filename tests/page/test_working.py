@@ -211,7 +211,7 @@ def test_a_large_upload_goes_on_after_the_connection_was_cut_twice(
     open_files: Open, server: Server, folder: Path, large: Path
 ) -> None:
     with Wire(server.port) as wire:
-        files = open_files(folder, port=wire.port)
+        files = open_files(folder, base=f"http://127.0.0.1:{wire.port}/")
         lengths = sent_bytes(files)
         row = files.page.locator(".uploads li")
         wire.mend(limit=len(LARGE) // 3)

@@ -1,0 +1,46 @@
+"""The page where there are users, shares and homes: what one may not do is not offered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.page.driving import Files, put_rename_delete
+from tests.support.server import Server
+
+Open = Callable[..., Files]
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Three shares, and alice."""
+    place = tmp_path_factory.mktemp("shared")
+    users = place / "users.toml"
+    command = [sys.executable, "-m", "davserver", "user", "add", "alice", "--users", str(users)]
+    subprocess.run(command, input=f"{PASSWORD}\n", text=True, check=True, timeout=20)
+    shares = {"docs": "", "fixed": "read_only = true", "home": "homes = true"}
+    environment = {"DAVSERVER_USERS": str(users)}
+    with Server(place, shares=shares, environment=environment) as running:
+        yield running
+
+
+def test_shares_and_homes_offer_what_one_may_do(open_files: Open, server: Server) -> None:
+    credentials = {"username": "alice", "password": PASSWORD}
+    files = open_files(server.root, http_credentials=credentials)
+    assert files.names() == ["docs", "fixed", "home"]
+    files.page.get_by_text("Read-only").wait_for()
+    assert files.page.locator(".user").text_content() == "alice"
+    assert files.button("Upload").count() == 0
+
+    files.row("fixed").get_by_role("link").click()
+    files.await_names()
+    files.page.get_by_text("Read-only").wait_for()
+    files.press("Backspace")
+    files.row("home").get_by_role("link").click()
+    files.row("alice").get_by_role("link").click()
+    files.button("Upload").wait_for()
+    put_rename_delete(files, server.root / "home" / "alice")
