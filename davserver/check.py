@@ -1,9 +1,9 @@
 """`davserver check`: what is wrong with a state folder and the hidden names in its tree.
 
 Looks for a damaged database, changes that a dead worker left half done, hidden names of dead
-workers, rows and locks without a resource, expired locks; repairs them when asked to, and counts
-again what has a quota. Safe beside a running server: what belongs to a living worker is left
-alone, and every repair is made inside the gate, where it is looked at again.
+workers, rows and locks without a resource, expired locks, bindings without a link; repairs them
+when asked to, and counts again what has a quota. Safe beside a running server: what belongs to a
+living worker is left alone, and every repair is made inside the gate, where it is looked at again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from davserver import recovery
 from davserver.app import create_app
+from davserver.binding import is_binding
 from davserver.claiming import claim_root
 from davserver.config import Settings
 from davserver.context import Services
@@ -83,6 +84,7 @@ def check(settings: Settings, *, repair: bool = False, adopt: bool = False) -> I
             yield from _leftovers(work)
             yield from _locks(work)
             yield from _rows(work)
+            yield from _bindings(work)
             if repair:
                 _count(work)
         finally:
@@ -157,6 +159,20 @@ def _rows(work: _Check) -> Iterator[Finding]:
                 view.clear(key)
         if what:
             yield Finding(f"{what} of {_shown_key(work, key)}, where nothing is", work.repair)
+
+
+def _bindings(work: _Check) -> Iterator[Finding]:
+    """Rows of bindings whose link is gone, or leads elsewhere: they mean nothing."""
+    storage = work.services.storage
+    for link, target in work.state.bindings:
+        if not _is_ours(work, link) or is_binding(storage, link, target):
+            continue
+        with work.state.hold([link], wait_s=work.wait_s) as view:
+            if view.bindings.target(link) != target or is_binding(storage, link, target):
+                continue  # just changed
+            if work.repair:
+                view.bind({link: None})
+        yield Finding(f"binding of {_shown_key(work, link)}, where no such link is", work.repair)
 
 
 def _count(work: _Check) -> None:

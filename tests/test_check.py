@@ -136,6 +136,14 @@ def orphan(state: SqliteState, root: Path) -> None:
     store_property(state, b"gone/deep")
 
 
+def unlinked(state: SqliteState, root: Path) -> None:
+    (root / "a").touch()
+    (root / "kept").symlink_to("a")
+    (root / "away").symlink_to("kept/none")
+    with state.hold((), wait_s=5) as view:
+        view.bind({Key("", name): Key("", b"a") for name in (b"kept", b"away", b"gone")})
+
+
 def locked_orphan(state: SqliteState, root: Path) -> None:
     store_lock(state, b"gone", expires_at=time.time() + 60)
 
@@ -157,6 +165,10 @@ def leftovers(state: SqliteState, root: Path) -> None:
 
 WRONGS: dict[str, tuple[Callable[[SqliteState, Path], object], list[str]]] = {
     "orphaned properties": (orphan, ["properties of /gone/deep, where nothing is"]),
+    "bindings without a link": (
+        unlinked,
+        [f"binding of /{name}, where no such link is" for name in ("away", "gone")],
+    ),
     "lock of nothing": (locked_orphan, ["lock of /gone, where nothing is"]),
     "expired lock": (expired, ["expired lock on /file"]),
     "behind a link": (linked_away, ["properties of /link/file, where nothing is"]),

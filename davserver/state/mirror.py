@@ -253,7 +253,7 @@ class Mirror:
             self.now = now
             if fresh:
                 self.refresh()
-            above = (bound or self.bindings).above
+            above = (self.bindings if bound is None else bound).above
             found = self.index.covering(key, now, above(key)) if self.index else ()
             if fresh and self._committed:
                 each = above(key)
