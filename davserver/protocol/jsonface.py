@@ -26,6 +26,7 @@ from typing import Any
 from xml.parsers import expat
 
 from davserver.protocol.deadprops import XML_NAMESPACE
+from davserver.protocol.jsonplain import END, REBOUND, START, plain_response
 from davserver.protocol.status import reason
 
 Json = dict[str, Any]
@@ -74,6 +75,7 @@ class JsonFace:
         self._declared: dict[str, str] = {}
         self._results = 0
         self._after: Json = {}
+        self._rest = b""
         parser = expat.ParserCreate("utf-8", _SEPARATOR)
         parser.buffer_text = True
         parser.ordered_attributes = True
@@ -81,17 +83,45 @@ class JsonFace:
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
+        if hasattr(parser, "SetReparseDeferralEnabled"):
+            parser.SetReparseDeferralEnabled(False)  # what it was given it has seen
         self._parser = parser
 
     def feed(self, xml: bytes) -> bytes:
         """Takes a piece of the XML, and returns what of the JSON is ready."""
-        self._parser.Parse(xml, False)
+        self._pass_responses(xml)
         return self._take()
 
     def finish(self, xml: bytes = b"") -> bytes:
         """Takes the last piece, and returns the rest. Raises ExpatError for no whole document."""
-        self._parser.Parse(xml, True)
+        self._pass_responses(xml)
+        self._parser.Parse(self._rest, True)
         return self._take()
+
+    def _pass_responses(self, xml: bytes) -> None:
+        """Takes whole responses: the parser sees the others, and what is around them."""
+        data = self._rest + xml if self._rest else xml
+        position = 0
+        while (end := data.find(END, position)) >= 0:
+            end += len(END)
+            start = position
+            if not self._stack:
+                start = data.find(START, position, end)
+                if start < 0:
+                    break  # it ends something in another document
+                self._parser.Parse(data[position:start], False)
+            self._pass_response(data[start:end])
+            position = end
+        self._rest = data[position:]
+
+    def _pass_response(self, response: bytes) -> None:
+        plain = None
+        if len(self._stack) == 1 and REBOUND not in response:
+            plain = plain_response(response)
+        if plain is None:
+            self._parser.Parse(response, False)
+        else:
+            self._add(plain)
 
     def _take(self) -> bytes:
         data = "".join(self._out).encode("utf-8")
@@ -136,10 +166,13 @@ class JsonFace:
             name = "description" if node.name == "responsedescription" else node.name
             self._after[name] = node.text()
             return
+        self._add(_encode(_result(node)))
+
+    def _add(self, result: str) -> None:
         if self._results:
             self._out.append(",")
         self._results += 1
-        self._out.append(_encode(_result(node)))
+        self._out.append(result)
 
     def _end_root(self, node: _Node) -> None:
         if node.name == "multistatus":
