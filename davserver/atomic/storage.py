@@ -135,11 +135,10 @@ class UndoableStorage:
             if not self._is_kept(path):
                 self._inner.delete(path)
             return
-        found = self._inner.locate(path)
-        is_tree = found.link_to is None and found.stat is not None
-        if is_tree and found.stat and found.stat.kind is Kind.COLLECTION:
+        hidden = self._inner.hidden(path)
+        if self._stat(path).kind is Kind.COLLECTION:
             self._require_empty(path)
-        self._rename(path, self._inner.hidden(path))
+        self._rename(path, hidden)
 
     def delete_tree(self, path: DavPath) -> None:
         """In one step; see TreeStorage."""
@@ -150,6 +149,9 @@ class UndoableStorage:
     ) -> Stat:
         if target.is_reserved:
             return self._inner.copy(source, target, mtime_ns=mtime_ns, told=told)
+        there = self._inner.named(target).stat
+        if there is not None and there.kind is Kind.COLLECTION:
+            raise IsACollection(f"{target.name!r} is a collection")
         self._require_unmapped(target)
         hidden = self._inner.hidden(target)
         stat = self._inner.copy(source, hidden, mtime_ns=mtime_ns, told=told)
@@ -303,6 +305,7 @@ class UndoableStorage:
 
     def sync(self, path: DavPath) -> None:
         """Once for all, at the end."""
+        self._stat(path)
         self._unsynced.add(path)
 
     def hidden(self, path: DavPath) -> DavPath:
@@ -349,6 +352,8 @@ class _UndoableWriter:
             raise EtagMismatch(f"{self._path.name!r} was changed meanwhile")
         if current is not None and current.kind is Kind.COLLECTION:
             raise IsACollection(f"{self._path.name!r} is a collection")
+        if current is not None and not replace:
+            raise ResourceExists(f"{self._path.name!r} exists")
         # What a link leads to is written, never the link.
         path = found.link_to or self._path
         hidden = self._storage.hidden(path)

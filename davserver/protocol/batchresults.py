@@ -41,7 +41,7 @@ def has_failed(result: Json) -> bool:
     too: there each property has a status."""
     if result["status"] != 207:
         return bool(result["status"] >= 300)
-    told = result.get("multistatus", {}).get("results", ())
+    told = result["multistatus"]["results"]
     statuses = [part["status"] for one in told for part in one.get("propstat", ({"status": 207},))]
     return not statuses or any(not 200 <= status < 207 for status in statuses)
 

@@ -38,6 +38,7 @@ _CARRIED |= {b"forwarded", b"via", b"user-agent"}
 """Fields of the batch's own request that each operation has, too: where it came to, and how."""
 _KEPT = 1 << 20
 """Bytes of what the single methods answer that are told in one batch."""
+_TOO_LONG: Json = {"description": "what it has to say is too long to be told here"}
 
 
 class SignedIn:
@@ -77,7 +78,7 @@ def run_each(rc: RequestContext, operations: Sequence[Operation], perform: Perfo
     return [
         _refused(rc, operation, ServiceUnavailable("the batch was stopped before"))
         if rc.progress.cancelled
-        else _run(rc, operation, services, perform, room)
+        else _run(rc, operation, services, perform, room)[0]
         for operation in operations
     ]
 
@@ -104,10 +105,11 @@ def run_all(
         _visit_homes(rc, operations, inner, perform)
         with all_or_nothing(inner, wait_s=wait_s, finish=lambda v: finish(v, results)) as services:
             for operation in operations:
-                results.append(_run(rc, operation, services, perform, room))
+                result, is_failed = _run(rc, operation, services, perform, room)
+                results.append(result)
                 if rc.progress.cancelled:
                     raise Stopped("the batch was stopped, and nothing is done")
-                if has_failed(results[-1]):
+                if is_failed:
                     raise _Failed
     except _Failed:
         undone = FailedDependency("another operation of the batch failed")
@@ -151,24 +153,26 @@ def _run(
     services: Services,
     perform: Perform,
     room: _Room,
-) -> Json:
-    """Runs one operation by the pipeline, with every check of its method."""
+) -> tuple[Json, bool]:
+    """Runs one operation by the pipeline, with every check of its method. Returns what came of it,
+    and whether it failed."""
     inner = request_within(rc, operation, services)
     try:
         _refuse_reserved(rc, operation)
         response = finished(perform(inner))
     except (DavError, StorageError, StateError) as error:
-        return _refused(inner, operation, as_dav_error(inner, error))
+        return _refused(inner, operation, as_dav_error(inner, error)), True
     finally:
         rc.progress.did()
     result = result_of(operation.op, operation.href, response.status, response.headers)
     body = response.body
     if isinstance(body, SpoolBody):
         body.file.close()
-    elif not body or (isinstance(body, bytes) and room.take(len(body))):
-        assert isinstance(body, bytes)
-        return result | (document_of(body, response.status) if body else {})
-    return result | {"description": "what it has to say is too long to be told here"}
+        return result | _TOO_LONG, True
+    assert isinstance(body, bytes)
+    told = document_of(body, response.status) if body else {}
+    is_failed = has_failed(result | told)
+    return result | (told if room.take(len(body)) else _TOO_LONG), is_failed
 
 
 def _refused(rc: RequestContext, operation: Operation, error: DavError) -> Json:

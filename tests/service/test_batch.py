@@ -239,6 +239,43 @@ def test_who_must_sign_in_is_asked_to(make_dav: Callable[..., AppDav]) -> None:
     assert post(dav, {"op": "mkcol", "href": "/c"}).status == 401
 
 
+def test_what_is_too_long_to_be_told_is_said_to_be(
+    make_dav: Callable[..., AppDav], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is done all the same; nor does an atomic batch fail by that."""
+    monkeypatch.setattr("davserver.service._operations._KEPT", 100)
+    monkeypatch.setattr("davserver.methods._tree._KEPT", 100)
+    dav = make_dav()
+    dav.mkcol("/c")
+    for name in "ab":
+        dav.put(f"/c/{name}", b"x")
+        dav.lock(f"/c/{name}")
+    patch = {"op": "proppatch", "href": "/c", "xml": PATCH.format("")}
+    spooled = post(dav, {"op": "delete", "href": "/c"})
+    patched = post(dav, patch, atomic=True)
+
+    assert "too long" in results(spooled)[0]["description"]
+    assert "too long" in results(patched)[0]["description"]
+    assert patched.status == 200
+    assert dav.prop("/c", "{urn:x}topic").text == "t"
+
+
+def test_depths_and_timeouts_are_those_of_the_fields(dav: AppDav) -> None:
+    dav.mkcol("/c")
+    dav.put("/c/f", b"x")
+    reply = post(
+        dav,
+        {"op": "copy", "href": "/c", "destination": "/d", "depth": "0"},
+        {"op": "lock", "href": "/c", "depth": 0, "timeout": "infinite"},
+    )
+    (lock,) = dav.locks("/c")
+
+    assert statuses(reply) == [201, 200]
+    assert dav.members("/d") == []
+    assert lock.findtext("{DAV:}depth") == "0"
+    assert lock.findtext("{DAV:}timeout") == "Second-86400"
+
+
 MADE = {"op": "mkcol", "href": "/c"}
 KEYS = {"a string": '"k 1"', "bare": "8e03978e-40d5-43dd-bc93-6894a57f9324", "escaped": '"a\\"b"'}
 
