@@ -118,6 +118,7 @@ def test_our_own_server_changes_things_for_who_wants_json(server: Server, accept
     assert (given.status, given.body) == (200, b"given")
 
 
+@pytest.mark.spelling
 def test_the_result_of_a_job_has_both_faces(tree: AppDav) -> None:
     tree.lock("/c/a")
     begun = tree.request("DELETE", "/c/", {"Prefer": "respond-async"})
