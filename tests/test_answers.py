@@ -130,6 +130,15 @@ def test_the_json_that_is_shown_keeps_to_the_schema() -> None:
         validator().validate(json.loads(one.answer))
 
 
+def test_the_schema_that_is_shown_is_the_one_that_is_served(dav: AppDav) -> None:
+    (block,) = re.findall(r"^```json\n(.*?)^```$", section(TITLE), re.MULTILINE | re.DOTALL)
+    served = json.loads(dav.get("/.davserver/schema").body)["$defs"]
+    shown = json.loads(block)
+
+    assert {"multistatus", "result", "value"} <= shown.keys()
+    assert shown == {name: served[name] for name in shown}
+
+
 def test_a_difference_is_seen() -> None:
     assert is_as_shown("a...c", "abc")
     assert not is_as_shown("a...c", "abd")
