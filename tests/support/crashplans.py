@@ -143,7 +143,8 @@ def batches() -> Iterator[tuple[str, Scenario]]:
     yield "BATCH", scenario
     small: list[dict[str, object]] = [
         {"op": "put", "href": "/n", "content": "text"},
-        {"op": "move", "href": "/n", "destination": "/a"},
+        # Onto something newer, so that it always gets another time.
+        {"op": "move", "href": "/a", "destination": "/n"},
     ]
     yield "BATCH of two", batch(FILE, small)
     yield "BATCH, durable", replace(scenario, durability="full")
