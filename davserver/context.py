@@ -64,6 +64,7 @@ class Services:
         quotas: which limits on size hold where.
         jobs: what goes on when its request is answered.
         path_rights: the authorizer, where what one may do differs from path to path.
+        repeated: what goes on in the background, by name.
     """
 
     settings: Settings
@@ -80,6 +81,7 @@ class Services:
     quotas: Quotas
     jobs: JobStore
     path_rights: PathAuthorizer | None = None
+    repeated: set[str] = field(default_factory=set)
 
     def allowed(self, kind: Kind | None, *, can_write: bool) -> bytes:
         """Returns the value of Allow here."""

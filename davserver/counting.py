@@ -27,7 +27,7 @@ from davserver.quotas import Quotas
 from davserver.recovery import recover
 from davserver.state.base import State
 from davserver.storage.base import Entry, Kind, LinkedEntry, Storage
-from davserver.uploading import sweep
+from davserver.uploading import keep_swept
 
 logger = logging.getLogger(__name__)
 
@@ -207,8 +207,10 @@ def present(storage: Storage, quotas: Quotas) -> Iterator[Key]:
 def keep_counted(services: Services) -> None:
     """Counts what is due in the background, for as long as the services are open. Raises
     nothing."""
-    # Uploads that expired while nobody served hold space that nobody counts.
-    sweep(services)
+    with suppress(StateError):
+        # Uploads that expire hold space that nobody counts.
+        if services.state.uploads():
+            keep_swept(services)
     if services.quotas:
         services.runner.repeat(partial(recount, services), every_s=RECOUNT_EVERY_S)
         return

@@ -35,6 +35,8 @@ from davserver.storage.base import Part, Stat
 from davserver.storage.names import NAME_MAX, encode, hidden_name
 from davserver.usage import require_room
 
+SWEEP_EVERY_S = 600.0
+_NAME = "uploads"
 OBEYED = frozenset(
     {
         *(b"content-encoding", b"content-type", b"prefer", b"oc-checksum", b"repr-digest"),
@@ -94,6 +96,7 @@ def begin(rc: RequestContext, target: Target, length: int | None) -> Held:
     """
     services = rc.services
     _require_creatable(services, target, length)
+    keep_swept(services)
     sweep(services)
     upload = Upload(
         id=secrets.token_hex(16),
@@ -341,6 +344,14 @@ def cancel(services: Services, held: Held) -> None:
         view.remove_upload(held.upload.id)
     if held.part is not None:
         held.part.remove()
+
+
+def keep_swept(services: Services) -> None:
+    """Has uploads that expire removed in the background, from now on for as long as the services
+    are open."""
+    if _NAME not in services.repeated:
+        services.repeated.add(_NAME)
+        services.runner.repeat(lambda is_stopping: sweep(services), every_s=SWEEP_EVERY_S)
 
 
 def sweep(services: Services) -> None:

@@ -23,6 +23,7 @@ from davserver.storage.faulty import FaultyStorage
 from davserver.storage.memory import MemoryStorage
 from davserver.storage.writer import FileWriter
 from tests.conftest import AppDav, make_app_dav
+from tests.support.processes import await_true
 from tests.support.reply import Reply
 from tests.support.shares import make_shares
 from tests.support.trees import hidden_names
@@ -716,6 +717,21 @@ def test_a_default_acl_is_what_a_put_would_have_given(make_dav: MakeDav) -> None
 
 
 @pytest.mark.security("S-11")
+def test_what_expires_goes_though_nobody_asks(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("davserver.uploading.SWEEP_EVERY_S", 0.02)
+    dav = make_dav("filesystem")
+    begin(dav, "/a", b"one")
+    begin(dav, "/b", b"two")
+    dav.clock.pass_s(100_000)
+
+    assert await_true(lambda: parts(dav.root) == [])
+    assert await_true(lambda: dav.app.services.state.uploads() == [])
+    assert dav.app.services.repeated == {"uploads"}
+
+
+@pytest.mark.security("S-11")
 def test_what_expired_while_nobody_served_goes_at_the_start(tmp_path: Path) -> None:
     before = make_app_dav(tmp_path, "filesystem")
     begin(before, "/a", b"one")
@@ -728,7 +744,7 @@ def test_what_expired_while_nobody_served_goes_at_the_start(tmp_path: Path) -> N
     try:
         after.options("/")
 
-        assert parts(after.root) == []
+        assert await_true(lambda: parts(after.root) == [])
         assert after.app.services.state.uploads() == []
     finally:
         after.close()
