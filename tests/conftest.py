@@ -17,6 +17,7 @@ from tests.support.asgi import AsgiDav
 from tests.support.clienttable import ClientTable
 from tests.support.http import Connection
 from tests.support.server import Server
+from tests.support.sidebyside import SideBySide, place_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,10 +38,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for mark in ("long", "bench")
         if mark not in asked and not (mark == "long" and config.option.long)
     }
-    dropped = [item for item in items if any(item.get_closest_marker(m) for m in left_out)]
+    kept, dropped = [], []
+    for item in items:
+        (dropped if any(map(item.get_closest_marker, left_out)) else kept).append(item)
     if dropped:
         config.hook.pytest_deselected(items=dropped)
-        items[:] = [item for item in items if item not in dropped]
+        items[:] = kept
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: place_of(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SideBySide:
+    return SideBySide(config, log)
 
 
 class Clock:
@@ -109,6 +119,7 @@ def make_app_dav(
         "state": folder / "state",
         "access_log": False,
         "anonymous": "write",
+        "durability": "none",
     }
     app = create_app(Settings(**(keys | settings)), **(parts | (overrides or {})))
     dav = AppDav(app, root_path=root_path)

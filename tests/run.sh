@@ -3,6 +3,7 @@
 #
 #   sh tests/run.sh [--long] [arguments for pytest]
 #
+# Runs as many tests at a time as there are processors; with --long, or -n 0, one after the other.
 # Makes its own virtual environment (.venv); on Debian and its kin, as root or with a sudo that
 # asks nothing, it installs the clients that it drives. Ends with pytest's summary.
 set -u
@@ -121,6 +122,16 @@ lint() {
     "$@" || failed=1
 }
 
+# Without compiled files at hand every server that a test starts compiles 200 modules first.
+unset PYTHONDONTWRITEBYTECODE
+
+# Prints pytest's arguments for tests side by side. What is long measures, or takes a desktop's
+# session for itself, and the table of clients sees all tests of a run.
+side_by_side() {
+    case " $* " in *" --long "* | *" --client-table "*) return ;; esac
+    echo "-n $(getconf _NPROCESSORS_ONLN) --maxprocesses 8"
+}
+
 install_clients "$@"
 install_npm_clients
 prepare
@@ -131,7 +142,8 @@ lint .venv/bin/ruff format --check .
 lint .venv/bin/mypy --strict davserver
 [ "$failed" -eq 0 ] || echo "== style or types failed: the run fails whatever the tests say"
 
-.venv/bin/python -m pytest "$@"
+# shellcheck disable=SC2046
+.venv/bin/python -m pytest $(side_by_side "$@") "$@"
 status=$?
 [ "$status" -eq 0 ] && status=$failed
 exit "$status"

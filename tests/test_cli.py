@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -205,13 +206,20 @@ def test_bad_settings_are_refused(
     assert refused(tmp_path, str(root), *arguments).startswith(message)
 
 
+def let_in(folder: Path) -> None:
+    """Lets other users come to one of pytest's folders: it has more of them in a worker."""
+    top = Path(tempfile.gettempdir()).resolve()
+    for each in (folder, *folder.parents):
+        if top in each.parents:
+            each.chmod(0o755)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize(
     ("mode", "message"), [(0o700, "cannot be read by"), (0o755, "cannot be written by")]
 )
 def test_a_folder_without_permission_is_refused(root: Path, mode: int, message: str) -> None:
-    for folder in (root.parent, *root.parent.parents[:2]):
-        folder.chmod(0o755)
+    let_in(root.parent)
     root.chmod(mode)
     state = root.parent / "mine"
     state.mkdir()
@@ -229,8 +237,7 @@ def test_a_folder_without_permission_is_refused(root: Path, mode: int, message: 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_in_the_container_a_folder_of_somebody_else_names_puid(tmp_path: Path, root: Path) -> None:
-    for folder in (root.parent, *root.parent.parents[:2]):
-        folder.chmod(0o755)
+    let_in(root.parent)
     told = refused(
         root.parent,
         str(root),

@@ -216,10 +216,10 @@ def test_two_lines_are_400() -> None:
 def test_hostile_values_cost_no_more_than_their_length(part: bytes) -> None:
     value = part * (VALUE_LIMIT // len(part))
 
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(BadRequest):
         read(value)
-    took_s = time.perf_counter() - began
+    took_s = time.process_time() - began
 
     assert took_s < 0.25
 

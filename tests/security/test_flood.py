@@ -162,8 +162,9 @@ def test_2000_idle_and_500_slow_connections_keep_nobody_from_being_served(
         attackers = [Attacker(attacked.port, kind) for kind in kinds]
         try:
             arriving = propfind_times(client, attackers, 20)
-            times = propfind_times(client, attackers, 200)
+            # Now: on a busy machine the first deadlines come before the last request.
             held = sockets(attacked.pid) - resting
+            times = propfind_times(client, attackers, 200)
             await_end(attackers, time.monotonic() + 4 * HEAD_S)
             grown = memory(attacked.pid, "VmHWM") - before
             left = _await_sockets(attacked.pid, resting)

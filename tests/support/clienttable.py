@@ -143,6 +143,8 @@ class ClientTable:
 
     def __init__(self, config: pytest.Config) -> None:
         self._writes = config.option.client_table
+        if self._writes and hasattr(config, "workerinput"):
+            raise pytest.UsageError("--client-table sees all tests of a run: -n 0")
         self._marks: dict[str, list[Mark]] = {}
         self._passed: set[str] = set()
         self._failed: set[str] = set()

@@ -257,6 +257,7 @@ class Stage:
         stack.callback(dav.close)
         services = dav.app.services
         if layer == "storage":
+            stack.enter_context(mock.patch.object(os, "fsync", return_value=None))
             fields = {"storage": _Named(services.storage, fuse)}
             for name, value in fields.items():
                 object.__setattr__(services, name, value)
