@@ -27,7 +27,8 @@ LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 COMPARED: Counter[str] = Counter()
 """How many of each document element have been compared in this process."""
 _LARGE = 1 << 20
-_VALID: set[Any] = set()
+_VALID: set[int] = set()
+"""By their hashes, for some are as large as their documents."""
 _HREF = re.compile(r"/[!-~]*")
 _PREFIX = re.compile(r"(?<![\w.\-])([^\W\d][\w.\-]*+):")
 
@@ -49,7 +50,7 @@ def read_json(body: bytes) -> Any:
         return dict(pairs)
 
     document = json.loads(body, object_pairs_hook=once)
-    form = _form(document)
+    form = hash(_form(document))
     if form not in _VALID:
         validator().validate(document)
         _VALID.add(form)
