@@ -22,7 +22,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     users = place / "users.toml"
     command = [sys.executable, "-m", "davserver", "user", "add", "alice", "--users", str(users)]
     subprocess.run(command, input=f"{PASSWORD}\n", text=True, check=True, timeout=20)
-    shares = {"docs": "", "fixed": "read_only = true", "home": "homes = true"}
+    rule = "[[rule]]\npath = '/docs/kept.md'\naccess = 'read'"
+    shares = {"docs": rule, "fixed": "read_only = true", "home": "homes = true"}
     environment = {"DAVSERVER_USERS": str(users)}
     with Server(place, shares=shares, environment=environment) as running:
         yield running
@@ -44,3 +45,25 @@ def test_shares_and_homes_offer_what_one_may_do(open_files: Open, server: Server
     files.row("alice").get_by_role("link").click()
     files.button("Upload").wait_for()
     put_rename_delete(files, server.root / "home" / "alice")
+
+
+def test_what_one_may_not_do_to_a_member_is_not_offered(open_files: Open, server: Server) -> None:
+    docs = server.root / "docs"
+    for name in ("kept.md", "mine.md"):
+        (docs / name).write_text("text")
+    credentials = {"username": "alice", "password": PASSWORD}
+    files = open_files(docs, http_credentials=credentials)
+    files.select("kept.md")
+    files.button("Delete").wait_for(state="detached")
+    offered = files.page.locator(".bar button").all_inner_texts()
+    files.press("Delete", "F2")
+    assert files.dialog.count() == 0
+    files.row("kept.md").get_by_role("link").click()
+    viewer = files.page.locator("dialog.viewer")
+    viewer.locator("article").wait_for()
+    viewer.get_by_role("button", name="Edit").wait_for(state="detached")
+    files.press("ArrowRight")
+
+    viewer.get_by_role("heading", name="mine.md").wait_for()
+    viewer.get_by_role("button", name="Edit").wait_for()
+    assert offered == ["", "Download", "Copy to…", "Properties"]

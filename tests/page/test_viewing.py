@@ -153,6 +153,20 @@ def test_text_is_edited_under_a_lock_and_keeps_its_line_ends(
     assert await_true(lambda: http.put(href, b"free again").status == 204)
 
 
+def test_a_window_that_is_closed_gives_its_lock_back(
+    files: Files, folder: Path, http: Connection
+) -> None:
+    href = f"/{folder.name}/note.txt"
+    viewer = open_file(files, "note.txt")
+    viewer.get_by_role("button", name="Edit").click()
+    viewer.get_by_role("textbox").wait_for()
+    locked = http.put(href, b"stolen").status
+    files.page.goto("about:blank")
+
+    assert locked == 423
+    assert await_true(lambda: http.put(href, b"free again").status == 204)
+
+
 def test_what_somebody_else_has_locked_is_not_edited(
     files: Files, folder: Path, http: Connection
 ) -> None:

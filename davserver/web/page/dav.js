@@ -17,7 +17,7 @@ import { elementOf, elementsOf, propertiesOf, results, textOf } from "./results.
  * @property {number} size bytes
  * @property {number} time milliseconds since the epoch
  * @property {string} etag "" where there is none
- * @property {Set<string>} [privileges] where they were asked for
+ * @property {boolean} [mayWrite] where it was asked
  *
  * @typedef {object} Failure what a 207 says of one member
  * @property {string} href
@@ -102,7 +102,8 @@ export async function describeFolder(href, signal) {
 export async function describe(href) {
   const asked = { prop: { "DAV:": [...LISTED, PRIVILEGES] } };
   const [result] = await all(await propfind(href, "0", asked));
-  return { ...toEntry(result), privileges: privilegesOf(propertiesOf(result)["DAV:"][PRIVILEGES]) };
+  const privileges = privilegesOf(propertiesOf(result)["DAV:"][PRIVILEGES]);
+  return { ...toEntry(result), mayWrite: privileges.has("write") };
 }
 
 /** @param {string} href @returns {Promise<Entry | null>} null where nothing is */

@@ -1,7 +1,7 @@
 /** The page: which folder is shown, the bars around the table, and what a key or a click starts. */
 
 import { Actions, above } from "./actions.js";
-import { DavError, describeFolder } from "./dav.js";
+import { DavError, describe, describeFolder } from "./dav.js";
 import { askConflict, toast } from "./dialogs.js";
 import { el } from "./dom.js";
 import { chosen, enableDropping, picked } from "./dropping.js";
@@ -20,6 +20,9 @@ import { Uploads } from "./uploads.js";
 /** Begins the fragment that names the file which is shown. */
 const VIEW = "#view=";
 
+/** Members of a selection whose rights are asked for; with more, the answer to the deed tells. */
+const ASKED = 10;
+
 class Page {
   folder = asFolder(location.pathname);
   /** @type {import("./dav.js").Folder} */
@@ -27,8 +30,10 @@ class Page {
   #described = new AbortController();
   /** @type {import("./viewer.js").Viewer | undefined} */
   viewer;
-  /** Milliseconds; the folder is read again once uploads pause for a while. */
+  /** A timer: the folder is read again once uploads pause for a while. */
   #reloading = 0;
+  /** A timer: see `#selected`. */
+  #asking = 0;
 
   constructor() {
     this.listing = new Listing();
@@ -54,7 +59,7 @@ class Page {
     const { table, listing } = this;
     table.addEventListener("open", (event) => this.open(event.detail));
     table.addEventListener("up", () => this.go(parentOf(this.folder)));
-    table.addEventListener("select", () => this.toolbar.draw());
+    table.addEventListener("select", () => this.#selected());
     table.addEventListener("menu", (event) => offerMenu(this, event.detail));
     listing.addEventListener("change", () => this.#drawStatus());
     listing.addEventListener("done", () => this.#drawStatus());
@@ -108,6 +113,25 @@ class Page {
       return; // the listing tells what is wrong
     }
     if (!signal.aborted) this.draw();
+  }
+
+  /** What one may do to the members that are chosen is asked when somebody stays with them. */
+  #selected() {
+    this.toolbar.draw();
+    window.clearTimeout(this.#asking);
+    const { selection } = this.table;
+    if (selection.length === 0 || selection.length > ASKED) return;
+    this.#asking = window.setTimeout(async () => {
+      await this.#askRights(selection);
+      this.toolbar.draw();
+    }, 200);
+  }
+
+  /** @param {Entry[]} entries */
+  async #askRights(entries) {
+    for (const entry of entries.filter((one) => one.mayWrite === undefined)) {
+      entry.mayWrite = (await describe(entry.href).catch(() => null))?.mayWrite;
+    }
   }
 
   /** @param {string} [name] the cursor goes there */
@@ -179,7 +203,7 @@ class Page {
     const { Viewer } = await import("./viewer.js");
     this.viewer ??= new Viewer({
       files: () => this.listing.rows.filter((one) => !one.isFolder),
-      mayWrite: () => this.rights.mayWrite,
+      mayWrite: (one) => one.mayWrite ?? this.rights.mayWrite,
       view: (next) => {
         history.replaceState(history.state, "", VIEW + encodeName(next.name));
         void this.#view(next);
@@ -189,6 +213,8 @@ class Page {
     });
     this.table.goTo({ top: this.table.place.top, href: entry.href });
     this.viewer.show(entry);
+    await this.#askRights([entry]);
+    if (this.viewer.entry === entry) this.viewer.draw();
   }
 
   #leaveView() {
@@ -289,14 +315,15 @@ class Page {
     const { selection, current } = this.table;
     const chosen = selection.length > 0 ? selection : [current].filter((one) => one !== undefined);
     const write = this.rights.mayWrite;
+    const mayRemove = write && chosen.every((one) => one.mayWrite !== false);
     const command = event.ctrlKey || event.metaKey;
     const key = event.key.toLowerCase();
     if (key === "/" && !command) this.toolbar.filter.focus();
-    else if (key === "delete" && write) void this.actions.remove(chosen);
+    else if (key === "delete" && mayRemove) void this.actions.remove(chosen);
     else if (key === "enter" && event.altKey && chosen.length === 1) void this.showProperties(chosen[0]);
-    else if (key === "f2" && write && chosen.length === 1) void this.actions.rename(chosen[0]);
+    else if (key === "f2" && mayRemove && chosen.length === 1) void this.actions.rename(chosen[0]);
     else if (command && key === "c" && !String(getSelection())) this.actions.hold("COPY", chosen);
-    else if (command && key === "x" && write) this.actions.hold("MOVE", chosen);
+    else if (command && key === "x" && mayRemove) this.actions.hold("MOVE", chosen);
     else if (command && key === "v" && write) void this.paste();
     else return;
     event.preventDefault();

@@ -20,12 +20,12 @@ export async function showProperties(entry) {
 /** @param {HTMLElement} content @param {string} href */
 async function fill(content, href) {
   try {
-    const [properties, { privileges }] = await Promise.all([allProperties(href), describe(href)]);
+    const [properties, { mayWrite }] = await Promise.all([allProperties(href), describe(href)]);
     const { "DAV:": { lockdiscovery, supportedlock, ...live }, ...dead } = properties;
     const namespaces = Object.entries(dead);
     content.replaceChildren(
       el("p", { class: "path", text: decodeName(href) }),
-      el("p", { text: t(privileges?.has("write") ? "mayWrite" : "mayRead") }),
+      el("p", { text: t(mayWrite ? "mayWrite" : "mayRead") }),
       el("h3", { text: t("locks") }), ...locksOf(lockdiscovery, href, () => fill(content, href)),
       el("h3", { text: t("liveProperties") }), el("dl", {}, ...rowsOf(live)),
       ...(namespaces.length === 0 ? [] : [el("h3", { text: t("deadProperties") }),

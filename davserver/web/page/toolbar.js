@@ -96,7 +96,8 @@ function offersFor(page, selection) {
   const { actions } = page;
   const [entry] = selection;
   const isOne = selection.length === 1;
-  const write = page.rights.mayWrite;
+  // To rename or remove a member takes the right to it, and to the collection that it is in.
+  const write = page.rights.mayWrite && selection.every((one) => one.mayWrite !== false);
   const offers = [
     isOne && { label: t("open"), icon: entry.isFolder ? "folder" : "file", key: "↵", on: () => page.open(entry) },
     selection.some((one) => !one.isFolder) && { label: t("download"), icon: "download", inBar: true, on: () => actions.download(selection) },

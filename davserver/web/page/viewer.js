@@ -12,7 +12,7 @@ import { TEXT_LIMIT, readText } from "./text.js";
  * @typedef {import("./dav.js").Entry} Entry
  * @typedef {object} Page what the viewer needs of it
  * @property {() => Entry[]} files those to go through
- * @property {() => boolean} mayWrite
+ * @property {(entry: Entry) => boolean} mayWrite
  * @property {(entry: Entry) => void} view another one
  * @property {() => void} left
  * @property {(entry: Entry) => void} properties
@@ -45,7 +45,7 @@ export class Viewer {
   show(entry) {
     if (!this.dialog.isConnected) document.body.append(this.dialog);
     this.entry = entry;
-    this.#draw();
+    this.draw();
     if (!this.dialog.open) this.dialog.showModal();
     this.dialog.focus();
     void this.#fill(entry);
@@ -74,7 +74,8 @@ export class Viewer {
     this.#editor = null;
   }
 
-  #draw() {
+  /** The bar: what can be done with it. */
+  draw() {
     const entry = this.entry;
     const plain = { only: true, class: "plain" };
     const isText = ["text", "markdown"].includes(kindOf(entry)) && entry.size <= TEXT_LIMIT;
@@ -83,7 +84,7 @@ export class Viewer {
     this.header.replaceChildren(...[
       el("h2", { dir: "auto", text: entry.name }),
       editing && button(t("save"), { class: "primary", on: () => this.#editor?.save() }),
-      !editing && isText && this.page.mayWrite() && button(t("edit"), { icon: "edit", on: () => this.#edit() }),
+      !editing && isText && this.page.mayWrite(entry) && button(t("edit"), { icon: "edit", on: () => this.#edit() }),
       el("a", { class: "button icon-only plain", href: entry.href, download: entry.name, "aria-label": t("download"), title: t("download") }, icon("download")),
       button(t("properties"), { icon: "info", ...plain, on: () => this.page.properties(entry) }),
       button(t("previous"), { icon: "left", ...plain, on: () => this.#step(-1) }),
@@ -116,7 +117,7 @@ export class Viewer {
     if (this.entry !== entry) return void editor.close();
     this.#editor = editor;
     this.content.replaceChildren(editor.element);
-    this.#draw();
+    this.draw();
     editor.focus();
   }
 
