@@ -75,8 +75,9 @@ class Pipeline:
         self._homes = Homes(frozenset(share.name for share in shares if share.homes))
         self._methods = ", ".join(sorted(registry.methods)).encode()
         self._direct: DirectStorage | None = None
-        if services.path_rights is None and isinstance(services.storage, DirectStorage):
-            self._direct = services.storage
+        storage, is_uniform = services.storage, services.path_rights is None
+        if is_uniform and not storage.durable and isinstance(storage, DirectStorage):
+            self._direct = storage
 
     def cors_fields(self, rc: RequestContext) -> Fields:
         """Returns the header fields for other origins that every answer carries."""
@@ -210,18 +211,18 @@ class Pipeline:
             await parse_document(rc, method)
         if method.stream is None:
             return await self._run(rc, method, lambda: _execute(rc, method))
-        response = self._at_once(rc, method)
+        body = self._take_small_body(rc, method)
+        response = None if body is None else self._at_once(rc, method, body)
         if response is not None:
             return response
-        found = await self._run(rc, method, lambda: _prepare(rc, method))
+        found = await self._run(rc, method, lambda: _begin(rc, method, body))
         if isinstance(found, Response):
             return found
         return await method.stream(rc, found)
 
-    def _at_once(self, rc: RequestContext, method: Method) -> Response | None:
-        """Makes the checks in the gate alone, where the whole body is here and no disk is waited
-        for. None leaves everything to the usual way, which tells what is wrong, too."""
-        if method.whole is None or self._direct is None or not self._may_be_whole(rc):
+    def _take_small_body(self, rc: RequestContext, method: Method) -> bytes | None:
+        """Returns the whole body where it is small and here already, None otherwise."""
+        if method.whole is None or not self._may_be_whole(rc):
             return None
         message = take_arrived(rc.receive)
         if message is None:
@@ -232,19 +233,26 @@ class Pipeline:
         if not is_whole or len(body) != parse_content_length(rc.headers):
             return None
         rc.asked_for_body = True
+        return body
+
+    def _at_once(self, rc: RequestContext, method: Method, body: bytes) -> Response | None:
+        """Makes the checks in the gate alone, where no disk is waited for. None leaves everything
+        to the usual way, which tells what is wrong, too."""
+        services = rc.services
+        if method.whole is None or self._direct is None or not services.runner.inline:
+            return None
         rc.wait_s = 0.0
         try:
-            return rc.services.runner.call(method.whole, rc, self._direct, body)
+            return services.runner.call(method.whole, rc, self._direct, body)
         except (DavError, StateError, StorageError):
             return None
 
     def _may_be_whole(self, rc: RequestContext) -> bool:
         """True for a small body that our own server gives us, and nobody waits to send."""
-        services, length = rc.services, parse_content_length(rc.headers)
+        length = parse_content_length(rc.headers)
         if length is None or length > SMALL_BODY or rc.headers.get(b"expect") is not None:
             return False
-        is_quick = services.runner.inline and not services.storage.durable
-        return is_quick and services is self._services and PARSED in rc.scope
+        return rc.services is self._services and PARSED in rc.scope
 
     async def _read_document(self, rc: RequestContext, method: Method) -> None:
         """The rights and the kind of the resource come before what is wrong with the body: looked
@@ -298,6 +306,15 @@ def _execute(rc: RequestContext, method: Method) -> Response:
     assert method.handle is not None
     found = _prepare(rc, method)
     return found if isinstance(found, Response) else method.handle(rc, found)
+
+
+def _begin(rc: RequestContext, method: Method, body: bytes | None) -> Target | Response:
+    """Makes the checks; where the disk is waited for and the body is here, all the rest as well:
+    one thread does both."""
+    found = _prepare(rc, method)
+    if body is None or method.store is None or not rc.services.storage.durable:
+        return found
+    return found if isinstance(found, Response) else method.store(rc, found, body) or found
 
 
 def _prepare(rc: RequestContext, method: Method) -> Target | Response:

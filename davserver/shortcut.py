@@ -41,6 +41,7 @@ _REMEMBERED = 4_096
 _PATH_LIMIT = 512
 _BODY_LIMIT = 4_096
 
+_READING = frozenset({b"GET", b"HEAD", b"PROPFIND"})
 _OF_CHANGES = frozenset({b"if", b"lock-token"})
 _OF_PROPFIND = frozenset({b"accept", b"brief", b"content-length", b"content-type", b"depth"})
 
@@ -100,11 +101,13 @@ class Shortcut:
         services = self._services
         if not services.runner.inline:
             return None
+        change = self._writes.find(method, fields, body)
+        if change is None and method not in _READING:
+            return None
         # What is put is mostly new, and would drive out what is read again and again.
         aim = self._aims.get(target) or self._aim(target, keep=method != b"PUT")
         if aim is None:
             return None
-        change = self._writes.find(method, fields, body)
         authorization, byte_range = _split(varying, _OF_CHANGES if change else ())
         if authorization is None:
             return None
@@ -126,7 +129,7 @@ class Shortcut:
                 return services.runner.call(
                     self._get, aim, wanted, asker, lines, is_head=method == b"HEAD"
                 )
-            if method != b"PROPFIND" or byte_range is not None:
+            if byte_range is not None:
                 return None
             plan = self._plan(fields, body)
             if plan is None:

@@ -27,6 +27,7 @@ from davserver.auth.passwords import hash_password
 from davserver.configtables import UserEntry
 from davserver.context import RequestContext, Response
 from davserver.methods.base import Method
+from davserver.methods.put import _Upload
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, Step, StepKind
 from davserver.state.sqlite import SqliteState
@@ -143,12 +144,13 @@ def pairs(folder: Path, **keys: Any) -> Iterator[Pair]:
         assert one.app._opened is not None
         assert other.app._opened is not None
         other.edge._edge.at_once = None
-        other.app._opened.pipeline._direct = None
+        usual = other.app._opened.pipeline
+        usual._take_small_body = lambda *_: None  # type: ignore[method-assign]
         pipeline = one.app._opened.pipeline
         at_once = pipeline._at_once
 
-        def counting(rc: RequestContext, method: Method) -> Response | None:
-            response = at_once(rc, method)
+        def counting(rc: RequestContext, method: Method, body: bytes) -> Response | None:
+            response = at_once(rc, method, body)
             pair.whole += response is not None
             return response
 
@@ -350,7 +352,27 @@ def test_where_the_disk_is_waited_for_nothing_goes_straight(tmp_path: Path) -> N
     for pair in pairs(tmp_path, durability="full"):
         _, taken = pair.ask(*know(put(b"/new", b"x"), lock(b"/f.txt"), proppatch(b"/new")))
 
-        assert taken == 0
+        assert taken == pair.whole == 0
+
+
+def test_where_the_disk_is_waited_for_one_thread_does_all_of_a_small_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = []
+    store = _Upload.store
+
+    def counting(self: _Upload, body: bytes) -> Response:
+        stored.append(body)
+        return store(self, body)
+
+    monkeypatch.setattr(_Upload, "store", counting)
+    puts = [one for asked in [*STRAIGHT.values(), *USUAL.values()] for one in asked]
+    puts = [one for one in puts if one.startswith(b"PUT") and b"x" * 999 not in one]
+    for pair in pairs(tmp_path, durability="full"):
+        found, _ = pair.ask(lock(b"/page.html"), *puts, put(b"/page.html", b"x"))
+
+        assert len(stored) >= sum(status[:1] == b"2" for status in found[1:])
+        assert found[-1:] == [b"423"]
 
 
 def test_what_is_in_the_way_since_the_look_is_not_replaced(

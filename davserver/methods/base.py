@@ -12,6 +12,7 @@ from davserver.context import RequestContext, Response, Target
 from davserver.storage.base import Capability, DirectStorage, Kind
 
 SyncHandler = Callable[[RequestContext, Target], Response]
+StoreHandler = Callable[[RequestContext, Target, bytes], Response | None]
 WholeHandler = Callable[[RequestContext, DirectStorage, bytes], Response | None]
 AsyncHandler = Callable[[RequestContext, Target], Awaitable[Response]]
 
@@ -59,6 +60,8 @@ class Method:
         stream: coroutine handler, for bodies that move in or out. Exactly one of the two.
         whole: does the same as `stream` with a body that is here already, and makes every check in
             the gate. None, and any error, means that nothing was done.
+        store: does the same as `stream` with a body that is here already, in one call, which may be
+            made again when the gate was busy. None leaves it to `stream`, with nothing done.
         parse: makes `RequestContext.document` of an XML body (b"" when none was sent).
         from_json: makes the XML body of one in JSON (400, 413); without it JSON is 415.
         validate: looks at header fields before anything is looked up (400, 415).
@@ -80,6 +83,7 @@ class Method:
     handle: SyncHandler | None = None
     stream: AsyncHandler | None = None
     whole: WholeHandler | None = None
+    store: StoreHandler | None = None
     parse: Callable[[RequestContext], Any] | None = None
     from_json: Callable[[bytes], bytes] | None = None
     validate: Callable[[RequestContext], None] | None = None

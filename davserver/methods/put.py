@@ -78,8 +78,7 @@ def expected_length(rc: RequestContext) -> int | None:
 
 async def handle_put(rc: RequestContext, target: Target) -> Response:
     """201 for a new resource, 204 for a replaced one; with the ETag of what was sent."""
-    if target.path.slash and target.stat is None:
-        raise Conflict("a URL with a trailing slash names a collection")
+    _refuse_missing_collection(target)
     if rc.headers.get(COMPLETE) is not None:
         piece = Piece.from_headers(rc.headers)
         if piece.is_last is not None:
@@ -90,12 +89,31 @@ async def handle_put(rc: RequestContext, target: Target) -> Response:
 async def _put(rc: RequestContext, target: Target) -> Response:
     length = expected_length(rc)
     limit = rc.services.settings.put_limit
-    if limit is not None and length is not None and length > limit:
-        raise ContentTooLarge(f"the body has {length} bytes, {limit} are allowed")
-    require_room(rc.services, rc.services.state, target.key, length or 0, target.stat)
+    _require_allowed(rc, target, length)
     if length is not None and length > INLINE_LIMIT and rc.part is None:
         _refuse_what_cannot_fit(rc, target, length)
     return await _Upload(rc, target, length, limit).run()
+
+
+def _require_allowed(rc: RequestContext, target: Target, length: int | None) -> None:
+    limit = rc.services.settings.put_limit
+    if limit is not None and length is not None and length > limit:
+        raise ContentTooLarge(f"the body has {length} bytes, {limit} are allowed")
+    require_room(rc.services, rc.services.state, target.key, length or 0, target.stat)
+
+
+def store_whole(rc: RequestContext, target: Target, body: bytes) -> Response | None:
+    """PUT of a small body that is here, in one call."""
+    if rc.part is not None or rc.headers.get(COMPLETE) is not None:
+        return None
+    _refuse_missing_collection(target)
+    _require_allowed(rc, target, len(body))
+    return _Upload(rc, target, len(body), None).store(body)
+
+
+def _refuse_missing_collection(target: Target) -> None:
+    if target.path.slash and target.stat is None:
+        raise Conflict("a URL with a trailing slash names a collection")
 
 
 def put_whole(rc: RequestContext, storage: DirectStorage, body: bytes) -> Response | None:
@@ -164,6 +182,18 @@ class _Upload:
                 return await self._finish(rest)
         except BaseException:
             await self._give_up()
+            raise
+
+    def store(self, body: bytes) -> Response:
+        """As run, of a small body, in one call."""
+        rest = Gathered()
+        if body:
+            rest.add(body)
+        try:
+            return self._complete_and_publish(rest)
+        except BaseException:
+            if self._writer is not None:
+                self._writer.discard()
             raise
 
     async def _receive(self, take: Callable[[int], bool]) -> Gathered:
@@ -339,6 +369,7 @@ PUT = Method(
     "PUT",
     stream=handle_put,
     whole=put_whole,
+    store=store_whole,
     validate=validate_put,
     body=BodyPolicy.STREAM,
     locks=LockRule.TARGET | LockRule.CREATES,
