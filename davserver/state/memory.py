@@ -50,6 +50,9 @@ class _Store:
     def numbers(self, scope: Key) -> SharedNumbers:
         return self._numbers.setdefault(scope, new_numbers())
 
+    def has_other_numbers(self, scopes: Collection[Key]) -> bool:
+        return bool(self._numbers.keys() - set(scopes))
+
     def keep_numbers(self, scopes: Collection[Key]) -> None:
         for scope in self._numbers.keys() - set(scopes):
             self._numbers[scope].forget()
@@ -371,6 +374,10 @@ class MemoryState(_Reading):
             self._gate.release()
 
     def keep_numbers(self, scopes: Callable[[], Collection[Key]]) -> None:
+        kept = scopes()
+        with self._store.mutex:
+            if not self._store.has_other_numbers(kept):
+                return
         with self._hold(_OPEN_WAIT_S):
             kept = scopes()
             with self._store.mutex:
