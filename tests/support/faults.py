@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import sys
@@ -278,9 +279,7 @@ class Stage:
 def check_refusal(reply: Reply, fault: Fault, where: str) -> None:
     """The status of what failed, with its condition; 503 tells when to come again."""
     if reply.status == 207:
-        answer = reply.multistatus
-        statuses = set(answer.statuses.values())
-        statuses |= {status for groups in answer.values() for status in groups}
+        statuses = _statuses(reply)
         assert statuses - {424} <= {fault.status, 200} | _consequences(fault), (where, reply)
         return
     assert reply.status == fault.status, (where, reply)
@@ -288,6 +287,15 @@ def check_refusal(reply: Reply, fault: Fault, where: str) -> None:
         assert [child.tag for child in reply.xml] == [fault.condition], where
     if fault.status == 503:
         assert reply.headers["retry-after"], where
+
+
+def _statuses(reply: Reply) -> set[int]:
+    """Returns every status that a multistatus tells, or the answer to a batch."""
+    if reply.headers["content-type"] == "application/json":
+        return {result["status"] for result in json.loads(reply.body)["results"]}
+    answer = reply.multistatus
+    statuses = set(answer.statuses.values())
+    return statuses | {status for groups in answer.values() for status in groups}
 
 
 def _consequences(fault: Fault) -> set[int]:
