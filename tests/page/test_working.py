@@ -366,6 +366,7 @@ def test_what_is_deleted_is_asked_about_and_gone(two: Files, folder: Path) -> No
     two.select("a", "sub")
     two.button("Delete").click()
     two.dialog.get_by_text("Delete 2 items?").wait_for()
+    assert two.page.evaluate("document.activeElement.textContent") == "Cancel"
     before = content(folder)
     two.dialog.get_by_role("button", name="Delete").click()
 

@@ -44,6 +44,8 @@ export function ask({ title, content = [], choices = [], kind = "", accept = () 
   });
   document.body.append(dialog);
   dialog.showModal();
+  // Enter does what is meant, but nothing that cannot be undone.
+  (choices.at(-1)?.kind === "danger" ? buttons[0] : buttons.at(-1))?.focus();
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       dialog.remove();

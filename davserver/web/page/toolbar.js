@@ -68,7 +68,7 @@ export class Toolbar {
     const clear = button(t("clear"), { icon: "close", only: true, on: () => this.page.table.select([]) });
     const count = el("span", { class: "count", text: t("selected", { n: selection.length }) });
     const offers = offersFor(this.page, selection).filter((one) => one.inBar);
-    return [clear, count, ...offers.map((one) => button(one.label, { icon: one.icon, class: "wide", on: one.on }))];
+    return [clear, count, ...offers.map((one) => button(one.label, { icon: one.icon, class: "wide", title: one.label, on: one.on }))];
   }
 
   #offerUpload() {
