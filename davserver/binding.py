@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from davserver.context import Services
-from davserver.errors import StorageError
+from davserver.errors import EscapesRoot
 from davserver.protocol.locks import Lock
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import GateView, StateReader, Step
@@ -20,11 +20,12 @@ from davserver.usage import doubt
 
 
 def is_binding(storage: Storage, link: Key, target: Key) -> bool:
-    """True when the link that a row tells of is there, and leads where the row says."""
+    """True when the link that a row tells of is there, and leads where the row says. Raises
+    StorageError where that cannot be told: nobody may take it for gone then."""
     path = storage.path_of(link)
     try:
         return storage.named(path).is_link and storage.canonical(path) == target
-    except StorageError:
+    except EscapesRoot:
         return False
 
 
@@ -109,10 +110,10 @@ def _passes(storage: Storage, lock: Lock, binding: Key) -> bool:
 
 
 def is_led_to(storage: Storage, lock: Lock) -> bool:
-    """True when the root of a lock leads to the resource that is locked."""
+    """True when the root of a lock leads to the resource that is locked. Raises StorageError."""
     try:
         found = storage.locate(DavPath.from_raw(lock.href))
-    except StorageError:
+    except EscapesRoot:
         return False
     return found.stat is not None and found.key == lock.key
 

@@ -163,16 +163,23 @@ def _rows(work: _Check) -> Iterator[Finding]:
 
 def _bindings(work: _Check) -> Iterator[Finding]:
     """Rows of bindings whose link is gone, or leads elsewhere: they mean nothing."""
-    storage = work.services.storage
     for link, target in work.state.bindings:
-        if not _is_ours(work, link) or is_binding(storage, link, target):
+        if not _is_ours(work, link) or _is_bound(work, link, target):
             continue
         with work.state.hold([link], wait_s=work.wait_s) as view:
-            if view.bindings.target(link) != target or is_binding(storage, link, target):
+            if view.bindings.target(link) != target or _is_bound(work, link, target):
                 continue  # just changed
             if work.repair:
                 view.bind({link: None})
         yield Finding(f"binding of {_shown_key(work, link)}, where no such link is", work.repair)
+
+
+def _is_bound(work: _Check, link: Key, target: Key) -> bool:
+    """True when a link leads where it should, or nobody can tell."""
+    try:
+        return is_binding(work.services.storage, link, target)
+    except StorageError:
+        return True
 
 
 def _count(work: _Check) -> None:

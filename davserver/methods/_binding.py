@@ -11,7 +11,7 @@ from davserver.context import RequestContext, Target
 from davserver.copies import SIZE, TIME, locks_in_the_way
 from davserver.errors import Forbidden
 from davserver.protocol.path import DavPath, Key
-from davserver.recovery import remove_tree
+from davserver.recovery import left_to_recovery, remove_tree
 from davserver.state.base import Change, GateView, StateReader, Step, StepKind
 from davserver.storage.base import Stat
 from davserver.usage import Aside
@@ -69,7 +69,8 @@ def move_binding(rc: RequestContext, view: GateView, target: Target) -> Aside | 
     change = Change(os.urandom(16).hex(), binding.root, rc.services.state.owner, (step,))
     at = goal, goal_key, target.destination_stat
     aside = put_binding(rc, view, target.key, at, leaving=change)
-    drop_unled(rc.services, view, target.key)
+    with left_to_recovery(view):
+        drop_unled(rc.services, view, target.key)
     return aside
 
 

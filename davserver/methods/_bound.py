@@ -4,10 +4,12 @@ first asks for it, and the collections that it is a member of."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from davserver.auth.base import Principal, Privilege
 from davserver.binding import is_binding
 from davserver.context import Services
+from davserver.errors import StorageError
 from davserver.properties.base import Needs, Plan, Resource
 from davserver.properties.bindings import IDENTITY, identity_change
 from davserver.protocol.names import QName
@@ -67,8 +69,11 @@ def _parents(services: Services, asker: Principal, base: bytes, key: Key) -> Ite
 
 
 def _links(services: Services, key: Key) -> Sequence[Key]:
-    links = services.state.bindings.links(key)
-    return [link for link in links if is_binding(services.storage, link, key)]
+    found = []
+    for link in services.state.bindings.links(key):
+        with suppress(StorageError):
+            found += [link] if is_binding(services.storage, link, key) else []
+    return found
 
 
 def _may_read(services: Services, asker: Principal, path: DavPath) -> bool:

@@ -92,14 +92,14 @@ class Bindings:
             if link in changes:
                 continue
             bound = self._links[link]
-            new = _moved(link, source, target)
+            new = moved_key(link, source, target)
             if new != link:
                 changes[link] = None
-            changes[new] = _moved(bound, source, target)
+            changes[new] = moved_key(bound, source, target)
         return changes
 
 
-def _moved(key: Key, source: Key, target: Key) -> Key:
+def moved_key(key: Key, source: Key, target: Key) -> Key:
     """Returns where `key` comes to lie; where it is when it is not at or below `source`."""
     if not source.covers(key):
         return key

@@ -17,7 +17,7 @@ from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
 from davserver.state.answers import MemoryAnswers
 from davserver.state.base import Change, GateView, Numbers, Upload
-from davserver.state.bindings import Bindings, Changes
+from davserver.state.bindings import Bindings, Changes, moved_key
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits, patched
 from davserver.state.lockindex import KeyTree, LockIndex
@@ -237,7 +237,7 @@ class _View(_Reading):
             for key in store.rooted(source) if tree else [source]:
                 properties = store.read(key).items()
                 public = {name: value for name, value in properties if not _is_private(name)}
-                store.store(_moved(key, source, target), public)
+                store.store(moved_key(key, source, target), public)
 
     def move_rows(self, source: Key, target: Key) -> None:
         store = self._store
@@ -248,7 +248,7 @@ class _View(_Reading):
                 for key in store.rooted(target):
                     store.store(key, {})
                 for key in store.rooted(source):
-                    store.store(_moved(key, source, target), store.read(key))
+                    store.store(moved_key(key, source, target), store.read(key))
                     store.store(key, {})
                 store.bind(store.bindings.moved(source, target))
             self._remove_locks(source)
@@ -398,10 +398,3 @@ class MemoryState(_Reading):
 
 def _is_private(name: QName) -> bool:
     return name.startswith(PRIVATE)
-
-
-def _moved(key: Key, source: Key, target: Key) -> Key:
-    """Returns where `key`, at or below `source`, comes to lie."""
-    if key == source:
-        return target
-    return target.child(key.path[len(source.path) + 1 :] if source.path else key.path)

@@ -34,7 +34,18 @@ from tests.support.reply import Reply
 
 _SYSTEM = ["copy_file_range", "dup", "fchmod", "fchown", "fstat", "fstatvfs", "fsync", "getxattr"]
 _SYSTEM += ["link", "listxattr", "mkdir", "open", "pread", "preadv", "readlink", "rename"]
-_SYSTEM += ["read", "rmdir", "scandir", "setxattr", "stat", "unlink", "utime", "write", "writev"]
+_SYSTEM += [
+    "read",
+    "rmdir",
+    "scandir",
+    "setxattr",
+    "stat",
+    "symlink",
+    "unlink",
+    "utime",
+    "write",
+    "writev",
+]
 _PLACES = ("davserver.storage", "shutil")
 _QUOTA, _SPACE = "{DAV:}quota-not-exceeded", "{DAV:}sufficient-disk-space"
 
@@ -159,7 +170,7 @@ def faulty_statements(fuse: Fuse) -> Iterator[None]:
         yield
 
 
-class _Named(FaultyStorage):
+class Named(FaultyStorage):
     """FaultyStorage with our fuse, which tells the calls by name."""
 
     def __init__(self, inner: Any, fuse: Fuse) -> None:
@@ -259,7 +270,7 @@ class Stage:
         services = dav.app.services
         if layer == "storage":
             stack.enter_context(mock.patch.object(os, "fsync", return_value=None))
-            fields = {"storage": _Named(services.storage, fuse)}
+            fields = {"storage": Named(services.storage, fuse)}
             for name, value in fields.items():
                 object.__setattr__(services, name, value)
         return dav
