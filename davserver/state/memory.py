@@ -50,12 +50,9 @@ class _Store:
     def numbers(self, scope: Key) -> SharedNumbers:
         return self._numbers.setdefault(scope, new_numbers())
 
-    def has_other_numbers(self, scopes: Collection[Key]) -> bool:
-        return bool(self._numbers.keys() - set(scopes))
-
-    def keep_numbers(self, scopes: Collection[Key]) -> None:
-        for scope in self._numbers.keys() - set(scopes):
-            self._numbers[scope].forget()
+    def other_numbers(self, scopes: Collection[Key]) -> list[SharedNumbers]:
+        with self.mutex:
+            return [self._numbers[scope] for scope in self._numbers.keys() - set(scopes)]
 
     def read(self, key: Key) -> dict[QName, bytes]:
         return dict(self._properties.get(key, ()))
@@ -374,14 +371,10 @@ class MemoryState(_Reading):
             self._gate.release()
 
     def keep_numbers(self, scopes: Callable[[], Collection[Key]]) -> None:
-        kept = scopes()
-        with self._store.mutex:
-            if not self._store.has_other_numbers(kept):
-                return
-        with self._hold(_OPEN_WAIT_S):
-            kept = scopes()
-            with self._store.mutex:
-                self._store.keep_numbers(kept)
+        if self._store.other_numbers(scopes()):
+            with self._hold(_OPEN_WAIT_S):
+                for numbers in self._store.other_numbers(scopes()):
+                    numbers.forget()
 
     def has_changes(self) -> bool:
         return self._has_left
