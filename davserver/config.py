@@ -103,6 +103,7 @@ class Settings(BaseModel):
     batch_operations: Count = Field(1_000, json_schema_extra=_in("limits"))
     batch_body_limit: Count = Field(16_777_216, json_schema_extra=_in("limits"))
     batch_content_limit: Count = Field(1_048_576, json_schema_extra=_in("limits"))
+    batch_hold_s: Seconds = Field(60.0, json_schema_extra=_in("limits"))
     batch_key_s: Seconds = Field(86_400.0, json_schema_extra=_in("limits"))
     zip_members: Count = Field(100_000, json_schema_extra=_in("limits"))
     jobs_at_once: Annotated[int, Field(ge=0, le=4)] = Field(2, json_schema_extra=_in("limits"))

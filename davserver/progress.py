@@ -64,17 +64,22 @@ class Progress:
 
 class PartialProgress(Progress):
     """Of one of several requests that are one work: it ends when that does, and counts there. That
-    it was done shows nothing about the rest."""
+    it was done shows nothing about the rest.
 
-    __slots__ = ("_whole",)
+    Args:
+        is_over: True once there is no more time for it.
+    """
 
-    def __init__(self, whole: Progress) -> None:
+    __slots__ = ("_is_over", "_whole")
+
+    def __init__(self, whole: Progress, is_over: Callable[[], bool] = lambda: False) -> None:
         self._whole = whole
+        self._is_over = is_over
         super().__init__()
 
     @property
     def cancelled(self) -> bool:
-        return self._whole.cancelled
+        return self._whole.cancelled or self._is_over()
 
     @cancelled.setter
     def cancelled(self, value: bool) -> None:

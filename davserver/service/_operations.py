@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from time import monotonic
 from urllib.parse import unquote
 
 from davserver.asgi import Message, Receive
@@ -95,28 +96,48 @@ def run_all(
     Args:
         finish: called last, with what came of each, for what is to be committed with it.
 
-    Raises StateError, StorageError, and Stopped (503) when it is cancelled: then nothing is changed
-    either."""
+    Raises StateError, StorageError, Stopped (503) when it is cancelled, and ServiceUnavailable
+    (503) when it keeps others waiting for too long: then nothing is changed either."""
     results: list[Json] = []
-    room = _Room()
+    inner = services_within(rc)
+    _visit_homes(rc, operations, inner, perform)
+    wait_s = rc.services.settings.gate_wait_s
     try:
-        wait_s = rc.services.settings.gate_wait_s
-        inner = services_within(rc)
-        _visit_homes(rc, operations, inner, perform)
         with all_or_nothing(inner, wait_s=wait_s, finish=lambda v: finish(v, results)) as services:
-            for operation in operations:
-                result, is_failed = _run(rc, operation, services, perform, room)
-                results.append(result)
-                if rc.progress.cancelled:
-                    raise Stopped("the batch was stopped, and nothing is done")
-                if is_failed:
-                    raise _Failed
+            _run_in_order(rc, operations, services, perform, results)
     except _Failed:
         undone = FailedDependency("another operation of the batch failed")
         told = [_refused(rc, operation, undone) for operation in operations]
         told[len(results) - 1] = results[-1]
         return False, told
     return True, results
+
+
+def _run_in_order(
+    rc: RequestContext,
+    operations: Sequence[Operation],
+    services: Services,
+    perform: Perform,
+    results: list[Json],
+) -> None:
+    """Adds what came of each to the results. Raises _Failed after the first that fails."""
+    limit_s = rc.services.settings.batch_hold_s
+    ends_at = monotonic() + limit_s
+
+    def is_over() -> bool:
+        return monotonic() > ends_at
+
+    limited = replace(rc, progress=PartialProgress(rc.progress, is_over))
+    room = _Room()
+    for operation in operations:
+        result, is_failed = _run(limited, operation, services, perform, room)
+        results.append(result)
+        if rc.progress.cancelled:
+            raise Stopped("the batch was stopped, and nothing is done")
+        if is_over() and (is_failed or len(results) < len(operations)):
+            raise ServiceUnavailable(f"it takes more than {limit_s:g} seconds, and is undone")
+        if is_failed:
+            raise _Failed
 
 
 def _visit_homes(

@@ -443,3 +443,21 @@ def test_an_operation_whose_part_of_the_state_fails_undoes_all(
     assert broken_at(dav, reply) == 500
     assert world(dav) == before
     assert nothing_is_hidden(dav)
+
+
+@pytest.mark.parametrize("step_s", [0.4, 4.0], ids=["between operations", "in a tree"])
+def test_one_that_keeps_others_waiting_for_too_long_is_undone(
+    make_dav: Callable[..., AppDav], monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    dav = make_dav(batch_hold_s=5)
+    token = fill(dav)
+    before = world(dav)
+    ticks = iter(range(10_000))
+    monkeypatch.setattr("davserver.service._operations.monotonic", lambda: next(ticks) * step_s)
+    tree: dict[str, Any] = {"op": "copy", "href": "/c", "destination": "/copy"}
+    reply = post(dav, *locked(tree, *EVERYTHING, token=token), atomic=True)
+
+    assert reply.status == 503
+    assert b"more than 5 seconds" in reply.body
+    assert world(dav) == before
+    assert nothing_is_hidden(dav)
