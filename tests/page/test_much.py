@@ -43,6 +43,31 @@ def test_a_long_copy_is_told_of_after_a_reload_and_can_be_cancelled(
     assert sorted(path.name for path in folder.iterdir()) == ["tree"]
 
 
+def test_what_a_job_could_not_do_is_told_as_without_one(
+    files: Files, folder: Path, http: Connection
+) -> None:
+    fill(folder / "tree", 3)
+    http.lock(f"/{folder.name}/tree/f00001")
+    answers: list[int] = []
+    files.page.on("response", lambda response: answers.append(response.status))
+    # In place of `wait=2`: the smallest deletion is a job.
+    files.page.route(
+        "**/tree/",
+        lambda route: route.continue_(headers=route.request.headers | {"prefer": "respond-async"}),
+    )
+    files.page.reload()
+    files.await_names("tree")
+    files.select("tree")
+    files.button("Delete").click()
+    files.dialog.get_by_role("button", name="Delete").click()
+    files.dialog.get_by_text("1 item failed:").wait_for()
+    (failed,) = files.dialog.get_by_role("listitem").all_text_contents()
+
+    assert 202 in answers
+    assert failed == f"{folder.name}/tree/f00001It is locked."
+    assert [path.name for path in (folder / "tree").iterdir()] == ["f00001"]
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_gib_arrives_though_the_connection_is_cut_twice(
