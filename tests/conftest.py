@@ -119,7 +119,6 @@ def make_app_dav(
         "state": folder / "state",
         "access_log": False,
         "anonymous": "write",
-        "durability": "none",
     }
     app = create_app(Settings(**(keys | settings)), **(parts | (overrides or {})))
     dav = AppDav(app, root_path=root_path)
@@ -130,8 +129,10 @@ def make_app_dav(
 
 
 @pytest.fixture
-def make_dav(tmp_path: Path) -> Iterator[Callable[..., AppDav]]:
+def make_dav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppDav]]:
     """Returns a function that makes clients as `make_app_dav` does: `make_dav("memory", ...)`."""
+    # Everything goes the way that waits for the disk, but nobody cuts the power.
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
     with ExitStack() as stack:
 
         def make(storage: str = "filesystem", **options: Any) -> AppDav:

@@ -14,6 +14,7 @@ import apsw
 import pytest
 
 from davserver.app import create_app
+from davserver.state.rows import SCHEMA_VERSION
 from davserver.state.sqlite import SqliteState
 from tests.conftest import AppDav
 from tests.support.server import Server
@@ -48,7 +49,7 @@ def test_a_newer_state_is_refused_by_name_and_kept(tmp_path: Path, root: Path, s
     before = (state / FILE).read_bytes()
 
     assert refused(tmp_path, str(root), "--state", str(state)) == (
-        f"{state}/{FILE} has schema version 99, this davserver knows 2:"
+        f"{state}/{FILE} has schema version 99, this davserver knows {SCHEMA_VERSION}:"
         " run a newer one, or give it another state folder"
     )
     assert (state / FILE).read_bytes() == before
