@@ -74,8 +74,9 @@ def _take_back(services: Services, held: HeldView, change: Change, log: UndoLog)
     meets it."""
     view = held.view
     view.rollback()
+    left_over: list[DavPath] = []
     try:
-        left_over = undo_all(services.storage, log)
+        left_over += undo_all(services.storage, log)
         held.take_back_numbers()
         view.settle(change)
         view.commit()
@@ -84,6 +85,6 @@ def _take_back(services: Services, held: HeldView, change: Change, log: UndoLog)
         with suppress(StateError):
             view.rollback()
             held.doubt_numbers()
-        return []
-    log.remove()
+    else:
+        log.remove()
     return left_over

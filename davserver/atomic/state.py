@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -152,7 +153,10 @@ class HeldView:
 
     def rollback(self) -> None:
         if self._is_dirty:
-            self._error = StateFailure("a part cannot be undone alone")
+            why = sys.exception()  # that made somebody call this
+            if not isinstance(why, StateError):
+                why = StateFailure("a part cannot be undone alone")
+            self._error = why
 
     def require_whole(self) -> None:
         """Raises StateError for what keeps all of this from being committed."""

@@ -198,8 +198,12 @@ class UndoableStorage:
         try:
             yield
         except BaseException:
-            with suppress(StorageError):
+            try:
                 self._inner.delete(hidden)
+            except ResourceNotFound:
+                pass
+            except StorageError:
+                self._inner.abandon(hidden)
             raise
 
     def _rename(
@@ -312,7 +316,9 @@ class UndoableStorage:
         return self._inner.hidden(path)
 
     def abandon(self, hidden: DavPath) -> None:
-        """At the end it is seen what cannot be removed."""
+        """But what is kept: at the end it is seen whether that can be removed."""
+        if not self._is_kept(hidden):
+            self._inner.abandon(hidden)
 
     @contextmanager
     def following(self, hidden: DavPath) -> Iterator[None]:

@@ -303,10 +303,21 @@ def check_refusal(reply: Reply, fault: Fault, where: str) -> None:
 def _statuses(reply: Reply) -> set[int]:
     """Returns every status that a multistatus tells, or the answer to a batch."""
     if reply.headers["content-type"] == "application/json":
-        return {result["status"] for result in json.loads(reply.body)["results"]}
+        return _told(json.loads(reply.body)) - {207}
     answer = reply.multistatus
     statuses = set(answer.statuses.values())
     return statuses | {status for groups in answer.values() for status in groups}
+
+
+def _told(document: dict[str, Any]) -> set[int]:
+    """Returns every status in a multistatus in JSON, and in those that are told within."""
+    found: set[int] = set()
+    for result in document["results"]:
+        found |= {
+            part["status"] for part in (result, *result.get("propstat", ())) if "status" in part
+        }
+        found |= _told(result["multistatus"]) if "multistatus" in result else set()
+    return found
 
 
 def _consequences(fault: Fault) -> set[int]:
