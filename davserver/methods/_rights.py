@@ -20,7 +20,7 @@ from davserver.protocol.headers import Depth
 from davserver.protocol.multistatus import need_privilege
 from davserver.protocol.path import DavPath, Key
 from davserver.storage.base import Kind, Stat
-from davserver.web.browsers import is_page, opens_page
+from davserver.web.browsers import BASIC, is_page, opens_page
 
 
 def authorize(rc: RequestContext, method: Method) -> None:
@@ -64,24 +64,22 @@ def _is_open(rc: RequestContext, privilege: Privilege, path: DavPath) -> bool:
     return not isinstance(authorizer, PathAuthorizer) or authorizer.is_open(privilege, path)
 
 
-def challenged(rc: RequestContext, *, for_page: bool = True) -> Unauthorized | None:
-    """Returns the 401 that asks to sign in, None where nobody can.
-
-    Args:
-        for_page: False asks the browser itself, even of the page.
-    """
+def challenged(rc: RequestContext) -> Unauthorized | None:
+    """Returns the 401 that asks to sign in, None where nobody can."""
     challenges = rc.services.authenticator.challenges(secure=rc.is_private)
     headers = tuple((b"www-authenticate", challenge) for challenge in challenges)
     if not headers:
         return None
     error = Unauthorized("sign in", headers=headers)
-    return without_prompt(rc, error) if for_page and _has_form(rc) else error
+    return without_prompt(rc, error) if _has_form(rc) else error
 
 
 def _has_form(rc: RequestContext) -> bool:
     """True where whoever asks shows a form, in which a password may be sent."""
     keeper = rc.services.authenticator
     is_asked_for = is_page(rc.headers) or opens_page(rc.method, rc.headers)
+    if rc.scope.get("query_string") == BASIC:
+        return False
     has_sessions = isinstance(keeper, SessionKeeper) and keeper.session_s > 0
     return is_asked_for and rc.services.settings.page and rc.is_private and has_sessions
 

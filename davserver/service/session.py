@@ -1,9 +1,8 @@
 """`.davserver/session`: sign-in and sign-out for the page's form (RFC 6265).
 
-    GET     session        who is signed in, and whether there is a form to do so
-    POST    session        {"name": ..., "password": ...}: 200 and a cookie; 401 as anywhere else
-    DELETE  session        the cookie is good for nothing any more: 204
-    GET     session/basic  asks for a password in the browser's own way, and leads to the page
+    GET     session  who is signed in, and whether there is a form to do so
+    POST    session  {"name": ..., "password": ...}: 200 and a cookie; 401 as anywhere else
+    DELETE  session  the cookie is good for nothing any more: 204
 
 The cookie is for pages of this origin alone, and for no script (browsers.py). A wrong password is
 counted like any other.
@@ -21,7 +20,7 @@ from davserver.auth.base import SessionKeeper
 from davserver.context import Header, RequestContext, Response
 from davserver.documents import media_type
 from davserver.errors import BadRequest, Forbidden, NotFound, Unauthorized, UnsupportedMediaType
-from davserver.methods._rights import challenged, without_prompt
+from davserver.methods._rights import without_prompt
 from davserver.origin import is_secure, raw_path
 from davserver.protocol.accept import JSON
 from davserver.service.base import Perform, Route
@@ -32,15 +31,15 @@ _FRESH: Header = (b"cache-control", b"no-store")
 
 
 async def get(rc: RequestContext, rest: tuple[str, ...], perform: Perform) -> Response:
-    """Tells the asker's name, null for nobody's, and where a form is of use."""
-    if rest == ("basic",):
-        return await _basic(rc)
+    """Tells the asker's name, null for nobody's; whether a form is of use, and was."""
     if rest:
         raise NotFound("a session is one")
     await admit(rc)
     keeper = _keeper(rc)
     can_sign_in = keeper is not None and rc.is_private
-    told = {"name": rc.principal.name or None, "form": can_sign_in}
+    by_cookie = session_token(rc.headers) is not None and rc.headers.get(b"authorization") is None
+    has_session = can_sign_in and by_cookie and bool(rc.principal.name)
+    told = {"name": rc.principal.name or None, "form": can_sign_in, "session": has_session}
     return _told(told)
 
 
@@ -72,7 +71,8 @@ async def post(rc: RequestContext, rest: tuple[str, ...], perform: Perform) -> R
     token = await rc.services.runner.hop(partial(keeper.begin_session, rc.principal, rc.now))
     if token is None:
         raise Forbidden("who has no account has no session")
-    return _told({"name": rc.principal.name, "form": True}, _cookie(rc, token, keeper.session_s))
+    told = {"name": rc.principal.name, "form": True, "session": True}
+    return _told(told, _cookie(rc, token, keeper.session_s))
 
 
 async def delete(rc: RequestContext, rest: tuple[str, ...], perform: Perform) -> Response:
@@ -85,15 +85,6 @@ async def delete(rc: RequestContext, rest: tuple[str, ...], perform: Perform) ->
     if token is not None and keeper is not None:
         await rc.services.runner.hop(partial(keeper.end_session, token))
     return Response(204, (_cookie(rc, b"", 0), _FRESH))
-
-
-async def _basic(rc: RequestContext) -> Response:
-    await admit(rc)
-    if not rc.principal.name:
-        challenge = challenged(rc, for_page=False)
-        if challenge is not None:
-            raise challenge
-    return Response(303, ((b"location", rc.base + b"/"), _FRESH))
 
 
 async def _credentials(rc: RequestContext) -> tuple[str, str]:

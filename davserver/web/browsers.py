@@ -17,6 +17,10 @@ PAGE = b"x-davserver-page"
 """The page sends this field with what it asks for: it has a form, and wants no browser's prompt."""
 
 
+BASIC = b"basic"
+"""The query of who goes to an address and wants the browser's own prompt."""
+
+
 def is_same_origin(headers: DavHeaders) -> bool:
     """False where a page of another origin has made the browser send this."""
     site = headers.get(b"sec-fetch-site")

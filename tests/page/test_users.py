@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -29,9 +30,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def test_shares_and_homes_offer_what_one_may_do(open_files: Open, server: Server) -> None:
+def open_for_alice(open_files: Open, server: Server, folder: Path) -> Files:
+    """By the browser's own prompt."""
     credentials = {"username": "alice", "password": PASSWORD}
-    files = open_files(server.root, http_credentials=credentials)
+    files = open_files(folder, wait=False, http_credentials=credentials)
+    files.page.goto(f"{server.url}?basic")
+    files.await_listed()
+    files.go(folder)
+    return files
+
+
+def test_shares_and_homes_offer_what_one_may_do(open_files: Open, server: Server) -> None:
+    files = open_for_alice(open_files, server, server.root)
     assert files.names() == ["docs", "fixed", "home"]
     files.page.get_by_text("Read-only").wait_for()
     assert files.page.locator(".user").text_content() == "alice"
@@ -51,8 +61,7 @@ def test_what_one_may_not_do_to_a_member_is_not_offered(open_files: Open, server
     docs = server.root / "docs"
     for name in ("kept.md", "mine.md"):
         (docs / name).write_text("text")
-    credentials = {"username": "alice", "password": PASSWORD}
-    files = open_files(docs, http_credentials=credentials)
+    files = open_for_alice(open_files, server, docs)
     files.select("kept.md")
     files.button("Delete").wait_for(state="detached")
     offered = files.page.locator(".bar button").all_inner_texts()

@@ -49,7 +49,7 @@ def test_who_signs_in_gets_a_cookie_for_this_origin_that_no_script_sees(signed: 
     reply = sign_in(signed)
 
     assert reply.status == 200
-    assert json.loads(reply.body) == {"name": "anna", "form": True}
+    assert json.loads(reply.body) == {"name": "anna", "form": True, "session": True}
     parts = reply.headers["set-cookie"].split("; ")
     assert parts[0].startswith("davserver-session=")
     assert parts[1:] == ["Path=/", "Max-Age=43200", "HttpOnly", "SameSite=Strict"]
@@ -70,7 +70,7 @@ def test_the_cookie_does_what_the_password_would(signed: AppDav) -> None:
     assert signed.get("/f", with_cookie).body == b"content"
     assert signed.put("/g", b"new", with_cookie).status == 201
     told = json.loads(signed.get("/.davserver/session", with_cookie).body)
-    assert told == {"name": "anna", "form": True}
+    assert told == {"name": "anna", "form": True, "session": True}
 
 
 def test_a_wrong_password_is_401_without_a_prompt_and_is_counted(
@@ -176,7 +176,11 @@ def test_a_browser_that_comes_first_is_shown_the_page_with_its_form(signed: AppD
     assert b"<script" in shown.body
     assert "script-src 'self'" in shown.headers["content-security-policy"]
     assert asked.headers["www-authenticate"] == 'Session realm="davserver"'
-    assert json.loads(signed.get("/.davserver/session").body) == {"name": None, "form": True}
+    assert json.loads(signed.get("/.davserver/session").body) == {
+        "name": None,
+        "form": True,
+        "session": False,
+    }
 
 
 def test_everybody_else_is_asked_as_ever(signed: AppDav) -> None:
@@ -197,13 +201,13 @@ def test_where_there_is_no_form_browsers_have_their_prompt(
 
 
 def test_the_browsers_own_prompt_can_be_asked_for(signed: AppDav) -> None:
-    asked = signed.get("/.davserver/session/basic", NAVIGATION)
-    answered = signed.get("/.davserver/session/basic", NAVIGATION | basic("anna"))
+    asked = signed.get("/?basic", NAVIGATION)
+    answered = signed.get("/?basic", NAVIGATION | basic("anna"))
 
     assert asked.status == 401
     assert asked.headers["www-authenticate"].startswith("Basic ")
-    assert answered.status == 303
-    assert answered.headers["location"] == "/"
+    assert answered.status == 200
+    assert b"<script" in answered.body
 
 
 def test_where_nobody_has_an_account_there_is_nothing_to_sign_in_to(
@@ -211,7 +215,11 @@ def test_where_nobody_has_an_account_there_is_nothing_to_sign_in_to(
 ) -> None:
     dav = make_dav()
 
-    assert json.loads(dav.get("/.davserver/session").body) == {"name": None, "form": False}
+    assert json.loads(dav.get("/.davserver/session").body) == {
+        "name": None,
+        "form": False,
+        "session": False,
+    }
     assert sign_in(dav).status == 403
 
 
@@ -221,7 +229,7 @@ def test_an_authenticator_of_ones_own_need_not_keep_sessions(
     dav = make_dav(overrides={"authenticator": TestUsers()})
 
     told = json.loads(dav.get("/.davserver/session", {"Authorization": "Test bob"}).body)
-    assert told == {"name": "bob", "form": False}
+    assert told == {"name": "bob", "form": False, "session": False}
 
 
 # --- tokens -------------------------------------------------------------------------------------

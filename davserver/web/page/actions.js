@@ -2,7 +2,6 @@
 
 import { askConflict, askName, chooseFolder, confirm, tellFailures, toast } from "./dialogs.js";
 import { DavError, complete, find, makeFolder, remove, transfer } from "./dav.js";
-import { el } from "./dom.js";
 import { explain, explainStatus, formatNumber, t } from "./i18n.js";
 import { followJob, keptJobs } from "./jobs.js";
 import { asFolder, childOf, covers, decodeName, freeName, nameOf, parentOf, segments } from "./paths.js";
@@ -103,14 +102,9 @@ export class Actions {
     await this.transfer(held.method, held.entries, this.view.folder);
   }
 
-  /** The browser saves each file by itself. @param {Entry[]} entries */
-  download(entries) {
-    for (const entry of entries.filter((one) => !one.isFolder)) {
-      const link = el("a", { href: entry.href, download: entry.name });
-      document.body.append(link);
-      link.click();
-      link.remove();
-    }
+  /** @param {Entry[]} entries */
+  async download(entries) {
+    (await import("./archives.js")).download(entries);
   }
 
   /**

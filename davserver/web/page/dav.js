@@ -4,7 +4,7 @@
  */
 
 import { ASYNC, followJob } from "./jobs.js";
-import { asFolder, nameOf, segments } from "./paths.js";
+import { PAGE, asFolder, nameOf, segments } from "./paths.js";
 import { elementOf, elementsOf, propertiesOf, results, textOf } from "./results.js";
 
 /**
@@ -18,6 +18,7 @@ import { elementOf, elementsOf, propertiesOf, results, textOf } from "./results.
  * @property {number} time milliseconds since the epoch
  * @property {string} etag "" where there is none
  * @property {boolean} [mayWrite] where it was asked
+ * @property {string} [where] of what a search has found: its folder, below the one that was searched
  *
  * @typedef {object} Failure what a 207 says of one member
  * @property {string} href
@@ -43,7 +44,7 @@ export class DavError extends Error {
 export async function request(method, href, options = {}) {
   let response;
   try {
-    const headers = { Accept: "application/json", ...options.headers };
+    const headers = { Accept: "application/json", ...PAGE, ...options.headers };
     response = await fetch(href, { method, cache: "no-store", ...options, headers });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
@@ -72,9 +73,19 @@ function propfind(href, depth, asked, signal) {
  * @param {AbortSignal} [signal]
  * @returns {AsyncGenerator<Entry[]>}
  */
-export async function* list(href, signal) {
+export function list(href, signal) {
+  return members(href, "1", signal);
+}
+
+/** Everything below a collection. @param {string} href @param {AbortSignal} [signal] */
+export function listAll(href, signal) {
+  return members(href, "infinity", signal);
+}
+
+/** @param {string} href @param {string} depth @param {AbortSignal} [signal] */
+async function* members(href, depth, signal) {
   const level = segments(href).length;
-  const response = await propfind(href, "1", { prop: { "DAV:": LISTED } }, signal);
+  const response = await propfind(href, depth, { prop: { "DAV:": LISTED } }, signal);
   for await (const batch of results(response)) {
     yield batch.filter((one) => segments(one.href).length > level).map(toEntry);
   }

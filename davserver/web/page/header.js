@@ -10,18 +10,23 @@ import { toggleTheme } from "./theme.js";
  * @param {object} page
  * @param {string} page.folder
  * @param {string} page.user "" for the anonymous one
+ * @param {import("./session.js").Session} page.session
+ * @param {() => void} page.signIn
+ * @param {() => void} page.signOut
  * @param {(href: string) => void} page.go
  * @param {(language: string) => void} page.translate
  * @param {() => void} page.connect
  * @returns {HTMLElement[]}
  */
-export function drawHeader({ folder, user, go, translate, connect }) {
+export function drawHeader({ folder, user, session, signIn, signOut, go, translate, connect }) {
   const options = Object.entries(LANGUAGES).map(([value, text]) => el("option", { value, text }));
   const language = el("select", { "aria-label": t("language"), title: t("language") }, ...options);
   language.value = currentLanguage();
   language.addEventListener("change", () => translate(language.value));
   const tools = el("div", { class: "tools" },
     user && el("span", { class: "user", title: t("signedIn", { name: user }), text: user }),
+    user && session.session && button(t("signOut"), { class: "plain", on: signOut }),
+    !user && session.form && button(t("signIn"), { class: "plain", on: signIn }),
     button(t("connect"), { icon: "connect", class: "plain wide", on: connect }),
     language,
     button(t("theme"), { icon: "theme", only: true, class: "plain", on: toggleTheme }));

@@ -3,6 +3,8 @@
  * end, also after the page was loaded anew.
  */
 
+import { PAGE } from "./paths.js";
+
 /**
  * @typedef {{href: string, label: string}} Kept
  * @typedef {(done: number, all: number | null) => void} Progress members that are done, and in all
@@ -36,7 +38,7 @@ function keep(jobs) {
  */
 export async function followJob(job, { signal, onProgress } = {}) {
   keep([...keptJobs().filter((one) => one.href !== job.href), job]);
-  signal?.addEventListener("abort", () => void fetch(job.href, { method: "DELETE" }));
+  signal?.addEventListener("abort", () => void fetch(job.href, { method: "DELETE", headers: PAGE }));
   for (;;) {
     const told = await look(job.href);
     if (told === null || told.ended) break;
@@ -44,13 +46,13 @@ export async function followJob(job, { signal, onProgress } = {}) {
     await new Promise((resolve) => window.setTimeout(resolve, PACE));
   }
   keep(keptJobs().filter((one) => one.href !== job.href));
-  return fetch(`${job.href}/result`, { cache: "no-store" });
+  return fetch(`${job.href}/result`, { cache: "no-store", headers: PAGE });
 }
 
 /** @param {string} href @returns {Promise<any>} null where there is no such job any more */
 async function look(href) {
   try {
-    const response = await fetch(href, { cache: "no-store" });
+    const response = await fetch(href, { cache: "no-store", headers: PAGE });
     return response.ok ? await response.json() : null;
   } catch {
     return { progress: {} }; // the server will be back

@@ -6,6 +6,7 @@ import { compareNames } from "./i18n.js";
 /**
  * @typedef {import("./dav.js").Entry} Entry
  * @typedef {"name" | "size" | "time"} SortKey
+ * @typedef {(href: string, signal: AbortSignal) => AsyncGenerator<Entry[]>} Source
  */
 
 /** Milliseconds between two looks at what has come in; longer where sorting takes longer. */
@@ -40,16 +41,17 @@ export class Listing extends EventTarget {
    * Shows another collection, or the same one anew; what was being loaded is given up.
    *
    * @param {string} href
-   * @param {{keep?: boolean}} [options] `keep`: the old rows stay until the new ones are there
+   * @param {{keep?: boolean, source?: Source}} [options] `keep`: the old rows stay until the new ones
+   *   are there; `source`: what gives them, in place of the members
    */
-  async load(href, { keep = false } = {}) {
+  async load(href, { keep = false, source = list } = {}) {
     this.#running?.abort();
     const controller = new AbortController();
     this.#running = controller;
     this.isLoading = true;
     if (!keep) this.#show([]);
     try {
-      await this.#read(href, controller.signal, keep);
+      await this.#read(source(href, controller.signal), controller.signal, keep);
     } catch (error) {
       if (controller.signal.aborted) return;
       this.isLoading = false;
@@ -61,12 +63,12 @@ export class Listing extends EventTarget {
     this.dispatchEvent(new Event("done"));
   }
 
-  /** @param {string} href @param {AbortSignal} signal @param {boolean} keep */
-  async #read(href, signal, keep) {
+  /** @param {ReturnType<Source>} source @param {AbortSignal} signal @param {boolean} keep */
+  async #read(source, signal, keep) {
     /** @type {Entry[]} */
     let found = [];
     let next = 0;
-    for await (const batch of list(href, signal)) {
+    for await (const batch of source) {
       for (const entry of batch) found.push(entry);
       const now = performance.now();
       if (keep || now < next) continue;
@@ -116,6 +118,6 @@ export class Listing extends EventTarget {
 }
 
 /** @param {string} text @returns {string} without case and accents */
-function fold(text) {
+export function fold(text) {
   return text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
 }

@@ -30,6 +30,12 @@ class Page {
   #described = new AbortController();
   /** @type {import("./viewer.js").Viewer | undefined} */
   viewer;
+  /** What is looked for below the folder, "" for nothing. */
+  searched = "";
+  /** @type {import("./listing.js").Source | undefined} what finds it */
+  source;
+  /** @type {import("./session.js").Session} */
+  session = { name: null, form: false, session: false };
   /** A timer: the folder is read again once uploads pause for a while. */
   #reloading = 0;
   /** A timer: see `#selected`. */
@@ -52,6 +58,7 @@ class Page {
     document.body.append(skip, this.header, el("main", {}, this.title, this.toolbar.element, this.table.frame, this.status), this.panel.element);
     this.draw();
     void this.show(this.folder, {});
+    void this.#lookWhoAsks();
     this.actions.followKept();
   }
 
@@ -82,6 +89,7 @@ class Page {
   /** @param {string} href @param {{top?: number, href?: string}} place where to be in it */
   async show(href, place) {
     this.folder = href;
+    this.searched = "";
     this.listing.filter = "";
     this.table.element.ariaBusy = "true";
     this.table.reset();
@@ -94,6 +102,7 @@ class Page {
       if (this.folder === href) this.table.goTo(place);
     } catch (error) {
       if (this.folder !== href) return;
+      if (error instanceof DavError && error.status === 401) return void this.#signIn();
       toast(explain(error), { isError: true });
       if (error instanceof DavError && error.status === 404 && href !== ROOT) this.go(above(href), true);
     }
@@ -101,6 +110,43 @@ class Page {
     this.table.element.focus({ preventScroll: true });
     this.table.element.ariaBusy = "false";
     void this.#followView();
+  }
+
+  async #lookWhoAsks() {
+    const { currentSession } = await import("./session.js");
+    this.session = await currentSession();
+    this.draw();
+  }
+
+  async #signIn() {
+    const { signIn } = await import("./session.js");
+    if (!(await signIn())) return;
+    void this.#lookWhoAsks();
+    void this.show(this.folder, {});
+  }
+
+  async #signOut() {
+    const { signOut } = await import("./session.js");
+    await signOut();
+  }
+
+  /** Shows what has a text in its name, here and below; "" shows the folder again. @param {string} text */
+  async search(text) {
+    if (!text) return this.show(this.folder, {});
+    const { search } = await import("./searching.js");
+    this.searched = text;
+    this.listing.filter = "";
+    this.table.reset();
+    this.draw();
+    this.table.element.ariaBusy = "true";
+    this.source = (href, signal) => search(href, text, signal);
+    try {
+      await this.listing.load(this.folder, { source: this.source });
+    } catch (error) {
+      toast(explain(error), { isError: true });
+    }
+    if (this.searched === text) this.table.element.ariaBusy = "false";
+    return undefined;
   }
 
   async #describe() {
@@ -139,7 +185,7 @@ class Page {
     const { folder } = this;
     const place = this.table.place;
     try {
-      await this.listing.load(folder, { keep: true });
+      await this.listing.load(folder, { keep: true, source: this.searched ? this.source : undefined });
     } catch (error) {
       toast(explain(error), { isError: true });
       return;
@@ -182,6 +228,11 @@ class Page {
   /** @param {Entry} entry */
   open(entry) {
     if (entry.isFolder) return this.go(entry.href);
+    if (entry.where) {
+      const folder = parentOf(entry.href);
+      history.pushState(null, "", folder + VIEW + encodeName(entry.name));
+      return this.show(folder, { href: entry.href });
+    }
     history.replaceState({ place: this.table.place }, "");
     history.pushState({ isView: true }, "", VIEW + encodeName(entry.name));
     return this.#view(entry);
@@ -246,6 +297,9 @@ class Page {
     this.header.replaceChildren(...drawHeader({
       folder: this.folder,
       user: this.rights.user,
+      session: this.session,
+      signIn: () => this.#signIn(),
+      signOut: () => this.#signOut(),
       go: (href) => this.go(href),
       translate: (language) => this.#translate(language),
       connect: () => this.connect(this.folder),
@@ -265,7 +319,7 @@ class Page {
   #drawStatus() {
     const { listing } = this;
     const { length } = listing.rows;
-    const counted = listing.filter.trim() ? t("matches", { n: length, all: listing.count }) : t("items", { n: length });
+    const counted = this.searched ? t("found", { n: length, text: this.searched }) : listing.filter.trim() ? t("matches", { n: length, all: listing.count }) : t("items", { n: length });
     const { available, mayWrite } = this.rights;
     const room = available === null ? "" : t("free", { size: formatSize(available) });
     const parts = [listing.isLoading ? `${counted} · ${t("loading")}` : counted, mayWrite ? room : t("readOnly")];
@@ -332,4 +386,6 @@ class Page {
 }
 
 applyTheme();
+// Which way one has signed in is no part of the address.
+if (location.search) history.replaceState(history.state, "", location.pathname + location.hash);
 new Page();

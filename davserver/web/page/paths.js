@@ -9,6 +9,9 @@ export const ROOT = new URL("../../", import.meta.url).pathname;
 /** What the server has beside the served folder. */
 export const SERVICE = `${ROOT}.davserver/`;
 
+/** Field that says that the page asks, which has a form to sign in. */
+export const PAGE = { "X-Davserver-Page": "1" };
+
 /** @param {string} name @returns {string} */
 export function encodeName(name) {
   return encodeURIComponent(name.toWellFormed()).replace(

@@ -31,6 +31,7 @@ export function drawRow(entry, { index, isSelected }) {
     el("div", { class: "cell name", role: "gridcell" }, picture,
       el("span", { class: "label" },
         el("a", { class: "open", href: entry.href, tabindex: -1, draggable: "false", dir: "auto", text: entry.name }),
+        entry.where && el("span", { class: "where", dir: "auto", text: entry.where }),
         el("span", { class: "details", "aria-hidden": "true", text: [size, time].filter(Boolean).join(" · ") }))),
     el("div", { class: "cell size", role: "gridcell", text: size }),
     el("div", { class: "cell time", role: "gridcell", text: time }),

@@ -4,6 +4,7 @@
  */
 
 import { DavError, request } from "./dav.js";
+import { PAGE } from "./paths.js";
 
 /**
  * @typedef {import("./uploads.js").Upload} Upload
@@ -90,7 +91,7 @@ export function giveUp(upload) {
   for (const key of Object.keys(localStorage)) {
     if (key.startsWith(STORED) && localStorage.getItem(key) === upload.place) localStorage.removeItem(key);
   }
-  void fetch(upload.place, { method: "DELETE" }).catch(() => {});
+  void fetch(upload.place, { method: "DELETE", headers: PAGE }).catch(() => {});
   upload.place = "";
 }
 
@@ -111,7 +112,7 @@ function sendBody(upload, method, href, fields, body, before, told) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     xhr.open(method, href);
-    for (const [name, value] of Object.entries(fields)) xhr.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries({ ...PAGE, ...fields })) xhr.setRequestHeader(name, value);
     upload.sent = before;
     xhr.upload.onprogress = (event) => {
       upload.sent = before + event.loaded;

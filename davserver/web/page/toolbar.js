@@ -15,6 +15,8 @@ import { openMenu } from "./menu.js";
  * @property {(isFolder: boolean) => void} chooseFiles
  * @property {(method: "COPY" | "MOVE") => void} hold
  * @property {() => void} paste
+ * @property {string} searched what is looked for below the folder, "" for nothing
+ * @property {(text: string) => void} search
  * @property {(entry: Entry) => void} showProperties
  * @property {(href: string) => void} connect
  */
@@ -25,7 +27,8 @@ export class Toolbar {
     this.page = page;
     this.tools = el("div", { class: "tools" });
     this.filter = this.#filterField();
-    this.element = el("div", { class: "bar", role: "toolbar" }, this.tools, this.filter);
+    this.below = el("div", { class: "tools end" });
+    this.element = el("div", { class: "bar", role: "toolbar" }, this.tools, this.filter, this.below);
   }
 
   draw() {
@@ -34,7 +37,11 @@ export class Toolbar {
     this.element.setAttribute("aria-label", t("files"));
     this.filter.setAttribute("aria-label", t("filter"));
     this.filter.setAttribute("placeholder", t("filter"));
-    if (this.filter.value !== listing.filter) this.filter.value = listing.filter;
+    const { searched } = this.page;
+    if (!searched && this.filter.value !== listing.filter) this.filter.value = listing.filter;
+    this.below.replaceChildren(searched
+      ? button(t("searchEnd"), { icon: "close", only: true, on: () => this.page.search("") })
+      : button(t("searchBelow"), { icon: "search", only: true, on: () => this.#search() }));
     const offered = selection.length > 0 ? this.#forSelection(selection) : this.#forFolder();
     this.tools.replaceChildren(...offered.filter(Boolean));
   }
@@ -42,15 +49,23 @@ export class Toolbar {
   #filterField() {
     const field = el("input", { type: "search", class: "filter", autocomplete: "off", spellcheck: "false" });
     const set = (text) => {
+      if (this.page.searched) this.page.search("");
       this.page.listing.setFilter(text);
       this.page.table.element.scrollTop = 0;
     };
     field.addEventListener("input", () => set(field.value));
     field.addEventListener("keydown", (event) => {
       if (event.key === "Escape") set("");
+      if (event.key === "Enter" && event.shiftKey) return this.#search();
       if (["Escape", "ArrowDown", "Enter"].includes(event.key)) this.page.table.element.focus();
     });
     return field;
+  }
+
+  /** What is in the field is looked for below, too. */
+  #search() {
+    if (this.filter.value.trim()) this.page.search(this.filter.value);
+    else this.filter.focus();
   }
 
   #forFolder() {
@@ -100,7 +115,7 @@ function offersFor(page, selection) {
   const write = page.rights.mayWrite && selection.every((one) => one.mayWrite !== false);
   const offers = [
     isOne && { label: t("open"), icon: entry.isFolder ? "folder" : "file", key: "↵", on: () => page.open(entry) },
-    selection.some((one) => !one.isFolder) && { label: t("download"), icon: "download", inBar: true, on: () => actions.download(selection) },
+    { label: t("download"), icon: "download", inBar: true, on: () => void actions.download(selection) },
     write && isOne && { label: t("rename"), icon: "edit", key: "F2", inBar: true, on: () => actions.rename(entry) },
     { label: t("copy"), icon: "copy", key: "Ctrl C", on: () => page.hold("COPY") },
     write && { label: t("cut"), icon: "cut", key: "Ctrl X", on: () => page.hold("MOVE") },
