@@ -11,7 +11,7 @@ ENV DAVSERVER_CONTAINER=1 DAVSERVER_STATE=/state PYTHONUNBUFFERED=1
 VOLUME ["/data", "/state"]
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["python", "-m", "davserver.container"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["python", "-m", "davserver.serving.container"]
 
 ENTRYPOINT ["davserver"]
 CMD ["serve", "/data", "--host", "0.0.0.0"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from davserver.cli import main
+from davserver.cli.main import main
 
 if __name__ == "__main__":
     main(prog_name="davserver")

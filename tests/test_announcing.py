@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from davserver.announcing import announcement
 from davserver.auth.accounts import Roster, make_roster
 from davserver.config import Settings
 from davserver.configtables import parse_user
+from davserver.serving.announcing import announcement
 from tests.support.credentials import entry
 
 NOBODY = Roster({}, is_open=True)

@@ -20,8 +20,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("configlines", "configtables", "address"),
     ("quotas", "progress"),
     ("storage", "state", "auth", "config", "accesslog", "metrics"),
-    ("tls",),
-    ("selfsigned", "reload"),
     ("properties",),
     ("aio",),
     ("inthread", "arrived"),
@@ -48,20 +46,30 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("opening",),
     ("app",),
     ("check", "doctor"),
-    ("filesending",),
-    ("cycle", "requesthead", "chunks", "container"),
-    ("edge",),
-    ("connection",),
-    ("guard",),
-    ("metering",),
-    ("worker",),
-    ("supervisor",),
-    ("server",),
-    ("clibase", "announcing"),
-    ("cliusers", "clilocks"),
+    ("wire",),
+    ("serving",),
     ("cli",),
     ("__main__",),
 )
+# The same inside of packages that are layers of their own.
+WITHIN: dict[str, tuple[tuple[str, ...], ...]] = {
+    "wire": (
+        ("filesending", "requesthead", "chunks"),
+        ("cycle",),
+        ("edge",),
+        ("connection",),
+        ("guard",),
+    ),
+    "serving": (
+        ("tls", "container"),
+        ("selfsigned", "reload", "announcing"),
+        ("metering",),
+        ("worker",),
+        ("supervisor",),
+        ("server",),
+    ),
+    "cli": (("base",), ("users", "locks"), ("main",)),
+}
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 # Who may import a dependency, as prefixes of module names below the package.
@@ -71,15 +79,15 @@ PLACES: dict[str, tuple[str, ...]] = {
     "defusedxml": ("protocol.",),
     "anyio": ("aio",),
     "aiofiles": ("aio",),
-    "cryptography": ("selfsigned",),
+    "cryptography": ("serving.selfsigned",),
     "pydantic": ("config",),
     "click": ("cli",),
     "pwdlib": ("auth.passwords",),
     "starlette": ("app", "web."),
     "prometheus_client": ("metrics.exposition",),
-    "uvicorn": ("worker", "guard", "cycle", "connection", "metering"),
-    "httptools": ("guard",),
-    "uvloop": ("server",),
+    "uvicorn": ("serving.worker", "serving.metering", "wire."),
+    "httptools": ("wire.guard",),
+    "uvloop": ("serving.server",),
 }
 NEVER_IN_PROTOCOL = {
     *("os", "asyncio", "socket", "io", "pathlib", "threading", "random", "secrets"),
@@ -118,6 +126,24 @@ def ids(path: Path) -> str:
 
 # The package itself only offers create_app, lazily.
 LAYERED = [path for path in MODULES if module_name(path)]
+
+
+ORDERED = [path for path in LAYERED if path.parent.name in WITHIN and path.stem != "__init__"]
+
+
+@pytest.mark.parametrize("path", ORDERED, ids=ids)
+def test_imports_go_downward_inside_of_a_package(path: Path) -> None:
+    package, own = module_name(path).split(".")
+    rank = {name: rank for rank, names in enumerate(WITHIN[package]) for name in names}
+    assert own in rank, "give it a line in WITHIN"
+
+    wrong = []
+    for name, line in own_imports(path):
+        inner = name.split(".")
+        if inner[0] == package and rank[inner[1]] >= rank[own]:
+            wrong.append(f"line {line}: {own} imports {name}")
+
+    assert wrong == []
 
 
 @pytest.mark.parametrize("path", LAYERED, ids=ids)

@@ -16,8 +16,8 @@ import pytest
 
 from davserver.app import create_app
 from davserver.check import Finding, check
-from davserver.cli import FOUND
-from davserver.clibase import WRONG
+from davserver.cli.base import WRONG
+from davserver.cli.main import FOUND
 from davserver.config import Settings
 from davserver.copies import kept_time_ns
 from davserver.errors import StateError, StateFailure

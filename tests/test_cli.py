@@ -18,17 +18,18 @@ from pathlib import Path
 import pytest
 
 import davserver
-from davserver.announcing import announcement
 from davserver.auth.accounts import Roster
 from davserver.config import Settings
 from davserver.configtables import Share
+from davserver.serving.announcing import announcement
 
 COMMAND = (sys.executable, "-m", "davserver")
 PRELOADED = (
     # For another user than root, who may not be let into the folder of the interpreter.
     *(sys.executable, "-c"),
-    "import davserver.announcing, davserver.config, davserver.container, davserver.signing;"
-    "from davserver.cli import main; main()",
+    "import davserver.serving.announcing, davserver.config, davserver.serving.container;"
+    "import davserver.signing;"
+    "from davserver.cli.main import main; main()",
 )
 
 NOBODY = Roster({}, is_open=True)

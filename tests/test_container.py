@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
-from davserver.cli import main, serve
+from davserver.cli.main import main, serve
 from davserver.config import Settings, load_settings
-from davserver.container import IdentityError, check_health, take_identity
+from davserver.serving.container import IdentityError, check_health, take_identity
 
 TOP = Path(__file__).parent.parent
 IDENTITY = (
-    "import os; from pathlib import Path; from davserver.container import take_identity;"
+    "import os; from pathlib import Path; from davserver.serving.container import take_identity;"
     "take_identity(os.environ, Path(os.environ['FOLDER']));"
     "umask = os.umask(0);"
     "print(os.getuid(), os.geteuid(), os.getgid(), os.getegid(), os.getgroups(), oct(umask))"

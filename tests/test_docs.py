@@ -10,7 +10,7 @@ import click
 import pytest
 
 import davserver
-from davserver.cli import main
+from davserver.cli.main import main
 from davserver.config import Settings, section_of
 from davserver.registry import build_registry
 

@@ -15,8 +15,8 @@ import pytest
 
 from davserver.app import create_app
 from davserver.asgi import FILE_MESSAGE
-from davserver.filesending import FileSender
 from davserver.state.memory import MemoryState
+from davserver.wire.filesending import FileSender
 from tests.support.asgi import AsgiDav, drive
 from tests.support.http import ConnectionEnded
 from tests.support.server import Server

@@ -19,8 +19,8 @@ import uvicorn
 
 from davserver.accesslog import AccessLog
 from davserver.config import Settings
-from davserver.edge import Edge
-from davserver.guard import METHODS, Guard
+from davserver.wire.edge import Edge
+from davserver.wire.guard import METHODS, Guard
 
 MIB = 1 << 20
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from davserver.edge import Edge
+from davserver.wire.edge import Edge
 from tests.support.edge import EdgeInProcess, Seen
 
 HOST = b"Host: x\r\n"

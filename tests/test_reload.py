@@ -15,7 +15,7 @@ import pytest
 
 from davserver.config import Settings, SettingsError
 from davserver.errors import StateFailure
-from davserver.reload import Change, Watch, keep_fixed
+from davserver.serving.reload import Change, Watch, keep_fixed
 from davserver.state.memory import MemoryState
 from davserver.storage.memory import MemoryStorage
 from tests.conftest import AppDav

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from davserver.cli import main
+from davserver.cli.main import main
 from davserver.config import Settings
-from davserver.supervisor import PATIENCE_S
+from davserver.serving.supervisor import PATIENCE_S
 from tests.conftest import lack
 from tests.support.processes import await_true
 from tests.support.server import Server

@@ -25,10 +25,10 @@ from davserver.app import DavApp, create_app
 from davserver.auth.passwords import hash_password
 from davserver.config import Settings
 from davserver.configtables import Rule, UserEntry
-from davserver.connection import Phase
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, Step, StepKind
+from davserver.wire.connection import Phase
 from tests.support.edge import EdgeInProcess, Wire
 
 TIMES = 4

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from davserver import selfsigned
 from davserver.config import Settings
-from davserver.tls import CertificateError, Certificates, Files, files_of, fingerprint
+from davserver.serving import selfsigned
+from davserver.serving.tls import CertificateError, Certificates, Files, files_of, fingerprint
 from tests.support.certificates import digest_of, make_pair, shown_at
 from tests.support.processes import await_true, below, serving
 from tests.support.server import Server

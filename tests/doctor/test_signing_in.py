@@ -16,7 +16,7 @@ from davserver.doctor.command import BROKEN, NO_WAY_IN, PASSWORD, WELL
 from davserver.doctor.findings import Cause, Verdict
 from davserver.doctor.signin import SignIn, choose, parse_challenges
 from davserver.doctor.visit import Visit
-from davserver.tls import Files
+from davserver.serving.tls import Files
 from tests.support.brokenproxy import Account, Faults, Proxy
 from tests.support.certificates import make_pair
 from tests.support.credentials import entry

@@ -12,7 +12,6 @@ from functools import cache
 
 from davserver.auth.basic import is_basic, parse_basic
 from davserver.auth.digest import is_digest, parse_digest
-from davserver.chunks import ChunkedBody, MalformedChunk
 from davserver.errors import (
     BadGateway,
     BadRequest,
@@ -45,6 +44,7 @@ from davserver.protocol.quirks import leaves_out_missing_properties, refresh_tok
 from davserver.protocol.ranges import evaluate_if_range, parse_range
 from davserver.protocol.xmlguard import parse_xml
 from davserver.protocol.xmlread import parse_lockinfo, parse_propfind, parse_proppatch
+from davserver.wire.chunks import ChunkedBody, MalformedChunk
 from tests.fuzz.jsontargets import JSON_SEEDS, JSON_TARGETS
 from tests.support.edge import EdgeInProcess
 

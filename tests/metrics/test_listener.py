@@ -308,7 +308,9 @@ def state(tmp_path: Path) -> Path:
 
 
 def test_what_to_install_is_told_where_it_is_missing(tmp_path: Path, state: Path) -> None:
-    hidden = "import sys; sys.modules['prometheus_client'] = None; from davserver.cli import main"
+    hidden = (
+        "import sys; sys.modules['prometheus_client'] = None; from davserver.cli.main import main"
+    )
     told = refused(
         tmp_path,
         *(str(tmp_path / "root"), "--port", "0", "--state", str(state), *LISTEN),

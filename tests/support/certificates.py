@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from davserver.tls import Files
+from davserver.serving.tls import Files
 
 _PEM = serialization.Encoding.PEM
 

@@ -185,9 +185,6 @@ def main() -> None:
     """Forks a server for each line of JSON."""
     import uvloop  # noqa: F401 - imported once, here
 
-    import davserver.connection
-    import davserver.guard
-    import davserver.server  # noqa: F401
     from davserver.registry import build_registry
 
     build_registry()
@@ -284,10 +281,10 @@ def _wrap_everything(steps: _Steps) -> None:
 
 def _serve(plan: Plan, listener: socket.socket) -> None:
     """The life of a forked server."""
-    from davserver import server
     from davserver.app import DavApp
     from davserver.config import Settings
     from davserver.errors import CrossDevice
+    from davserver.serving import server
     from davserver.storage.filesystem import FilesystemStorage
 
     base = Path(plan.base)

@@ -11,8 +11,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from davserver.config import Settings
-from davserver.edge import Edge
-from davserver.guard import Guard
+from davserver.wire.edge import Edge
+from davserver.wire.guard import Guard
 
 T = TypeVar("T")
 Seen = tuple[str, bytes, bytes, bool]

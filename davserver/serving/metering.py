@@ -16,13 +16,13 @@ from uvicorn.server import ServerState
 
 from davserver.app import DavApp
 from davserver.config import Settings
-from davserver.edge import Edge
 from davserver.errors import StateError
-from davserver.guard import Guard
 from davserver.metrics.board import Board, GateCounts, Meter
-from davserver.requesthead import Refused, request_line
 from davserver.service.health import look
 from davserver.state.base import Measured, State
+from davserver.wire.edge import Edge
+from davserver.wire.guard import Guard
+from davserver.wire.requesthead import Refused, request_line
 
 _BEAT_S = 1.0
 _CONNECTIONS = 64

@@ -20,9 +20,9 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from davserver.config import Settings
-from davserver.metering import Metering
-from davserver.reload import Change, Watch, set_up_logging
-from davserver.worker import FORCED, STARTUP_FAILED, Worker
+from davserver.serving.metering import Metering
+from davserver.serving.reload import Change, Watch, set_up_logging
+from davserver.serving.worker import FORCED, STARTUP_FAILED, Worker
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from davserver.config import Settings
 from davserver.protocol.dates import format_http_date
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.status import status_line
-from davserver.requesthead import Field, KnownFields
+from davserver.wire.requesthead import Field, KnownFields
 
 _SEEN = 4_096
 _KNOWN = 512

@@ -32,7 +32,7 @@ def fail(message: str) -> NoReturn:
 
 def take_identity_of(state: str | None) -> None:
     """Becomes the user that a container is told to run as, before anything is opened."""
-    from davserver.container import IdentityError, take_identity
+    from davserver.serving.container import IdentityError, take_identity
 
     folder = state or os.environ.get("DAVSERVER_STATE")
     try:

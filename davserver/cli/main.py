@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from davserver import __version__
-from davserver.clibase import Failed, fail, load, take_identity_of
-from davserver.clilocks import locks
-from davserver.cliusers import user
+from davserver.cli.base import Failed, fail, load, take_identity_of
+from davserver.cli.locks import locks
+from davserver.cli.users import user
 
 if TYPE_CHECKING:
     # Imported when needed: `davserver --version` doesn't wait for them.
@@ -64,7 +64,7 @@ def serve(folder: str | None, config: str | None, **flags: Any) -> None:
     take_identity_of(flags["state"])
     settings = load(folder, config, flags)
     roster = _check(settings)
-    from davserver.server import CannotListen, bind, prepare_metrics, run
+    from davserver.serving.server import CannotListen, bind, prepare_metrics, run
 
     try:
         sockets = bind(settings)
@@ -85,7 +85,7 @@ def _read_again(
 ) -> Settings:
     """Reads the settings as at the start. Raises SettingsError."""
     from davserver.config import SettingsError
-    from davserver.reload import keep_fixed
+    from davserver.serving.reload import keep_fixed
 
     try:
         settings = keep_fixed(current, load(folder, config, flags))
@@ -97,7 +97,7 @@ def _read_again(
 
 def _check(settings: Settings) -> Roster:
     """Makes sure that these settings can be served. Returns who has an account."""
-    from davserver.announcing import writes
+    from davserver.serving.announcing import writes
 
     roster = _check_exposure(settings)
     _check_folder(settings, writes=writes(settings, roster))
@@ -182,7 +182,7 @@ def _check_exposure(settings: Settings) -> Roster:
     levels += [rule.access for rule in settings.rule if not rule.users and not rule.groups]
     if settings.is_loopback or not roster.is_open or {"read", "write"} & set(levels):
         return roster
-    from davserver.container import is_container
+    from davserver.serving.container import is_container
 
     if is_container(os.environ):
         fail(
@@ -219,7 +219,7 @@ def _check_share(root: Path, *, writes: bool) -> None:
 
 def _ways_out() -> str:
     """Returns what to do about a folder that the server's user cannot write."""
-    from davserver.container import is_container
+    from davserver.serving.container import is_container
 
     if is_container(os.environ):
         return "give it to that user, or let PUID and PGID say whose it is"
@@ -253,14 +253,14 @@ def _check_state(settings: Settings) -> None:
 
 
 def _check_tls(settings: Settings) -> None:
-    from davserver.tls import CertificateError, files_of
+    from davserver.serving.tls import CertificateError, files_of
 
     files = files_of(settings)
     if files is None:
         return
     try:
         if settings.tls is not None:
-            from davserver.selfsigned import ensure
+            from davserver.serving.selfsigned import ensure
 
             ensure(files, settings, now=datetime.now(UTC))
         files.load()
@@ -269,7 +269,7 @@ def _check_tls(settings: Settings) -> None:
 
 
 def _announce(settings: Settings, roster: Roster, port: int) -> None:
-    from davserver.announcing import announcement
+    from davserver.serving.announcing import announcement
 
     text = announcement(settings, roster, port)
     _say(settings, text.partition("\n")[0] if settings.log_format == "json" else text)

@@ -16,8 +16,8 @@ from typing import Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from davserver.asgi import FILE_MESSAGE, ASGIApp, Message, Scope
-from davserver.filesending import FileSender
 from davserver.protocol.status import status_line
+from davserver.wire.filesending import FileSender
 
 logger = logging.getLogger(__name__)
 Running = Coroutine[object, object, None]

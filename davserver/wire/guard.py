@@ -13,11 +13,11 @@ import re
 import httptools
 
 from davserver.asgi import Scope
-from davserver.chunks import ChunkedBody, MalformedChunk
-from davserver.connection import UNKNOWN, Connection, Phase
-from davserver.cycle import DRAIN_LIMIT, Cycle, resume
 from davserver.protocol.headers import PARSED, DavHeaders
-from davserver.requesthead import (
+from davserver.wire.chunks import ChunkedBody, MalformedChunk
+from davserver.wire.connection import UNKNOWN, Connection, Phase
+from davserver.wire.cycle import DRAIN_LIMIT, Cycle, resume
+from davserver.wire.requesthead import (
     KNOWN_LIMIT,
     METHODS,
     REQUEST_LINE,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from davserver.config import Settings, SettingsError, dotted
 from davserver.jsonlog import JsonFormatter
-from davserver.tls import CertificateError, Mark, files_of
+from davserver.serving.tls import CertificateError, Mark, files_of
 
 logger = logging.getLogger(__name__)
 

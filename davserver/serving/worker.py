@@ -17,14 +17,14 @@ import uvicorn
 
 from davserver.app import DavApp, create_app, open_log
 from davserver.config import Settings, SettingsError
-from davserver.edge import Edge
 from davserver.errors import StateError, StorageError
-from davserver.guard import Guard
-from davserver.metering import MeteredGuard, Metering, MetricsListener
 from davserver.metrics.board import Meter
 from davserver.registry import build_registry
-from davserver.reload import Change, set_up_logging
-from davserver.tls import CertificateError, Certificates, files_of
+from davserver.serving.metering import MeteredGuard, Metering, MetricsListener
+from davserver.serving.reload import Change, set_up_logging
+from davserver.serving.tls import CertificateError, Certificates, files_of
+from davserver.wire.edge import Edge
+from davserver.wire.guard import Guard
 
 logger = logging.getLogger(__name__)
 

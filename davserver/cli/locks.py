@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from davserver.clibase import fail, load, take_identity_of
+from davserver.cli.base import fail, load, take_identity_of
 
 if TYPE_CHECKING:
     from davserver.config import Settings

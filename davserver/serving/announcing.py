@@ -9,8 +9,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from davserver import __version__
 from davserver.address import is_loopback
-from davserver.container import is_container
-from davserver.tls import files_of, fingerprint
+from davserver.serving.container import is_container
+from davserver.serving.tls import files_of, fingerprint
 
 if TYPE_CHECKING:
     from davserver.auth.accounts import Roster

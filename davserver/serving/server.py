@@ -19,12 +19,12 @@ from collections.abc import Mapping, Sequence
 
 from davserver.address import split_address
 from davserver.config import Settings
-from davserver.metering import Metering
 from davserver.metrics.board import Board
 from davserver.registry import build_registry
-from davserver.reload import Change, Read, Watch, set_up_logging
-from davserver.supervisor import Supervisor
-from davserver.worker import BACKLOG, Worker
+from davserver.serving.metering import Metering
+from davserver.serving.reload import Change, Read, Watch, set_up_logging
+from davserver.serving.supervisor import Supervisor
+from davserver.serving.worker import BACKLOG, Worker
 
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """`localhost` may mean ::1 too where there is no IPv6."""

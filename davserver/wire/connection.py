@@ -20,12 +20,12 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from davserver.asgi import FILE_MESSAGE, ASGIApp, Scope
-from davserver.chunks import ChunkedBody
-from davserver.cycle import Cycle
-from davserver.edge import Edge, refusal
-from davserver.filesending import CAN_SEND
 from davserver.jsonlog import Access
-from davserver.requesthead import Refused, request_line
+from davserver.wire.chunks import ChunkedBody
+from davserver.wire.cycle import Cycle
+from davserver.wire.edge import Edge, refusal
+from davserver.wire.filesending import CAN_SEND
+from davserver.wire.requesthead import Refused, request_line
 
 LINGER_S = 5.0
 """How long the rest of a refused request is read after the answer."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from davserver.config import Settings
-from davserver.tls import CertificateError, Files
+from davserver.serving.tls import CertificateError, Files
 
 if TYPE_CHECKING:
     from cryptography import x509

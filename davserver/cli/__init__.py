@@ -1,0 +1,1 @@
+"""The command line: `davserver serve`, and what looks after users, locks and the store."""

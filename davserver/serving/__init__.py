@@ -1,0 +1,1 @@
+"""The processes that serve: supervisor and workers, certificates, reload, container."""

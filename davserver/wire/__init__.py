@@ -1,0 +1,1 @@
+"""The HTTP edge: connections, heads and bodies as bytes (RFC 9112)."""
