@@ -64,23 +64,10 @@ def has_traces(services: Services, view: GateView, key: Key) -> bool:
 
 
 @contextlib.contextmanager
-def creating(
-    services: Services,
-    view: GateView,
-    path: DavPath,
-    key: Key,
-    values: Mapping[str, int] | None = None,
-) -> Iterator[None]:
+def creating(services: Services, view: GateView, path: DavPath, key: Key) -> Iterator[None]:
     """Commits what the transaction holds for a resource that the block creates. Rows and locks
-    go again when it does not come to that, were it because this worker dies.
-
-    Args:
-        values: attributes that the block puts on it; recovery does when it stands there.
-    """
-    steps = [Step(StepKind.CREATE, target=path)]
-    if values:
-        steps.append(Step(StepKind.APPLY, target=path, values=dict(values)))
-    change = Change(os.urandom(16).hex(), key.root, services.state.owner, tuple(steps))
+    go again when it does not come to that, were it because this worker dies."""
+    change = _change(services, Step(StepKind.CREATE, target=path), key.root)
     view.record(change)
     view.commit()
     try:

@@ -66,7 +66,7 @@ def _undo_step(storage: Storage, step: Step) -> Sequence[tuple[DavPath, DavPath]
     assert source is not None
     if step.kind is StepKind.EXCHANGE:
         return _undo_exchange(storage, step.identity, source, target)
-    if EMPTY in step.values and _has_members(storage, target):
+    if EMPTY in step.values and has_members(storage, target):
         raise ResourceExists(f"{target.name!r} has members that are none of ours")
     return _undo_rename(storage, step.identity, source, target)
 
@@ -99,7 +99,7 @@ def _undo_rename(
     return ((target, source),)
 
 
-def _has_members(storage: Storage, path: DavPath) -> bool:
+def has_members(storage: Storage, path: DavPath) -> bool:
     try:
         with storage.scan_all(path) as members:
             return next(members, None) is not None

@@ -39,7 +39,7 @@ from davserver.storage.base import (
     Writer,
 )
 from davserver.storage.bymember import MembersByPath
-from davserver.undoing import EMPTY, Identity, moved
+from davserver.undoing import EMPTY, Identity, has_members, moved
 
 
 class UndoableStorage:
@@ -166,7 +166,9 @@ class UndoableStorage:
     def rename(self, source: DavPath, target: DavPath, *, replace: bool = False) -> None:
         here, there = self._stat(source), self._inner.named(target).stat
         if there is None:
-            self._rename(source, target)
+            is_made = source.is_reserved and here.kind is Kind.COLLECTION
+            is_made = is_made and not has_members(self._inner, source)
+            self._rename(source, target, {EMPTY: 1} if is_made else None)
             return
         if not replace or Kind.COLLECTION in (here.kind, there.kind):
             raise ResourceExists(f"{target.name!r} exists")

@@ -9,16 +9,17 @@ from davserver.changes import creating, make_durable
 from davserver.context import RequestContext, Response, Target
 from davserver.errors import Forbidden, MethodNotAllowed, ResourceExists, StorageError, from_storage
 from davserver.methods._checks import relocate
-from davserver.methods._updates import Failures, Refused, prepare, propstats, store
+from davserver.methods._updates import Failures, Refused, Update, prepare, propstats, store
 from davserver.methods.base import UNMAPPED, BodyPolicy, LockRule, Method
 from davserver.protocol.jsonbody import mkcol_xml
 from davserver.protocol.multistatus import mkcol_response
 from davserver.protocol.names import RESOURCETYPE, PropertyChange
+from davserver.protocol.path import DavPath
 from davserver.protocol.prefer import MINIMAL, Preferences, Return, applied
 from davserver.protocol.xmlread import is_plain_collection, parse_mkcol
-from davserver.recovery import put_attributes
+from davserver.recovery import put_attributes, remove_tree
 from davserver.state.base import GateView
-from davserver.storage.base import Kind, Stat
+from davserver.storage.base import Kind, Stat, Storage
 from davserver.usage import growing
 
 XML = (b"content-type", b'application/xml; charset="utf-8"')
@@ -75,16 +76,35 @@ def _create(
     stat = Stat(Kind.COLLECTION, 0, now_ns, now_ns, 0, 0)
     update = prepare(rc, path, stat, others, {}, failures)
     store(target.key, update, view)
-    with creating(services, view, path, target.key, update.attributes):
-        services.storage.make_collection(path)
-        if not update.attributes:
-            return
+    with creating(services, view, path, target.key):
+        if update.attributes:
+            _make_with(services.storage, path, update)
+        else:
+            services.storage.make_collection(path)
+
+
+def _make_with(storage: Storage, path: DavPath, update: Update) -> None:
+    """Makes the collection under a hidden name: if it does not get its attributes, and cannot be
+    removed either, still nobody sees it. Raises Refused, StorageError."""
+    staged = storage.hidden(path)
+    try:
+        storage.make_collection(staged)
         try:
-            put_attributes(services.storage, path, update.attributes)
+            put_attributes(storage, staged, update.attributes)
         except StorageError as exc:
-            services.storage.delete(path)
-            error = from_storage(exc)
+            error = from_storage(_told_of(exc, staged, path))
             raise Refused({update.origin[key]: error for key in update.attributes}) from exc
+        storage.rename(staged, path)
+    except BaseException as exc:
+        remove_tree(storage, staged)
+        if isinstance(exc, StorageError):
+            raise _told_of(exc, staged, path) from exc
+        raise
+
+
+def _told_of(error: StorageError, staged: DavPath, path: DavPath) -> StorageError:
+    """The client knows the collection by the name that it asked for."""
+    return type(error)(str(error).replace(staged.name, repr(path.name)[1:-1]))
 
 
 MKCOL = Method(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from davserver.errors import AccessDenied
+from davserver.protocol.path import DavPath
 from davserver.storage.filesystem import FilesystemStorage
 from tests.conftest import AppDav
 from tests.support.dav import XML
@@ -190,6 +191,23 @@ def test_a_value_that_the_disk_refuses_leaves_nothing(
     monkeypatch.undo()
     assert dav.mkcol("/c/").status == 201
     assert dav.prop("/c/", "{u}topic") is None
+
+
+@pytest.mark.parametrize("call", ["make_collection", "set_attributes", "rename"])
+def test_what_fails_is_told_of_the_name_that_was_asked_for(
+    make_dav: Any, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    dav = make_dav()
+
+    def refuse(_: FilesystemStorage, path: DavPath, *__: Any, **___: Any) -> None:
+        raise AccessDenied(f"{path.name!r}: permission denied")
+
+    monkeypatch.setattr(FilesystemStorage, call, refuse)
+    modified = "<D:getlastmodified>Mon, 12 Jan 1998 09:25:56 GMT</D:getlastmodified>"
+    reply = make(dav, TYPE + modified)
+
+    assert reply.status == 403
+    assert b"'c': permission denied" in reply.body
 
 
 def test_in_json(dav: AppDav) -> None:

@@ -24,6 +24,7 @@ LIVE = (
     "<D:getlastmodified>Mon, 12 Jan 1998 09:25:56 GMT</D:getlastmodified>"
     '<e:executable xmlns:e="http://apache.org/dav/props/">T</e:executable>'
 )
+WITH_TIME = {"set": {"DAV:": {"getlastmodified": "Mon, 12 Jan 1998 09:25:56 GMT"}}}
 FAILS: dict[str, Any] = {"op": "mkcol", "href": "/none/c"}
 EVERYTHING: list[dict[str, Any]] = [
     {"op": "mkcol", "href": "/new"},
@@ -258,7 +259,10 @@ def test_links_are_undone_as_links(make_dav: Callable[..., AppDav]) -> None:
     assert nothing_is_hidden(dav)
 
 
-def test_what_somebody_beside_put_in_between_stays(make_dav: Callable[..., AppDav]) -> None:
+@pytest.mark.parametrize("how", [{}, WITH_TIME], ids=["plain", "extended"])
+def test_what_somebody_beside_put_in_between_stays(
+    make_dav: Callable[..., AppDav], how: dict[str, Any]
+) -> None:
     """A collection that the batch made has a member by now that is none of its doing."""
     dav = make_dav()
     root = dav.root
@@ -275,7 +279,7 @@ def test_what_somebody_beside_put_in_between_stays(make_dav: Callable[..., AppDa
     dav = make_dav(overrides={"authorizer": Beside()})
     reply = post(
         dav,
-        {"op": "mkcol", "href": "/new"},
+        {"op": "mkcol", "href": "/new", **how},
         {"op": "put", "href": "/last", "content": ""},
         FAILS,
         atomic=True,

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from lxml import etree
+
 from davserver import errors
 from davserver.errors import StateError, StorageError
 from davserver.state.sqlfile import Database
@@ -295,9 +297,18 @@ def check_refusal(reply: Reply, fault: Fault, where: str) -> None:
         return
     assert reply.status == fault.status, (where, reply)
     if fault.condition is not None:
-        assert [child.tag for child in reply.xml] == [fault.condition], where
+        assert [child.tag for child in _error(reply)] == [fault.condition], where
     if fault.status == 503:
         assert reply.headers["retry-after"], where
+
+
+def _error(reply: Reply) -> etree._Element:
+    """Returns what names the condition: of an extended MKCOL in the propstat of the properties that
+    could not be set (RFC 5689 section 3)."""
+    if reply.xml.tag != "{DAV:}mkcol-response":
+        return reply.xml
+    (error,) = reply.xml.iterfind("{DAV:}propstat/{DAV:}error")
+    return error
 
 
 def _statuses(reply: Reply) -> set[int]:
