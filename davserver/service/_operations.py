@@ -9,11 +9,8 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import monotonic
-from urllib.parse import unquote
 
-from davserver.asgi import Message, Receive
 from davserver.atomic.change import all_or_nothing
-from davserver.auth.base import Attempt, Authenticator, Principal
 from davserver.context import RequestContext, Services, SpoolBody
 from davserver.errors import (
     DavError,
@@ -28,38 +25,15 @@ from davserver.inthread import InThread, finished
 from davserver.progress import PartialProgress
 from davserver.protocol.batch import Operation
 from davserver.protocol.batchresults import Json, document_of, has_failed, result_of
-from davserver.protocol.headers import PARSED, DavHeaders
 from davserver.protocol.path import DavPath
 from davserver.refusing import as_dav_error, error_json, error_response
+from davserver.service._inner import SignedIn, inner_request
 from davserver.service.base import Perform
 from davserver.state.base import GateView
 
-_CARRIED = frozenset({b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-for"})
-_CARRIED |= {b"forwarded", b"via", b"user-agent"}
-"""Fields of the batch's own request that each operation has, too: where it came to, and how."""
 _KEPT = 1 << 20
 """Bytes of what the single methods answer that are told in one batch."""
 _TOO_LONG: Json = {"description": "what it has to say is too long to be told here"}
-
-
-class SignedIn:
-    """An Authenticator for who was asked already, with the request that the batch came in."""
-
-    def __init__(self, principal: Principal, inner: Authenticator) -> None:
-        self._principal = principal
-        self._inner = inner
-
-    def challenges(self, *, secure: bool) -> Sequence[bytes]:
-        return self._inner.challenges(secure=secure)
-
-    def recall(self, attempt: Attempt) -> Principal | None:
-        return self._principal
-
-    def authenticate(self, attempt: Attempt) -> Principal | None:
-        return self._principal
-
-    def close(self) -> None:
-        """The other one stays open."""
 
 
 def services_within(rc: RequestContext) -> Services:
@@ -205,34 +179,8 @@ def _refused(rc: RequestContext, operation: Operation, error: DavError) -> Json:
 
 def request_within(rc: RequestContext, operation: Operation, services: Services) -> RequestContext:
     """Returns the request that an operation is, from who sent that of `rc`, by the same way."""
-    carried = [field for field in rc.headers.items if field[0] in _CARRIED]
-    headers = DavHeaders([*carried, *operation.fields])
-    scope = dict(rc.scope)
-    scope.pop(PARSED, None)
-    scope |= {
-        "method": operation.method,
-        "path": unquote(operation.href.decode("ascii")),
-        "raw_path": operation.href,
-        "query_string": b"",
-        "headers": headers.items,
-    }
-    return RequestContext(
-        services=services,
-        scope=scope,
-        receive=_receiving(operation.body),
-        method=operation.method,
-        path=DavPath(()),
-        headers=headers,
-        now=services.clock(),
-        progress=PartialProgress(rc.progress),
-    )
-
-
-def _receiving(body: bytes) -> Receive:
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
+    inner = inner_request(rc, operation.method, operation.href, operation.fields, operation.body)
+    return replace(inner, services=services, progress=PartialProgress(rc.progress))
 
 
 def _refuse_reserved(rc: RequestContext, operation: Operation) -> None:
