@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,6 +17,8 @@ from davserver.protocol.mediatypes import media_type
 
 _HTML = "index.html"
 _BASE = b"{base}"
+_COMMENTS = re.compile(rb"^[ \t]*(?:/\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)?\n", re.MULTILINE)
+"""Whole lines of a comment, and empty ones."""
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
@@ -47,10 +50,15 @@ def assets() -> dict[str, Asset]:
     found = {}
     for file in files("davserver.web").joinpath("page").iterdir():
         if file.is_file() and file.name != _HTML:
-            body = file.read_bytes()
+            body = _without_comments(file.name, file.read_bytes())
             etag = b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
             found[file.name] = Asset(body, media_type(file.name), etag)
     return found
+
+
+def _without_comments(name: str, body: bytes) -> bytes:
+    """Leaves out lines that are comments: they are for who reads the source, and a fifth of it."""
+    return _COMMENTS.sub(b"", body) if name.endswith(".js") else body
 
 
 @cache

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
+from davserver.web.assets import assets, document
 from tests.conftest import AppDav
 
 MakeDav = Callable[..., AppDav]
@@ -120,11 +121,40 @@ def loaded(name: str, found: set[str]) -> set[str]:
     return found
 
 
-def test_what_shows_a_folder_is_light_and_the_rest_comes_when_it_is_asked_for() -> None:
-    names = {*loaded("main.js", set()), "index.html", "style.css", "icon.svg"}
+def test_the_whole_page_is_light_and_what_shows_no_folder_comes_when_it_is_asked_for() -> None:
+    names = {*loaded("main.js", set()), "style.css", "icon.svg"}
+    whole = sum(len(asset.body) for asset in assets().values()) + len(document(b""))
+    first = sum(len(asset.body) for name, asset in assets().items() if name in names)
 
-    assert sum(path.stat().st_size for path in FILES if path.name in names) < LIMIT
-    assert not {"viewer.js", "markdown.js", "qr.js"} & names
+    assert whole < LIMIT
+    assert first < 120 * 1024
+    assert not {"viewer.js", "markdown.js", "qr.js", "searching.js", "archives.js"} & names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_a_module_is_sent_without_its_comments_and_otherwise_as_it_is(path: Path) -> None:
+    source = path.read_text("utf-8").splitlines()
+    sent = assets()[path.name].body.decode().splitlines()
+    rest = iter(source)
+
+    assert all(line in rest for line in sent), "lines are left out, none is changed or moved"
+    assert all(is_comment(line) for line in without(source, sent))
+
+
+def without(lines: list[str], others: list[str]) -> list[str]:
+    """The lines that are not among the others, which come in the same order."""
+    waiting = list(others)
+    found = []
+    for line in lines:
+        if waiting and line == waiting[0]:
+            waiting.pop(0)
+        else:
+            found.append(line)
+    return found
+
+
+def is_comment(line: str) -> bool:
+    return not line.strip() or line.lstrip().startswith(("/*", "*", "//"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
