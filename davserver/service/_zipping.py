@@ -8,11 +8,12 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from davserver.auth.base import Privilege
 from davserver.context import FileBody, RequestContext
 from davserver.errors import DavError, NotFound, StateError, StorageError
 from davserver.inthread import finished
 from davserver.protocol.batch import Operation
-from davserver.protocol.path import DavPath
+from davserver.protocol.path import DavPath, Key
 from davserver.refusing import as_dav_error
 from davserver.service._operations import request_within, services_within
 from davserver.service.base import Perform
@@ -168,12 +169,19 @@ class Archive:
     def _members(self, member: _Member) -> Sequence[_Member]:
         try:
             key = self._services.storage.canonical(member.path)
+            if not self._may_still_read(member.path, key):
+                return ()
             with self._rc.listing(member.path, key) as listing:
                 few = islice(listing, self._limit + 1)
                 return [_below(member, entry) for entry in few if entry.stat.kind is not Kind.OTHER]
         except StorageError as error:
             self._fail(member, error)
             return ()
+
+    def _may_still_read(self, path: DavPath, key: Key) -> bool:
+        """What was listed as a collection may lead elsewhere by now."""
+        rc = self._rc
+        return rc.services.path_rights is None or rc.may(Privilege.READ, path, key)
 
     def _file(
         self, archive: zipfile.ZipFile, sink: _Sink, member: _Member

@@ -151,6 +151,43 @@ def test_each_file_needs_the_right_to_it(make_dav: Callable[..., AppDav]) -> Non
     assert chosen.status == 403
 
 
+def test_a_collection_that_comes_to_lead_elsewhere_tells_no_names(
+    make_dav: Callable[..., AppDav], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from davserver.storage.filesystem import FilesystemStorage
+
+    dav = make_dav(
+        anonymous="none",
+        user=[parse_user(entry("anna"))],
+        rule=[Rule(path="/secret", access="none")],
+    )
+    assert dav.root is not None
+    root = dav.root
+    for name in ("open/sub", "secret"):
+        (root / name).mkdir(parents=True)
+    (root / "open" / "f").write_bytes(b"open")
+    (root / "secret" / "plans").write_bytes(b"secret")
+    canonical = FilesystemStorage.canonical
+
+    looks = []
+
+    def swapping(storage: Any, path: Any) -> Any:
+        if path.name == "sub":
+            looks.append(path)
+        if len(looks) == 2 and not (root / "open" / "sub").is_symlink():
+            # The first look was to count.
+            (root / "open" / "sub").rmdir()
+            (root / "open" / "sub").symlink_to("../secret")
+        return canonical(storage, path)
+
+    monkeypatch.setattr(FilesystemStorage, "canonical", swapping)
+    found = archive(dav.get("/.davserver/zip/open/", basic("anna")))
+
+    assert (root / "open" / "sub").is_symlink()
+    assert found["open/f"] == b"open"
+    assert "plans" not in str(found)
+
+
 def test_links_are_followed_inside_the_root_and_never_in_circles(
     make_dav: Callable[..., AppDav],
 ) -> None:
