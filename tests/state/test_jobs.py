@@ -149,6 +149,21 @@ def test_a_file_that_is_damaged_within_is_set_aside(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_file_whose_index_tells_another_principal_than_its_table_is_set_aside(
+    tmp_path: Path,
+) -> None:
+    store = JobStore(tmp_path)
+    store.add(JOB, limit=1)
+    store.close()
+    content = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(content.replace(b"alice", b"alicf", 1))
+
+    assert content.count(b"alice") == 2
+    assert store.unfinished() == []
+    assert len(list(tmp_path.glob(f"{FILE}.corrupt-*"))) == 1
+    store.close()
+
+
 def test_a_transaction_that_is_undone_already_is_left_alone(store: JobStore) -> None:
     """SQLite does so itself when the disk is full."""
 
