@@ -16,7 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.workloads import TOKEN
+
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_TOKEN = re.compile(rb"\r\nlock-token: *(<[^>]+>)\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _BUFFER = 1 << 20
@@ -72,13 +75,14 @@ class Client:
         self._socket = socket.create_connection(("127.0.0.1", port), 120)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = memoryview(bytearray(_BUFFER))
+        self._token = TOKEN
         self.first_at = 0.0
 
     def close(self) -> None:
         self._socket.close()
 
     def send(self, request: bytes) -> None:
-        self._socket.sendall(request)
+        self._socket.sendall(request.replace(TOKEN, self._token))
 
     def send_body(self, size: int) -> None:
         block = memoryview(os.urandom(_BUFFER))
@@ -97,6 +101,9 @@ class Client:
         if data[9:10] != b"2":
             raise Failed(data[:200].decode("latin-1"))
         head = data[: end + 2]
+        granted = _TOKEN.search(head)
+        if granted is not None:
+            self._token = granted[1]
         length = _LENGTH.search(head)
         if length is not None:
             return self._skip(int(length[1]), len(data) - end - 4)

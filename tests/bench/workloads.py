@@ -15,6 +15,13 @@ FINDER = (
 )
 _DEAD = b"".join(b"<u:p%d/>" % number for number in range(5))
 FIVE = b'<D:propfind xmlns:D="DAV:" xmlns:u="u"><D:prop>%b</D:prop></D:propfind>' % _DEAD
+LOCKINFO = (
+    b'<?xml version="1.0" encoding="utf-8"?>\n<D:lockinfo xmlns:D="DAV:"><D:lockscope>'
+    b"<D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype><D:owner>bench</D:owner>"
+    b"</D:lockinfo>"
+)
+TOKEN = b"<the token of the lock>"
+"""Stands in a request for that of the lock that was granted last on its connection."""
 Steps = Callable[[int], Sequence[bytes]]
 
 
@@ -97,6 +104,16 @@ def _put(number: int) -> Sequence[bytes]:
     return [request("PUT", f"/put-{os.getpid()}-{number}", b"x" * 4096)]
 
 
+def _lock_cycle(number: int) -> Sequence[bytes]:
+    target = f"/locked/file-{number % 64:05d}.txt"
+    token = TOKEN.decode()
+    return [
+        request("LOCK", target, LOCKINFO, Depth="0", Timeout="Second-60", Content_Type="text/xml"),
+        request("PUT", target, b"x" * KIB, If=f"({token})"),
+        request("UNLOCK", target, Lock_Token=token),
+    ]
+
+
 def _proppatch(number: int) -> Sequence[bytes]:
     return [request("PROPPATCH", f"/few/file-{number % 100:05d}.txt", five_properties(number))]
 
@@ -161,6 +178,13 @@ WORKLOADS = (
         _always(propfind("/tree/", "infinity")),
         tree("tree", 5_000, 50),
         unit="ms",
+    ),
+    Workload(
+        "LOCK, PUT with If, UNLOCK, 4 connections",
+        _lock_cycle,
+        members("locked", 64),
+        connections=4,
+        most=10_000,
     ),
     Workload("PROPPATCH 5 properties, 4 connections", _proppatch, connections=4, most=5_000),
     Workload(
