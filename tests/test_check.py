@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 
 from davserver.app import create_app
@@ -28,6 +28,7 @@ from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, Step, StepKind
 from davserver.state.rows import SCHEMAS
+from davserver.state.sqlfile import FILE
 from davserver.state.sqlite import SqliteState
 from tests.conftest import AppDav
 
@@ -363,21 +364,33 @@ def test_a_folder_keeps_its_state_where_it_is_moved_and_when_it_is_replaced(
     serve_once(moved)
 
 
-def test_a_state_of_the_version_before_is_brought_up_to_date(
-    settings: Settings, state: SqliteState
+def test_a_state_of_the_first_version_is_brought_up_to_date(
+    settings: Settings, tmp_path: Path
 ) -> None:
-    store_property(state, b"file")
-    writer = state.session().writer
-    for table in re.findall(r"CREATE TABLE (\w+)", "".join(SCHEMAS[1:])):
-        writer.query(f"DROP TABLE {table}")
-    writer.query("ALTER TABLE properties DROP COLUMN sum")
-    writer.query("PRAGMA user_version = 1")
-    state.close()
+    folder = tmp_path / "older"
+    folder.mkdir()
+    before = apsw.Connection(str(folder / FILE))
+    before.execute(SCHEMAS[0])
+    row = ("", b"", b"file", X, b"<x/>")
+    before.execute("INSERT INTO properties VALUES(?,?,?,?,?)", row)
+    lock = ("t", "", b"file", b"/file", "exclusive", "0", b"", "ada", 600, time.time() + 600)
+    before.execute("INSERT INTO locks VALUES(?,?,?,?,?,?,?,?,?,?)", lock)
+    before.execute("INSERT INTO changes VALUES(7, '', ?, 'lock')", (b"file",))
+    before.execute("PRAGMA user_version = 1")
+    before.close()
 
-    services = create_app(settings).services
-    assert services.state.properties(Key("", b"file")) == {X: b"<x/>"}
+    services = create_app(settings.model_copy(update={"state": folder})).services
+    key = Key("", b"file")
+    assert services.state.properties(key) == {X: b"<x/>"}
+    assert [each.token for each in services.state.covering(key, now=time.time())] == ["t"]
+    with services.state.hold((), wait_s=5) as view:
+        view.remove_lock("t")
     services.state.close()
+    state = SqliteState(folder)
     assert state.session().writer.query("SELECT count(*) FROM meta") == [(1,)]
+    assert state.session().writer.query("SELECT seq FROM changes ORDER BY seq") == [(7,), (8,)]
+    assert state.locks() == []
+    state.close()
 
 
 # --- the command --------------------------------------------------------------------------------

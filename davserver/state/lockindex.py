@@ -17,6 +17,8 @@ from davserver.protocol.path import Key
 from davserver.state.limits import StateLimits
 
 _HEAP_SLACK = 64
+# What NamedTuple._make does, without its call in between.
+_new = tuple.__new__
 
 
 class KeyTree:
@@ -121,17 +123,17 @@ class LockIndex:
         by_key = self._by_key
         on_key = by_key.get(key)
         if on_key is not None:
-            found.extend(lock for lock in on_key.values() if lock.expires_at > now)
-        parent = key.parent
-        while parent is not None:
-            there = by_key.get(parent)
+            found.extend([lock for lock in on_key.values() if lock.expires_at > now])
+        root, path = key
+        while path:
+            path = path.rpartition(b"/")[0]
+            there = by_key.get(_new(Key, (root, path)))
             if there is not None:
                 found.extend(
                     lock
                     for lock in there.values()
                     if lock.depth is Depth.INFINITY and lock.expires_at > now
                 )
-            parent = parent.parent
         return found
 
     def _covering_any(self, key: Key, now: float, above: Iterable[Key]) -> list[Lock]:

@@ -245,21 +245,24 @@ class Mirror:
         self._seq = changes[-1][0]
         return True
 
-    def covering(
-        self, key: Key, *, now: float, fresh: bool = True, bound: Bindings | None = None
-    ) -> Sequence[Lock]:
-        """`fresh` False inside the gate, where nobody else commits; `bound` what is bound there."""
+    def covering(self, key: Key, *, now: float) -> Sequence[Lock]:
         with self.mutex:
             self.now = now
-            if fresh:
-                self.refresh()
-            above = (self.bindings if bound is None else bound).above
+            self.refresh()
+            above = self.bindings.above
             found = self.index.covering(key, now, above(key)) if self.index else ()
-            if fresh and self._committed:
+            if self._committed:
                 each = above(key)
                 all_above = None if each is None else frozenset(each)
                 return self._as_committed(found, partial(_covers, key, all_above), now)
             return found
+
+    def covering_inside(self, key: Key, now: float, bound: Bindings) -> Sequence[Lock]:
+        """As `covering`, inside the gate, where nobody else commits; `bound` is what is bound
+        there."""
+        with self.mutex:
+            self.now = now
+            return self.index.covering(key, now, bound.above(key)) if self.index else ()
 
     def beneath(self, key: Key, *, now: float, fresh: bool = True) -> Sequence[Lock]:
         with self.mutex:

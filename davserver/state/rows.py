@@ -59,7 +59,26 @@ CREATE TABLE bindings(
     root TEXT NOT NULL, path BLOB NOT NULL, target BLOB NOT NULL, PRIMARY KEY(root, path)
 ) WITHOUT ROWID;
 """
-SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
+# One page for a lock, and one for telling of it: an index of its own and a counter of numbers were
+# written with each. The newest change always stays, so that no number comes again.
+_SIXTH = """
+ALTER TABLE locks RENAME TO older_locks;
+DROP INDEX locks_by_path;
+CREATE TABLE locks(
+    token TEXT NOT NULL, root TEXT NOT NULL, path BLOB NOT NULL, href BLOB NOT NULL,
+    scope TEXT NOT NULL, depth TEXT NOT NULL, owner_xml BLOB NOT NULL, principal TEXT NOT NULL,
+    timeout_s INTEGER NOT NULL, expires_at REAL NOT NULL, PRIMARY KEY(root, path, token)
+) WITHOUT ROWID;
+INSERT INTO locks SELECT * FROM older_locks;
+DROP TABLE older_locks;
+ALTER TABLE changes RENAME TO older_changes;
+CREATE TABLE changes(
+    seq INTEGER PRIMARY KEY, root TEXT NOT NULL, path BLOB NOT NULL, kind TEXT NOT NULL
+);
+INSERT INTO changes SELECT * FROM older_changes;
+DROP TABLE older_changes;
+"""
+SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 """What makes each version of the schema out of the one before."""
 SCHEMA_VERSION = len(SCHEMAS)
 # Properties of our own, which never follow a copy.

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 # older ones go.
 _CHANGES_KEPT = 8_192
 _PRUNE_EVERY = 1_024
+_DELETE_LOCK = "DELETE FROM locks WHERE root = ? AND path = ? AND token = ?"
 # Expired locks that one write clears away: bounds its time.
 _EXPIRED_AT_ONCE = 500
 
@@ -73,7 +74,7 @@ class SqlView:
             raise
 
     def covering(self, key: Key, *, now: float) -> Sequence[Lock]:
-        return self._mirror.covering(key, now=now, fresh=False, bound=self._bindings)
+        return self._mirror.covering_inside(key, now, self.bindings)
 
     def beneath(self, key: Key, *, now: float) -> Sequence[Lock]:
         return self._mirror.beneath(key, now=now, fresh=False)
@@ -114,8 +115,9 @@ class SqlView:
 
     def add_lock(self, lock: Lock) -> None:
         self._begin()
-        with self._mirror.mutex:
-            self._mirror.index.check_limits(lock, self._limits, self._mirror.now)
+        mirror = self._mirror
+        with mirror.mutex:
+            mirror.index.check_limits(lock, self._limits, mirror.now)
         self.query("INSERT INTO locks VALUES(?,?,?,?,?,?,?,?,?,?)", lock_row(lock))
         self._put(lock)
 
@@ -295,18 +297,18 @@ class SqlView:
     def _begin(self) -> None:
         if self._begun:
             return
-        if self._db.in_transaction:
-            self._db.query("ROLLBACK")  # one that failed before us
-        self._db.query("BEGIN IMMEDIATE")
+        db, mirror = self._db, self._mirror
+        if db.in_transaction:
+            db.query("ROLLBACK")  # one that failed before us
+        db.query("BEGIN IMMEDIATE")
         self._begun, self._failed = True, None
-        with self._mirror.mutex:
-            self._loads = self._mirror.loads
-            index, now = self._mirror.index, self._mirror.now
-            expired = index.pop_expired(now, _EXPIRED_AT_ONCE) if index else []
+        with mirror.mutex:
+            self._loads = mirror.loads
+            expired = mirror.index.pop_expired(mirror.now, _EXPIRED_AT_ONCE) if mirror.index else ()
             self._dirty_mirror = bool(expired)
         # Other workers need no telling: they pass over expired locks, too.
         for lock in expired:
-            self.query("DELETE FROM locks WHERE token = ?", (lock.token,))
+            self.query(_DELETE_LOCK, (*lock.key, lock.token))
 
     def _put(self, lock: Lock) -> None:
         with self._mirror.mutex:
@@ -317,7 +319,7 @@ class SqlView:
     def _drop(self, locks: Sequence[Lock]) -> None:
         self._begin()
         for lock in locks:
-            self.query("DELETE FROM locks WHERE token = ?", (lock.token,))
+            self.query(_DELETE_LOCK, (*lock.key, lock.token))
         with self._mirror.mutex:
             self._dirty_mirror = True
             for lock in locks:
