@@ -381,9 +381,9 @@ def test_what_is_in_the_way_since_the_look_is_not_replaced(
     """By a program beside the server, between the checks and the publication."""
     create = FilesystemStorage.create_direct
 
-    def begin(self: FilesystemStorage, path: DavPath) -> Any:
-        begun = create(self, path)
-        if path.name == "raced" and begun is not None and begun[1] is None:
+    def begin(self: FilesystemStorage, path: DavPath, key: Key) -> Any:
+        begun = create(self, path, key)
+        if path.name == "raced" and begun is not None and begun[0] is None:
             (pair.straight.root / "raced").write_bytes(b"theirs")
         return begun
 

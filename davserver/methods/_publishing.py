@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from davserver.changes import creating
 from davserver.context import Header, RequestContext, Response, Target
-from davserver.methods._checks import last_modified
+from davserver.methods._conditions import last_modified
 from davserver.methods._times import created_at, creation_change
 from davserver.properties.base import CREATED
+from davserver.protocol.clienttimes import NO_TIMES
 from davserver.protocol.dates import format_http_date
 from davserver.state.base import GateView
 from davserver.storage.base import Stat
@@ -24,6 +25,10 @@ def publish_new(
 ) -> Stat:
     """Publishes `size` bytes where nothing is."""
     services = rc.services
+    if not services.quotas and rc.times.created_ns is None:
+        view.clear(target.key)
+        view.commit()
+        return commit()
     with growing(services, view, target.key, size):
         # A new resource inherits nothing of what stood here once.
         view.clear(target.key)
@@ -40,9 +45,13 @@ def publish_over(
     rc: RequestContext, view: GateView, target: Target, size: int, commit: Commit
 ) -> Stat:
     """Publishes `size` bytes in the place of an older version."""
+    created_ns = _creation_time(rc, view, target)
+    if created_ns is None and not rc.services.quotas:
+        view.commit()
+        return commit()
     with (
         growing(rc.services, view, target.key, size, target.stat),
-        created_at(view, target.key, _creation_time(rc, view, target)),
+        created_at(view, target.key, created_ns),
     ):
         view.commit()
         return commit()
@@ -62,7 +71,9 @@ def stored(rc: RequestContext, stat: Stat, *, replaced: bool) -> Response:
     """201 for a new resource, 204 for a replaced one; with the ETag of what was sent."""
     modified = last_modified(stat, rc.services.clock())
     headers: list[Header] = [(b"last-modified", format_http_date(modified))]
-    if stat.etag is not None:
-        headers.append((b"etag", stat.etag.to_header()))
-    headers += rc.times.accepted()
+    etag = stat.etag
+    if etag is not None:
+        headers.append((b"etag", etag.to_header()))
+    if rc.times is not NO_TIMES:
+        headers += rc.times.accepted()
     return Response(204 if replaced else 201, headers)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from davserver.context import FileBody, Header, PartsBody, RequestContext, Response, Target
-from davserver.methods._checks import check, last_modified
+from davserver.methods._checks import check
+from davserver.methods._conditions import last_modified
 from davserver.methods._rights import check_opened
 from davserver.methods.base import Method
 from davserver.properties.rfc4918 import content_language

@@ -124,11 +124,12 @@ def put_whole(rc: RequestContext, storage: DirectStorage, body: bytes) -> Respon
         return None
     if limit is not None and len(body) > limit:
         return None
-    with rc.hold([storage.direct_key(rc.path)]) as view:
-        begun = None if view.changes() else storage.create_direct(rc.path)
+    key = storage.direct_key(rc.path)
+    with rc.hold([key]) as view:
+        begun = None if view.changes() else storage.create_direct(rc.path, key)
         if begun is None:
             return None
-        key, there, writer = begun
+        there, writer = begun
         target = Target(rc.path, key, there)
         try:
             check_direct(rc, PUT, target, view)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Collection, Hashable, Iterable
+from functools import lru_cache
 from typing import TypeVar
 
 from davserver.errors import BadGateway, BadRequest
@@ -65,7 +66,10 @@ class DavHeaders:
     def with_fields(self, fields: Iterable[tuple[bytes, bytes]]) -> DavHeaders:
         """Returns these fields and others: what is kept is kept of both, so that nothing recalled
         may depend on those (Authorization, Cookie, Range, If, Lock-Token)."""
-        return DavHeaders([*self.items, *fields], self._known)
+        other = DavHeaders(fields, self._known)
+        other.items = [*self.items, *other.items]
+        other._first |= self._first
+        return other
 
     def recall(self, read: Callable[[DavHeaders], T]) -> T:
         """Returns what `read` makes of these fields (see `with_fields`), the first time; an
@@ -134,6 +138,7 @@ def parse_overwrite(value: bytes | None) -> bool:
     return flag == b"T"
 
 
+@lru_cache(_KEPT)
 def parse_timeout(value: bytes | None, *, default_s: int, maximum_s: int) -> int:
     """Returns the seconds a lock is granted for: the first usable wish of `Timeout`, capped.
 

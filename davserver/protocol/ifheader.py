@@ -29,6 +29,7 @@ _URL = re.compile(rb"<([^<>\x00-\x1f\x7f]*)>")
 _TOKEN = re.compile(rb"<([\x21-\x3b=\x3f-\x7e]+)>")
 _TAG = re.compile(rb'\[[ \t]*((?:W/)?"[^"]*")[ \t]*\]')
 _NOT = re.compile(rb"not(?=[ \t<\[])", re.IGNORECASE)
+_SOLE = re.compile(rb"[ \t]*\([ \t]*%b[ \t]*\)[ \t]*" % _TOKEN.pattern)
 _ROOT = DavPath(())
 
 
@@ -75,6 +76,17 @@ class IfHeader:
         )
 
     @property
+    def sole_token(self) -> str | None:
+        """What stands in `(<token>)`, None where there is more, or something else."""
+        if len(self.lists) != 1:
+            return None
+        only = self.lists[0]
+        if only.resource is not None or only.foreign or len(only.conditions) != 1:
+            return None
+        condition = only.conditions[0]
+        return None if condition.negated else condition.token
+
+    @property
     def is_only_tokens(self) -> bool:
         """True when no condition is an entity-tag."""
         return all(condition.etag is None for one in self.lists for condition in one.conditions)
@@ -97,6 +109,11 @@ def parse_if(values: Sequence[bytes], *, authorities: Collection[bytes]) -> IfHe
         raise BadRequest("header field sent more than once: b'if'")
     if len(values[0]) > VALUE_LIMIT:
         raise BadRequest(f"if header has {len(values[0])} bytes, more than {VALUE_LIMIT}")
+    sole = _SOLE.fullmatch(values[0])
+    if sole is not None:
+        # What nearly all clients send needs no scanner.
+        condition = Condition(False, sole[1].decode("ascii"))
+        return IfHeader((IfList(None, False, (condition,)),))
     return _Scanner(values[0], authorities).header()
 
 

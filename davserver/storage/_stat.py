@@ -134,8 +134,11 @@ def look_at_file(fd: int) -> Stat | None:
     of the time that `look` takes."""
     found = os.fstat(fd)
     mode = found.st_mode
-    if mode & _IFMT != st.S_IFREG:
-        return None
+    return stat_of_file(found, mode) if mode & _IFMT == st.S_IFREG else None
+
+
+def stat_of_file(found: os.stat_result, mode: int) -> Stat:
+    """Returns what fstat has told of a file, but for its mode."""
     device, executable = found.st_dev, mode & 0o100 != 0
     values = (_FILE, found.st_size, found.st_mtime_ns, None, device, found.st_ino, executable)
     return _new(Stat, values)

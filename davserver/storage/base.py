@@ -392,7 +392,7 @@ class DirectStorage(Protocol):
     def direct_key(self, path: DavPath) -> Key:
         """Returns the key of a path that no link and no other spelling is in. Looks at no disk."""
 
-    def create_direct(self, path: DavPath) -> tuple[Key, Stat | None, DirectWriter] | None:
-        """Begins a new version, for who is in the gate, and returns it with the key and what
-        stands there. None where `open_direct` would return None for a link or another spelling.
+    def create_direct(self, path: DavPath, key: Key) -> tuple[Stat | None, DirectWriter] | None:
+        """Begins a new version, for who is in the gate, at the path of this `direct_key`; returns
+        it with what stands there. None where a link or another spelling may lead elsewhere.
         Raises as `create` does."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from davserver.errors import AccessDenied, StorageError
 from davserver.protocol.path import DavPath, Key
-from davserver.storage import names
 from davserver.storage._oserrors import show, translate_io, translating
 from davserver.storage.base import Stat
 from davserver.storage.found import Found
 from davserver.storage.policy import Policy, may_write, require_creatable, require_file
+from davserver.storage.resolve import Resolver
 from davserver.storage.writer import Begun, FileWriter
 
 _LOOK_FOR_SPACE_FROM = 1 << 20  # bytes; smaller bodies find out by writing
@@ -28,14 +28,37 @@ def open_writer(
         return _begin(policy, path, found, size_hint=size_hint, mode=mode, begun=begun)
 
 
-def open_direct_writer(policy: Policy, path: DavPath) -> tuple[Key, Stat | None, FileWriter] | None:
+def open_direct_writer(
+    policy: Policy, path: DavPath, key: Key
+) -> tuple[Stat | None, FileWriter] | None:
     """As Storage.create_direct."""
     policy.refuse_read_only(path)
-    resolver = policy.resolver
-    with resolver.find(path) as found:
-        if resolver.folding or found.segments != tuple(map(names.encode, path.segments)):
+    found = None if policy.resolver.folding else _find_direct(policy.resolver, path, key)
+    if found is None:
+        return None
+    with found:
+        return found.stat, _begin(policy, path, found)
+
+
+def _find_direct(resolver: Resolver, path: DavPath, key: Key) -> Found | None:
+    """Looks up what has just this path on disk; None where that cannot be told in one step."""
+    parent, _, name = key.path.rpartition(b"/")
+    if not name:
+        return None
+    with translating(path):
+        dir_fd = resolver.open_parent(parent) if parent else resolver.root_fd
+        if dir_fd < 0:
             return None
-        return resolver.key(found.segments), found.stat, _begin(policy, path, found)
+        found = Found(dir_fd, name, (), None, 1, dir_fd != resolver.root_fd)
+        try:
+            found.seen = seen = resolver.look(dir_fd, name)
+        except BaseException:
+            found.__exit__(None, None, None)
+            raise
+        if name.isascii() if seen is None else not seen.is_link:
+            return found
+        found.__exit__(None, None, None)
+        return None
 
 
 def _begin(

@@ -190,8 +190,8 @@ class FilesystemStorage:
     def direct_key(self, path: DavPath) -> Key:
         return self._resolver.key(tuple(map(names.encode, path.segments)))
 
-    def create_direct(self, path: DavPath) -> tuple[Key, Stat | None, DirectWriter] | None:
-        return open_direct_writer(self._policy, path)
+    def create_direct(self, path: DavPath, key: Key) -> tuple[Stat | None, DirectWriter] | None:
+        return open_direct_writer(self._policy, path, key)
 
     def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
         return open_writer(self._policy, path, size_hint=size_hint)

@@ -6,7 +6,7 @@ meets one whose owner is dead may remove it.
 
 from __future__ import annotations
 
-import secrets
+import os
 import sys
 import unicodedata
 
@@ -77,7 +77,7 @@ def fold(name: bytes) -> bytes:
 
 def hidden_name(owner: str) -> str:
     """Returns a fresh hidden name."""
-    return f"{_MARK}.{owner}.{secrets.token_hex(8)}"
+    return f"{_MARK}.{owner}.{os.urandom(8).hex()}"
 
 
 def is_hidden(name: str) -> bool:

@@ -117,6 +117,9 @@ def require_file(path: DavPath, stat: Stat) -> None:
 def may_write(found: Found) -> bool:
     """False for a file that this process may not write. A rename over it would ask the directory
     alone; one who made a file read-only meant it."""
+    seen = found.seen
+    if seen is not None and seen.mode & 0o200 and seen.uid == os.geteuid():
+        return True
     effective = os.access in os.supports_effective_ids
     if os.access(found.name, os.W_OK, dir_fd=found.dir_fd, effective_ids=effective):
         return True

@@ -95,6 +95,15 @@ class Resolver:
                 return _linux.openat2(self.root_fd, path, flags)
         return self._open_stepwise(segments, flags)
 
+    def open_parent(self, path: bytes) -> int:
+        """Opens the directory at a path on disk, through no link at all; -1 where it cannot."""
+        if self._openat2 and len(path) < _PATH_MAX:
+            return _linux.try_openat2(self.root_fd, path, _DIRECTORY)
+        try:
+            return self._open_stepwise(tuple(path.split(b"/")), _DIRECTORY)
+        except OSError:
+            return -1
+
     def _open_stepwise(self, segments: tuple[bytes, ...], flags: int) -> int:
         fd = self.root_fd
         try:

@@ -22,7 +22,7 @@ from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import creating, show, translate_io, translating
-from davserver.storage._stat import look, look_at_file
+from davserver.storage._stat import look, stat_of_file
 from davserver.storage.base import Bytes, Reader, Stat
 from davserver.storage.content import copy_by_hand, copy_range
 from davserver.storage.found import Found
@@ -73,6 +73,7 @@ class FileWriter:
         self._size = 0
         self._failed = False
         self._published = False
+        self._stat: Stat | None = None
         self._hidden: bytes | None = None
         self._stays = begun is not None
         self._fd = self._begun_fd = -1
@@ -127,8 +128,15 @@ class FileWriter:
 
     def write(self, *pieces: Bytes) -> None:
         """Appends all of the pieces. May block."""
-        rest = [memoryview(piece) for piece in pieces]
         try:
+            if len(pieces) == 1:
+                # Most bodies are one piece, which is taken at once.
+                count = os.write(self._fd, pieces[0])
+                self._size += count
+                if count == len(pieces[0]):
+                    return
+                pieces = (memoryview(pieces[0])[count:],)
+            rest = [memoryview(piece) for piece in pieces]
             while rest:
                 one = len(rest) == 1
                 count = os.write(self._fd, rest[0]) if one else os.writev(self._fd, rest[:_IOV_MAX])
@@ -160,25 +168,29 @@ class FileWriter:
     def seal(self, *, mtime_ns: int | None = None) -> None:
         """Sets mode and times, then waits for the disk as the policy says. May block."""
         try:
-            self._set_mode()
             modified_ns = new_mtime_ns(mtime_ns)
             os.utime(self._fd, ns=(modified_ns, modified_ns))
+            new = os.fstat(self._fd)
+            mode = self._set_mode(new)
+            self._stat = stat_of_file(new, mode)
             self._policy.sync_file(self._fd)
         except OSError as error:
             # What a failed fsync left behind is unknown, and a second one would report success.
             self._failed = True
             raise translate_io(error, self._path) from error
 
-    def _set_mode(self) -> None:
+    def _set_mode(self, new: os.stat_result) -> int:
         mode = self._mode
         if self._replaces:
-            old = self._adopt_attributes()
+            old = self._adopt_attributes(new)
             mode = old if mode is None else mode
         if mode is None:
             mode = 0o666 & ~self._policy.umask
-        os.fchmod(self._fd, mode & _MODE_MASK)
+        mode &= _MODE_MASK
+        os.fchmod(self._fd, mode)
+        return mode
 
-    def _adopt_attributes(self) -> int | None:
+    def _adopt_attributes(self, new: os.stat_result) -> int | None:
         """Gives the new version the owner and extended attributes of the old one, as far as
         this process may. Returns the old one's mode."""
         try:
@@ -187,7 +199,6 @@ class FileWriter:
             return None
         if not st.S_ISREG(old.st_mode):
             return None
-        new = os.fstat(self._fd)
         if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
             self._adopt_owner(old.st_uid, old.st_gid)
         if hasattr(os, "listxattr"):
@@ -234,11 +245,10 @@ class FileWriter:
     def commit_here(self) -> Stat:
         """Publishes where the target was found to be when this was begun, in the same gate."""
         self._require_unpublished()
-        stat = look_at_file(self._fd)
-        assert stat is not None
+        assert self._stat is not None
         with creating(self._path):
             self._publish(replace=False)
-        return stat
+        return self._stat
 
     def _require_unpublished(self) -> None:
         if self._failed or self._published:

@@ -17,6 +17,7 @@ from davserver.protocol.ifheader import (
     Condition,
     IfHeader,
     IfList,
+    _Scanner,
     evaluate_if,
     parse_if,
 )
@@ -303,3 +304,22 @@ def test_every_token_counts_as_submitted() -> None:
 )
 def test_is_only_tokens(value: bytes, only_tokens: bool) -> None:
     assert only_tokens is read(value).is_only_tokens
+
+
+@pytest.mark.parametrize(
+    ("value", "token"),
+    [
+        (b"(<a:b>)", "a:b"),
+        (b"\t( <a:b> ) ", "a:b"),
+        (b"</c> (<a:b>)", None),
+        (b"(Not <a:b>)", None),
+        (b"(<a:b> <c:d>)", None),
+        (b"(<a:b>) (<c:d>)", None),
+        (b'(["e"])', None),
+    ],
+)
+def test_sole_token_is_that_of_a_header_with_nothing_else(value: bytes, token: str | None) -> None:
+    header = read(value)
+
+    assert header.sole_token == token
+    assert header == _Scanner(value, OURS).header()
