@@ -137,12 +137,13 @@ def _refuse_conflict(
 ) -> Sequence[Lock]:
     """Raises 423 for a conflict on the resource; returns the conflicting locks of members."""
     covering = view.covering(target.key, now=rc.now)
-    inner = locks_below(view, target.key, now=rc.now)
+    is_deep = lock.depth is Depth.INFINITY
+    inner = locks_below(view, target.key, now=rc.now) if is_deep else ()
     own, below = conflicting(lock.scope, lock.depth, covering, inner)
     if own:
         roots = dict.fromkeys(rc.base + other.href for other in own)
         raise Locked("the resource is locked", hrefs=tuple(roots), condition=b"no-conflicting-lock")
-    return standing(rc, below)
+    return standing(rc, below) if below else ()
 
 
 def _members_are_locked(rc: RequestContext, target: Target, locks: Sequence[Lock]) -> Response:

@@ -152,7 +152,7 @@ class DavPath:
 
         Other names resolve to what exists, so that they can be read, renamed and deleted.
         """
-        return not any(map(_NOT_CREATABLE.search, self.segments))
+        return all(map(is_creatable, self.segments))
 
     def href(self, base: bytes = b"", *, collection: bool) -> bytes:
         """Returns the absolute path of RFC 4918 section 8.3, percent-encoded.
@@ -184,6 +184,11 @@ def _read(raw_path: bytes) -> DavPath:
 def _from_raw(raw_path: bytes) -> DavPath:
     """Clients come back to the same paths."""
     return _read(raw_path)
+
+
+def is_creatable(name: str) -> bool:
+    """True for a segment that is UTF-8 without control characters."""
+    return _NOT_CREATABLE.search(name) is None
 
 
 def quote_segment(name: str) -> bytes:

@@ -141,11 +141,14 @@ class Mirror:
         self._count = count
         self._properties.clear()
         self._is_bare = None
+        if self._committed and self._version is not None:
+            # Who writes is in the gate, and that is this worker: has it committed?
+            if self._newest() >= self._seq:
+                self._committed.clear()
+            return
         version = self._reader.data_version()
         if version == self._version:
             return
-        # Who writes is in the gate: if that is this worker, it has committed.
-        self._committed.clear()
         if self._version is None or not self._catch_up():
             self._load()
         # Only now: a failure above is tried again. What is committed meanwhile moves it further.
@@ -161,21 +164,22 @@ class Mirror:
         self._version = None
         self._committed.clear()
 
-    def put(self, lock: Lock) -> None:
-        """Enters a lock that is not committed yet. In the gate; hold `mutex`."""
+    def put(self, lock: Lock, seq: int) -> None:
+        """Enters a lock that is not committed yet, and of which the row `seq` of `changes` tells.
+        In the gate; hold `mutex`."""
+        self._seq = seq
         self._keep_committed(lock.token)
         self.index.put(lock)
 
-    def remove(self, token: str) -> None:
-        """Takes a lock out; it is not committed yet. In the gate; hold `mutex`."""
+    def remove(self, token: str, seq: int) -> None:
+        """Takes a lock out, as `put` enters one."""
+        self._seq = seq
         self._keep_committed(token)
         self.index.remove(token)
 
     def _keep_committed(self, token: str) -> None:
-        if not self._committed and self._version is not None:
-            # Nobody else commits: when this changes, what is entered from now on is committed.
-            self._version = self._reader.data_version()
-        self._committed.setdefault(token, self.index.get(token, float("-inf")))
+        if token not in self._committed:
+            self._committed[token] = self.index.get(token, float("-inf"))
 
     def committed(
         self,
@@ -215,11 +219,16 @@ class Mirror:
     def _load(self) -> None:
         self.loads += 1
         # First the number: what is committed in between is then read twice, not missed.
-        newest = self._reader.query("SELECT coalesce(max(seq), 0) FROM changes")
+        newest = self._newest()
         self.index = LockIndex(_locks(self._reader.query(f"SELECT {_COLUMNS}")))
         self._load_intents()
         self.bindings = load_bindings(self._reader)
-        self._seq = newest[0][0]
+        self._seq = newest
+
+    def _newest(self) -> int:
+        """Returns the number of the last change that anybody has committed."""
+        newest: int = self._reader.query("SELECT coalesce(max(seq), 0) FROM changes")[0][0]
+        return newest
 
     def _load_intents(self) -> None:
         self.intents = dict(self._reader.query("SELECT id, owner FROM intents"))

@@ -367,10 +367,12 @@ class SqliteState:
 
     def has_changes(self) -> bool:
         session = self.session()
+        owners = session.mirror.owners_of_changes()
+        if not owners or session.mirror.unwritten:
+            return bool(session.mirror.unwritten)
         owner = session.owner
-        return bool(session.mirror.unwritten) or any(
-            session.has_left if each == owner.id else not owner.is_alive(each)
-            for each in session.mirror.owners_of_changes()
+        return any(
+            session.has_left if each == owner.id else not owner.is_alive(each) for each in owners
         )
 
     def keys_with_rows(self) -> Iterator[Key]:

@@ -311,27 +311,34 @@ class SqlView:
             self.query(_DELETE_LOCK, (*lock.key, lock.token))
 
     def _put(self, lock: Lock) -> None:
+        seq = self._tell(lock.key, LOCK)
         with self._mirror.mutex:
             self._dirty_mirror = True
-            self._mirror.put(lock)
-        self._log([lock.key], LOCK)
+            self._mirror.put(lock, seq)
 
     def _drop(self, locks: Sequence[Lock]) -> None:
         self._begin()
         for lock in locks:
             self.query(_DELETE_LOCK, (*lock.key, lock.token))
+        seq = 0
+        for key in {lock.key for lock in locks}:
+            seq = self._tell(key, LOCK)
         with self._mirror.mutex:
             self._dirty_mirror = True
             for lock in locks:
-                self._mirror.remove(lock.token)
-        self._log({lock.key for lock in locks}, LOCK)
+                self._mirror.remove(lock.token, seq)
 
     def _log(self, keys: Iterable[Key], kind: str) -> None:
         """Tells the other workers' mirrors what to read again."""
         for key in keys:
-            self.query("INSERT INTO changes(root, path, kind) VALUES(?,?,?)", (*key, kind))
-            seq = self._db.last_row_id()
+            seq = self._tell(key, kind)
             with self._mirror.mutex:
                 self._mirror.written(seq)
-            if seq % _PRUNE_EVERY == 0:
-                self.query("DELETE FROM changes WHERE seq <= ?", (seq - _CHANGES_KEPT,))
+
+    def _tell(self, key: Key, kind: str) -> int:
+        """Returns the number of the row that tells of a change; the mirror is to be told it."""
+        self.query("INSERT INTO changes(root, path, kind) VALUES(?,?,?)", (*key, kind))
+        seq = self._db.last_row_id()
+        if seq % _PRUNE_EVERY == 0:
+            self.query("DELETE FROM changes WHERE seq <= ?", (seq - _CHANGES_KEPT,))
+        return seq

@@ -18,7 +18,7 @@ from davserver.errors import (
     ReadOnlyStorage,
     UnsupportedKind,
 )
-from davserver.protocol.path import DavPath
+from davserver.protocol.path import DavPath, is_creatable
 from davserver.storage import names
 from davserver.storage._oserrors import show
 from davserver.storage.base import Kind, Stat
@@ -102,7 +102,7 @@ def require_creatable(path: DavPath, found: Found) -> None:
     """Raises ParentMissing (409) or InvalidName (400) where an unmapped path cannot be made."""
     if found.missing > 1:
         raise ParentMissing(f"{show(path)}: its parent is no collection")
-    if not DavPath((names.decode(found.name),)).is_creatable:
+    if not is_creatable(names.decode(found.name)):
         raise InvalidName(f"{show(path)}: not UTF-8, or has a control character")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -100,8 +101,12 @@ def _always(*steps: bytes) -> Steps:
     return lambda number: steps
 
 
+# Cycles are counted anew each round: what is to be new has a number of its own.
+_new = itertools.count()
+
+
 def _put(number: int) -> Sequence[bytes]:
-    return [request("PUT", f"/put-{os.getpid()}-{number}", b"x" * 4096)]
+    return [request("PUT", f"/put-{os.getpid()}-{next(_new)}", b"x" * 4096)]
 
 
 def _lock_cycle(number: int) -> Sequence[bytes]:
@@ -119,7 +124,7 @@ def _proppatch(number: int) -> Sequence[bytes]:
 
 
 def _copy_tree(number: int) -> Sequence[bytes]:
-    return [request("COPY", "/tree/", Destination=f"/copy-{os.getpid()}-{number}/")]
+    return [request("COPY", "/tree/", Destination=f"/copy-{os.getpid()}-{next(_new)}/")]
 
 
 def _move_tree(number: int) -> Sequence[bytes]:

@@ -752,6 +752,21 @@ def test_what_a_worker_has_committed_itself_it_need_not_ask_for(
     assert len(seen) == asked
 
 
+def test_a_lock_is_written_and_told_of_without_a_question(
+    state: SqliteState, lock: MakeLock
+) -> None:
+    patch(state, b"1")
+    seen = _statements(state)
+    with state.hold([], wait_s=0) as view:
+        view.covering(A, now=1)
+        view.add_lock(lock("t", b"a"))
+    with state.hold([], wait_s=0) as view:
+        view.remove_lock("t")
+
+    verbs = [text.split()[0] for text in seen]
+    assert verbs == ["BEGIN", "INSERT", "INSERT", "COMMIT", "BEGIN", "DELETE", "INSERT", "COMMIT"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
