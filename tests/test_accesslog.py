@@ -68,6 +68,21 @@ def test_lines_are_written_soon_where_a_loop_runs() -> None:
     assert stream.getvalue().endswith(b"0.0ms\n")
 
 
+def test_a_line_tells_when_the_request_was_and_not_when_it_was_written() -> None:
+    stream = io.BytesIO()
+    times = iter([1.0, 2.5, 3_600.0])
+    log = AccessLog(stream, clock=lambda: next(times))
+    for _ in range(3):
+        log.line(Access("GET", b"/", 200, 0, 0.0, "", "p"))
+    log.close()
+
+    assert [line[11:20] for line in stream.getvalue().splitlines()] == [
+        b"00:00:01Z",
+        b"00:00:02Z",
+        b"01:00:00Z",
+    ]
+
+
 class Pieces(io.BytesIO):
     """Remembers each write."""
 

@@ -74,6 +74,7 @@ class RuleAuthorizer:
         # The same everywhere: one folder, no rules.
         is_uniform = self._single is not None and not self._single.homes and not self._lines
         self._uniform = self._single if is_uniform else None
+        self._uniform_cap = self._cap(self._uniform)
         self._varied = frozenset(self._roots_of_change())
 
     def _roots_of_change(self) -> list[_Segments]:
@@ -91,8 +92,9 @@ class RuleAuthorizer:
 
     def permits(self, principal: Principal, privilege: Privilege, path: DavPath) -> bool:
         if self._uniform is not None:
+            needed = _NEEDED[privilege]
             level = _WRITE if principal.name else self._anonymous_level(self._uniform)
-            return min(level, self._cap(self._uniform)) >= _NEEDED[privilege]
+            return level >= needed and self._uniform_cap >= needed
         segments = _normalized(path.segments)
         return self._level(principal, segments, real=False) >= _NEEDED[privilege]
 

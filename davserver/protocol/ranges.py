@@ -15,6 +15,7 @@ OVERLAP_LIMIT = 2
 VOLUME_FACTOR = 2
 """The ranges together may be this many times the representation."""
 
+_USUAL = re.compile(rb"bytes=([0-9]{1,18})-([0-9]{1,18})")
 _SPEC = re.compile(rb"([0-9]*)-([0-9]*)")
 _HUGE = 10**18
 
@@ -34,6 +35,11 @@ def parse_range(value: bytes, size: int) -> list[Range] | None:
     Raises:
         RangeNotSatisfiable: 416 with Content-Range, when not one of the ranges is satisfiable.
     """
+    usual = _USUAL.fullmatch(value)
+    if usual is not None:
+        first, last = int(usual[1]), int(usual[2])
+        if first <= last < size:
+            return [(first, last)]
     unit, equals, specs = value.partition(b"=")
     # RFC 9110 section 14.2: "An origin server MUST ignore a Range header field that contains a
     # range unit it does not understand"; units are case-insensitive (section 14.1).
