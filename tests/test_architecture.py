@@ -58,6 +58,8 @@ WITHIN: dict[str, tuple[tuple[str, ...], ...]] = {
         ("cycle",),
         ("edge",),
         ("connection",),
+        ("bodies",),
+        ("quick",),
         ("guard",),
     ),
     "serving": (

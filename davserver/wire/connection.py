@@ -46,9 +46,11 @@ class Phase(enum.IntEnum):
     LINGER = 4
     """The last answer is sent; what still comes is thrown away."""
     CLOSED = 5
+    SMALL = 6
+    """A head is here, and part of a small body: both are looked at together."""
 
 
-_IDLE, _HEAD, _BODY, _BUSY, _LINGER, _CLOSED = Phase
+_IDLE, _HEAD, _BODY, _BUSY, _LINGER, _CLOSED, _SMALL = Phase
 _WRITING_PHASES = frozenset({_BODY, _BUSY, _CLOSED})
 """Where an answer may be under way; a closed connection still owes its client what is unsent."""
 
@@ -115,6 +117,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
         self._edge.leave(self, self._address)
+        if self._phase is _SMALL:
+            self._begin()  # it is broken off, and said to be
         self._phase = _CLOSED
         self._buffer.clear()
         if self.cycle is not None:
@@ -137,6 +141,8 @@ class Connection(HttpToolsProtocol):
         """The server stops: idle connections end now, others after their answer."""
         if self._phase is _LINGER:
             return
+        if self._phase is _SMALL:
+            self._begin()
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
@@ -234,6 +240,10 @@ class Connection(HttpToolsProtocol):
     def _advance(self, data: bytes) -> None:
         """Takes bytes that begin a message."""
 
+    @abstractmethod
+    def _begin(self) -> None:
+        """Waits no longer for a small body: the application waits for what is missing."""
+
     # --- deadlines ------------------------------------------------------------------------------
 
     def watch(self, now: float) -> None:
@@ -246,6 +256,8 @@ class Connection(HttpToolsProtocol):
                 self._answer(
                     Refused(408, b"the request head took too long"), head=bytes(self._buffer)
                 )
+            elif phase is _SMALL:
+                self._begin()
             elif phase is _LINGER:
                 self.break_off()
             elif phase is _IDLE:

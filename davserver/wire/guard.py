@@ -8,22 +8,22 @@ made wait unparsed, which keeps pipelined requests in order.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 
 import httptools
 
 from davserver.asgi import Scope
 from davserver.protocol.headers import PARSED, DavHeaders
-from davserver.wire.chunks import ChunkedBody, MalformedChunk
-from davserver.wire.connection import UNKNOWN, Connection, Phase
-from davserver.wire.cycle import DRAIN_LIMIT, Cycle, resume
+from davserver.wire.connection import Phase
+from davserver.wire.cycle import Cycle, resume
+from davserver.wire.quick import QuickWay
 from davserver.wire.requesthead import (
     KNOWN_LIMIT,
     METHODS,
     REQUEST_LINE,
     SPECIAL,
+    VARYING,
     Field,
-    Framing,
     KnownFields,
     Refused,
     check_partial,
@@ -34,15 +34,17 @@ from davserver.wire.requesthead import (
     unknown_method,
     unparsable,
     without_upgrade,
+    without_usual,
     without_varying,
 )
 
+_NONE: Sequence[Field] = ()
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
-_IDLE, _HEAD, _BODY, _BUSY, _LINGER, _CLOSED = Phase
+_IDLE, _HEAD, _BODY, _BUSY, _LINGER, _CLOSED, _SMALL = Phase
 
 
-class Guard(Connection):
+class Guard(QuickWay):
     """One connection: bytes in, requests out. Made by uvicorn."""
 
     # --- bytes in -------------------------------------------------------------------------------
@@ -55,6 +57,8 @@ class Guard(Connection):
             self._window_bytes += len(data)
             self._idle_end = self._edge.now + self._edge.settings.body_idle_s
             self._take_body(data)
+        elif phase is _SMALL:
+            self._take_small(data)
         elif phase is _HEAD:
             self._gather(data)
         elif phase is _BUSY:
@@ -101,11 +105,6 @@ class Guard(Connection):
         except Refused as refused:
             self._answer(refused, head=data)
 
-    def _wait_with(self, data: bytes) -> None:
-        """Keeps what came after a request until that is answered."""
-        self._buffer += data
-        self.flow.pause_reading()
-
     # --- the head -------------------------------------------------------------------------------
 
     def _take_head(self, head: bytes, rest: bytes) -> None:
@@ -117,16 +116,28 @@ class Guard(Connection):
         if len(head) > settings.head_limit:
             raise too_long(head, settings.url_limit)
         line_end = head.find(b"\r\n")
-        line = REQUEST_LINE.fullmatch(head, 0, line_end)
-        cut = None if line is None else without_varying(head[line_end:])
-        if line is not None and cut is not None:
-            known = self._edge.known.get(cut[0])
-            if known is not None:
-                if self._answer_at_once(line, known, cut[1], rest):
-                    return
-                self.url = line[2]
-                self._start(line[1], known, cut[1], rest)
-                return
+        fields = head[line_end:]
+        remembered = self._edge.known
+        known = remembered.get(fields)
+        cut: tuple[bytes, Sequence[Field]] | None = (fields, _NONE)
+        if known is None:
+            # What is remembered holds none of the fields that vary: so has the rest none.
+            cut = without_usual(fields)
+            known = None if cut is None else remembered.get(cut[0])
+        if known is None:
+            cut = without_varying(fields)
+            known = None if cut is None else remembered.get(cut[0])
+        if (
+            known is None
+            or cut is None
+            or not self._take_known(head[:line_end], known, cut[1], rest)
+        ):
+            self._read_head(head, line_end, cut, rest)
+
+    def _read_head(
+        self, head: bytes, line_end: int, cut: tuple[bytes, Sequence[Field]] | None, rest: bytes
+    ) -> None:
+        """Has the head parsed, and remembers its fields when they come again. Raises Refused."""
         method = head[: head.find(b" ", 0, 32)]
         if method not in METHODS:
             raise unknown_method(head, self._edge.allow)
@@ -134,43 +145,18 @@ class Guard(Connection):
         if not self._head_done:
             raise Refused(400, b"the request head cannot be parsed")
         known = self._read_fields()
-        if cut is None or self._upgraded or len(cut[0]) > KNOWN_LIMIT:
-            self._start(method, known, [], rest)
-            return
-        if cut[1]:
-            known = known.without_varying()
-        self._edge.know(cut[0], known)
-        self._start(method, known, cut[1], rest)
+        is_plain = REQUEST_LINE.fullmatch(head, 0, line_end) is not None
+        may_know = cut is not None and is_plain and not self._upgraded
+        if cut is not None and may_know and len(cut[0]) <= KNOWN_LIMIT:
+            self._remember(cut[0], cut[1], known)
+        self._start(method, known, _NONE, rest)
 
-    def _answer_at_once(
-        self, line: re.Match[bytes], known: KnownFields, varying: list[Field], rest: bytes
-    ) -> bool:
-        """Answers what is here as a whole and asks for nothing special, without a cycle or a
-        task."""
-        edge = self._edge
-        framing = known.framing
-        if (
-            edge.at_once is None
-            or not known.keep_alive
-            or framing.chunked
-            or framing.expects_100
-            or framing.length != len(rest)
-            or len(known.headers) + len(varying) > edge.settings.header_count
-            or len(line[2]) > edge.settings.url_limit
-            or self.flow.write_paused
-            or self._half_closed
-            or self.transport.is_closing()
-        ):
-            return False
-        parts = line[1], line[2], known.parsed, varying, rest
-        answer = edge.at_once(*parts, self._peer, self.default_lines())
-        if answer is None:
-            return False
-        self.transport.write(answer)
-        self.server_state.total_requests += 1
-        self._phase = _IDLE
-        self._deadline = edge.now + edge.settings.keep_alive_s
-        return True
+    def _remember(self, rest: bytes, cut: Sequence[Field], known: KnownFields) -> None:
+        """Never where the parser has seen another field that varies than was cut out: a body would
+        be taken for a request."""
+        seen = [field for field in known.headers if field[0] in VARYING]
+        if seen == list(cut):
+            self._edge.know(rest, known.without_varying())
 
     def _read_fields(self) -> KnownFields:
         version = self.parser.get_http_version()
@@ -178,8 +164,18 @@ class Guard(Connection):
         has_body = not self._complete
         keep_alive = self._persistent and version == "1.1"
         headers = tuple(self.headers)
-        parsed = DavHeaders(headers)
-        return KnownFields(headers, parsed, version, framing, has_body, keep_alive)
+        is_plain = keep_alive and not framing.chunked and not framing.expects_100
+        if len(headers) > self._edge.settings.header_count:
+            is_plain = False  # it is going to be refused
+        return KnownFields(
+            headers,
+            DavHeaders(headers),
+            version,
+            framing,
+            has_body,
+            keep_alive,
+            is_plain,
+        )
 
     def _parse(self, head: bytes) -> None:
         self.url = b""
@@ -219,7 +215,9 @@ class Guard(Connection):
     def on_message_complete(self) -> None:
         self._complete = True
 
-    def _start(self, method: bytes, known: KnownFields, varying: list[Field], rest: bytes) -> None:
+    def _start(
+        self, method: bytes, known: KnownFields, varying: Sequence[Field], rest: bytes
+    ) -> None:
         settings = self._edge.settings
         name = METHODS.get(method)
         if name is None:
@@ -236,6 +234,9 @@ class Guard(Connection):
         )
         self.cycle = cycle
         if known.has_body:
+            # Bodies go past the parser, which is left in the middle of a message: the next one
+            # gets a new one.
+            self.parser = httptools.HttpRequestParser(self)
             self._expect_body(known.framing)
             if rest:
                 self._take_body(rest)
@@ -260,7 +261,7 @@ class Guard(Connection):
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    def _build_scope(self, method: str, known: KnownFields, varying: list[Field]) -> Scope:
+    def _build_scope(self, method: str, known: KnownFields, varying: Sequence[Field]) -> Scope:
         headers, parsed, target = list(known.headers), known.parsed, self.url
         if varying:
             headers += varying
@@ -286,67 +287,3 @@ class Guard(Connection):
             "extensions": self._extensions,
             PARSED: parsed,
         }
-
-    # --- the body -------------------------------------------------------------------------------
-
-    def _expect_body(self, framing: Framing) -> None:
-        self._phase = _BODY
-        self._drained = 0
-        self._restart_window(self._edge.now)
-        # Bodies go past the parser, which is left in the middle of a message: the next one gets
-        # a new one.
-        self.parser = httptools.HttpRequestParser(self)
-        if framing.chunked:
-            self._remaining = UNKNOWN
-            self._chunks = ChunkedBody()
-        else:
-            self._remaining = framing.length
-
-    def _take_body(self, data: bytes) -> None:
-        remaining = self._remaining
-        if remaining == UNKNOWN:
-            self._take_chunks(data)
-            return
-        rest = b""
-        if len(data) > remaining:
-            data, rest = data[:remaining], data[remaining:]
-        self._remaining = remaining = remaining - len(data)
-        self._deliver(data)
-        if remaining == 0 and self._phase is _BODY:
-            self._end_body(rest)
-
-    def _take_chunks(self, data: bytes) -> None:
-        try:
-            pieces, rest = self._chunks.feed(data)
-        except MalformedChunk as malformed:
-            self._break_body(Refused(400, str(malformed).encode()))
-            return
-        for piece in pieces:
-            self._deliver(piece)
-        if rest is not None and self._phase is _BODY:
-            self._end_body(rest)
-
-    def _deliver(self, data: bytes) -> None:
-        cycle = self.cycle
-        assert cycle is not None
-        if not cycle.response_complete:
-            cycle.feed(data)
-            return
-        self._drained += len(data)
-        if self._drained > DRAIN_LIMIT and self._phase is _BODY:
-            self._linger()
-
-    def _end_body(self, rest: bytes) -> None:
-        """The request is here as a whole; `rest` follows it."""
-        cycle = self.cycle
-        assert cycle is not None
-        if not cycle.response_complete:
-            self._phase = _BUSY
-            cycle.feed_end()
-            if rest:
-                self._wait_with(rest)
-        elif cycle.keep_alive:
-            self._buffer += rest
-            self._await_next()
-        else:
-            self._close()

@@ -1,0 +1,78 @@
+"""The body of a request as it comes in: by length or in chunks (RFC 9112 sections 6 and 7)."""
+
+from __future__ import annotations
+
+from davserver.wire.chunks import ChunkedBody, MalformedChunk
+from davserver.wire.connection import UNKNOWN, Connection, Phase
+from davserver.wire.cycle import DRAIN_LIMIT
+from davserver.wire.requesthead import Framing, Refused
+
+_BODY, _BUSY = Phase.BODY, Phase.BUSY
+
+
+class BodyIntake(Connection):
+    """A connection that hands bodies on to its cycle."""
+
+    def _wait_with(self, data: bytes) -> None:
+        """Keeps what came after a request until that is answered."""
+        self._buffer += data
+        self.flow.pause_reading()
+
+    def _expect_body(self, framing: Framing) -> None:
+        self._phase = _BODY
+        self._drained = 0
+        self._restart_window(self._edge.now)
+        if framing.chunked:
+            self._remaining = UNKNOWN
+            self._chunks = ChunkedBody()
+        else:
+            self._remaining = framing.length
+
+    def _take_body(self, data: bytes) -> None:
+        remaining = self._remaining
+        if remaining == UNKNOWN:
+            self._take_chunks(data)
+            return
+        rest = b""
+        if len(data) > remaining:
+            data, rest = data[:remaining], data[remaining:]
+        self._remaining = remaining = remaining - len(data)
+        self._deliver(data)
+        if remaining == 0 and self._phase is _BODY:
+            self._end_body(rest)
+
+    def _take_chunks(self, data: bytes) -> None:
+        try:
+            pieces, rest = self._chunks.feed(data)
+        except MalformedChunk as malformed:
+            self._break_body(Refused(400, str(malformed).encode()))
+            return
+        for piece in pieces:
+            self._deliver(piece)
+        if rest is not None and self._phase is _BODY:
+            self._end_body(rest)
+
+    def _deliver(self, data: bytes) -> None:
+        cycle = self.cycle
+        assert cycle is not None
+        if not cycle.response_complete:
+            cycle.feed(data)
+            return
+        self._drained += len(data)
+        if self._drained > DRAIN_LIMIT and self._phase is _BODY:
+            self._linger()
+
+    def _end_body(self, rest: bytes) -> None:
+        """The request is here as a whole; `rest` follows it."""
+        cycle = self.cycle
+        assert cycle is not None
+        if not cycle.response_complete:
+            self._phase = _BUSY
+            cycle.feed_end()
+            if rest:
+                self._wait_with(rest)
+        elif cycle.keep_alive:
+            self._buffer += rest
+            self._await_next()
+        else:
+            self._close()
