@@ -58,7 +58,7 @@ def _attempt(rc: RequestContext) -> Attempt:
         rc.services.settings,
         rc.scope,
         headers,
-        authorization=headers.single(b"authorization"),
+        headers.single(b"authorization"),
         method=rc.method,
         uri=raw_path(rc.scope),
         now=rc.now,
@@ -71,8 +71,8 @@ def attempt_of(
     settings: Settings,
     scope: Scope,
     headers: DavHeaders,
-    *,
     authorization: bytes | None,
+    *,
     method: str,
     uri: bytes,
     now: float,
@@ -84,26 +84,20 @@ def attempt_of(
     """
     proxies = settings.trusted_proxies
     client = scope.get("client")
-    sender = ("sender", client and client[0], scope.get("scheme"), proxies)
-
-    def read(headers: DavHeaders) -> tuple[bool, str]:
-        private = is_private(scope, headers, proxies=proxies)
-        return private, client_address(scope, headers, proxies=proxies)
-
-    private, address = headers.recall_for(sender, read)
+    sender = (client and client[0], scope.get("scheme"), proxies)
+    private, address = headers.recall_for(sender, partial(_sender, scope, proxies))
     asserted = None
     if settings.proxy_header is not None:
         asserted = _asserted(scope, headers, settings.proxy_header, proxies)
-    return Attempt(
-        authorization=authorization,
-        method=method,
-        uri=uri,
-        address=address,
-        secure=settings.insecure_basic or private,
-        now=now,
-        asserted=asserted,
-        session=session_token(headers),
-    )
+    secure = settings.insecure_basic or private
+    session = session_token(headers)
+    return Attempt(authorization, method, uri, address, secure, now, asserted, session)
+
+
+def _sender(scope: Scope, proxies: Sequence[str], headers: DavHeaders) -> tuple[bool, str]:
+    """Returns whether a password may travel as it is, and where the client is."""
+    private = is_private(scope, headers, proxies=proxies)
+    return private, client_address(scope, headers, proxies=proxies)
 
 
 def _asserted(scope: Scope, headers: DavHeaders, name: str, proxies: Sequence[str]) -> bytes | None:

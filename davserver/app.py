@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from davserver.accesslog import AccessLog
-from davserver.aio import ClientDisconnect, Runner, hash_threads
+from davserver.aio import ClientDisconnect, Runner
 from davserver.asgi import Receive, Scope, Send
 from davserver.auth.base import Authenticator, Authorizer, PathAuthorizer
 from davserver.config import Settings, require_apart
@@ -38,6 +38,7 @@ from davserver.signing import build_authorizer, build_home_limit, build_sign_in
 from davserver.state.base import State
 from davserver.state.jobs import JobStore
 from davserver.storage.base import Storage
+from davserver.turnstile import hash_threads
 
 logger = logging.getLogger(__name__)
 
@@ -286,20 +287,12 @@ class DavApp:
         seconds = time.perf_counter() - begun
         if self._log is not None:
             client = peer["client"]
-            self._log.line(
-                Access(
-                    name,
-                    target,
-                    status,
-                    sent,
-                    seconds,
-                    principal.name,
-                    client[0] if client else "-",
-                    agent=fields.get(b"user-agent"),
-                )
-            )
+            address = client[0] if client else "-"
+            told = name, target, status, sent, seconds, principal.name, address
+            self._log.line(Access(*told, None, None, fields.get(b"user-agent")))
         if self._meter is not None:
-            self._meter.received(len(body))
+            if body:
+                self._meter.received(len(body))
             self._meter.request(name, status, sent, seconds)
         return message
 

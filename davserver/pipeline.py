@@ -50,7 +50,7 @@ from davserver.protocol.principals import principal_name
 from davserver.recovery import recover
 from davserver.registry import Registry
 from davserver.representing import wants_representation, with_representation
-from davserver.storage.base import DirectStorage
+from davserver.storage.direct import DirectStorage
 from davserver.web.principals import principal
 from davserver.web.synthetic import ancestor
 

@@ -24,7 +24,7 @@ from davserver.methods.unlock import UNLOCK
 from davserver.protocol.accept import prefers_json
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.path import DavPath
-from davserver.storage.base import DirectStorage
+from davserver.storage.direct import DirectStorage
 
 XML_TYPE = re.compile(
     rb'(?:application|text)/xml(?:; ?charset="?([A-Za-z0-9._:-]{1,40})"?)?', re.IGNORECASE

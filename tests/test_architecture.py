@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("quotas", "progress"),
     ("storage", "state", "auth", "config", "accesslog", "metrics"),
     ("properties",),
+    ("turnstile",),
     ("aio",),
     ("inthread", "arrived"),
     ("context",),
@@ -41,6 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("registry",),
     ("sending", "pipeline"),
     ("shortwrites",),
+    ("shortreads",),
     ("shortcut",),
     ("claiming",),
     ("opening",),
@@ -192,13 +194,14 @@ def test_dependency_is_imported_in_its_place_only(path: Path) -> None:
     assert wrong == []
 
 
-def test_only_aio_knows_threads_of_the_loop() -> None:
-    """Everything else is synchronous, or awaits what aio gives."""
+def test_only_aio_and_its_turnstile_know_threads_of_the_loop() -> None:
+    """Everything else is synchronous, or awaits what they give."""
     wrong = [
         f"{module_name(path)}:{line}: {name}"
         for path in MODULES
         for name, line in imports_of(path)
-        if name.startswith(("anyio", "concurrent.futures", "asgiref")) and path.name != "aio.py"
+        if name.startswith(("anyio", "concurrent.futures", "asgiref"))
+        and path.name not in ("aio.py", "turnstile.py")
     ]
 
     assert wrong == []

@@ -307,6 +307,59 @@ def test_a_file_that_changes_is_never_told_of_as_it_was(both: Both) -> None:
     assert answers[0].count(b"one") == answers[2].count(b"three") == TIMES
 
 
+EACH = (
+    b'<D:propfind xmlns:D="DAV:" xmlns:X="urn:x" xmlns:A="http://apache.org/dav/props/"><D:prop>'
+    b"<D:getetag/><D:getlastmodified/><D:lockdiscovery/><X:color/><A:executable/></D:prop>"
+    b"</D:propfind>"
+)
+SET = (
+    b'<D:propertyupdate xmlns:D="DAV:"><D:set><D:prop><X:color xmlns:X="urn:x">red</X:color>'
+    b"</D:prop></D:set></D:propertyupdate>"
+)
+LOCK = (
+    b'<D:lockinfo xmlns:D="DAV:"><D:lockscope><D:shared/></D:lockscope>'
+    b"<D:locktype><D:write/></D:locktype></D:lockinfo>"
+)
+CHANGES: dict[str, Callable[[Both], object]] = {
+    "its content": lambda both: (both.root / "told").write_bytes(b"more than it was"),
+    "its time": lambda both: os.utime(both.root / "told", ns=(1, 1_600_000_000_000_000_000)),
+    "its execute bit": lambda both: (both.root / "told").chmod(0o755),
+    "a property": lambda both: both.exchange(message(b"PROPPATCH", b"/told", XML, body=SET)),
+    "a lock": lambda both: both.exchange(message(b"LOCK", b"/told", XML, body=LOCK)),
+    "a lock above": lambda both: both.exchange(message(b"LOCK", b"/", XML, body=LOCK)),
+    "a file in its place": lambda both: both.exchange(message(b"PUT", b"/told", body=b"new")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_was_told_is_not_told_again_after(
+    tmp_path: Path, change: Callable[[Both], object]
+) -> None:
+    request = propfind(b"/told", body=EACH)
+    with opened(tmp_path) as both:
+        (both.root / "told").write_bytes(b"as it was")
+        os.utime(both.root / "told", ns=(1, 1_700_000_000_000_000_000))
+        before, _ = both.ask(*[request] * TIMES)
+        change(both)
+        straight, usual = both.ask(*[request] * TIMES)
+
+        assert both.taken == TIMES - 2
+        assert straight == usual
+        assert straight != before
+
+
+def test_who_may_write_is_not_told_what_others_were(tmp_path: Path) -> None:
+    user = UserEntry(name="alice", password=hash_password("secret"))
+    body = b'<D:propfind xmlns:D="DAV:"><D:prop><D:supportedlock/></D:prop></D:propfind>'
+    requests = [propfind(b"/f.txt", body=body), propfind(b"/f.txt", ALICE, body=body)] * TIMES
+    with opened(tmp_path, user=[user], anonymous="read", insecure_basic=True) as both:
+        straight, usual = both.ask(*requests)
+
+        assert both.taken
+        assert straight == usual
+        assert straight.count(b"<D:lockentry>") == 2 * TIMES
+
+
 def test_pipelined_requests_and_halves_come_out_in_order(both: Both) -> None:
     one, other = PLAIN["GET"], PLAIN["PROPFIND of a file"]
     pieces = [*[one] * 3, *[other] * 3, one + other, one[:9], one[9:], other[:-5], other[-5:]]

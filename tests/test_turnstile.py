@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from davserver.aio import Pace, Turnstile, hash_threads
 from davserver.errors import TooManyRequests
+from davserver.turnstile import Pace, Turnstile, hash_threads
 
 
 class Hashes:

@@ -19,6 +19,7 @@ from davserver.protocol.headers import Depth
 from davserver.protocol.names import QName
 from davserver.protocol.path import DavPath, Key, encode_segments, quote_segments
 from davserver.protocol.quirks import is_supportedlock_of_members_left_out
+from davserver.state.offers import Stored
 from davserver.storage.base import Entry, Kind, Quota, Stat
 from davserver.storage.batches import Plain, columns_of, kinds_of, names_of, picked
 from davserver.usage import quota_at
@@ -71,6 +72,7 @@ def render_resource(
     *,
     can_write: bool,
     is_repeated: bool = False,
+    stored: Stored | None = None,
 ) -> bytes:
     """Returns the `D:response` of one resource.
 
@@ -78,14 +80,17 @@ def render_resource(
         base: quoted mount prefix without trailing slash.
         at: path, canonical key, href, and what is there.
         is_repeated: it was reported already.
+        stored: what is stored of it, where that is known.
     """
     path, key, href, stat = at
     resource = Resource(href, path.name, stat, asker.name, base, services.clock(), can_write)
     needs = plan.needs
     if Needs.DEAD in needs:
-        resource.dead = services.state.properties(key)
+        resource.dead = services.state.properties(key) if stored is None else stored.properties
     if Needs.LOCKS in needs:
-        resource.locks = services.state.covering(key, now=resource.now)
+        resource.locks = (
+            services.state.covering(key, now=resource.now) if stored is None else stored.locks
+        )
     if Needs.QUOTA in needs and stat.kind is Kind.COLLECTION:
         resource.quota = quota_at(services, path, key)
     if plan.tells_bindings:

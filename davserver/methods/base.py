@@ -9,7 +9,8 @@ from typing import Any
 
 from davserver.auth.base import Privilege
 from davserver.context import RequestContext, Response, Target
-from davserver.storage.base import Capability, DirectStorage, Kind
+from davserver.storage.base import Capability, Kind
+from davserver.storage.direct import DirectStorage
 
 SyncHandler = Callable[[RequestContext, Target], Response]
 StoreHandler = Callable[[RequestContext, Target, bytes], Response | None]

@@ -38,7 +38,8 @@ from davserver.protocol.headers import parse_content_length
 from davserver.protocol.locks import Lock
 from davserver.protocol.uploads import COMPLETE, Piece
 from davserver.state.base import GateView
-from davserver.storage.base import DirectStorage, Kind, Part, Stat, Writer
+from davserver.storage.base import Kind, Part, Stat, Writer
+from davserver.storage.direct import DirectStorage
 from davserver.usage import require_room
 
 INLINE_LIMIT = 1 << 20

@@ -19,7 +19,8 @@ from davserver.config import Settings
 from davserver.errors import StateError
 from davserver.metrics.board import Board, GateCounts, Meter
 from davserver.service.health import look
-from davserver.state.base import Measured, State
+from davserver.state.base import State
+from davserver.state.offers import Measured
 from davserver.wire.edge import Edge
 from davserver.wire.guard import Guard
 from davserver.wire.requesthead import Refused, request_line

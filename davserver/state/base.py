@@ -13,7 +13,7 @@ import enum
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
@@ -384,15 +384,3 @@ class State(StateReader, Protocol):
         this worker could not settle (no query when nothing changed)."""
 
     def close(self) -> None: ...
-
-
-@runtime_checkable
-class Measured(Protocol):
-    """Numbers about a State, for who watches the server: those who have them offer this too."""
-
-    def gate_counts(self) -> tuple[int, float, int]:
-        """Returns how often this process found the gate held, the seconds that it waited, and
-        how often in vain (503). Costs nothing."""
-
-    def measure(self, *, now: float) -> tuple[int, int]:
-        """Returns the number of locks that hold, and the bytes of the store on the disk."""

@@ -21,6 +21,7 @@ from davserver.state.bindings import Bindings, Changes, moved_key
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits, patched
 from davserver.state.lockindex import KeyTree, LockIndex
+from davserver.state.offers import Stored
 from davserver.state.rows import PRIVATE, refuse_overlap
 from davserver.state.undo import MemoryUndoLogs
 from davserver.state.usage import SharedNumbers, new_numbers
@@ -375,6 +376,11 @@ class MemoryState(_Reading):
             with self._hold(_OPEN_WAIT_S):
                 for numbers in self._store.other_numbers(scopes()):
                     numbers.forget()
+
+    def settled(self, key: Key, *, now: float) -> Stored | None:
+        if self._has_left:
+            return None
+        return Stored(self.properties(key), self.covering(key, now=now))
 
     def has_changes(self) -> bool:
         return self._has_left

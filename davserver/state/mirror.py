@@ -22,6 +22,7 @@ from davserver.state.base import Change
 from davserver.state.bindings import BINDING, Bindings, load_bindings, load_some_bindings
 from davserver.state.commitcount import CommitCount
 from davserver.state.lockindex import LockIndex
+from davserver.state.offers import Stored
 from davserver.state.rows import Reader, Row, Value
 
 logger = logging.getLogger(__name__)
@@ -317,6 +318,16 @@ class Mirror:
             if count is not None and self._count == count:
                 self._keep(key, found)
         return found
+
+    def stored(self, key: Key, *, now: float) -> Stored:
+        """Returns the properties of a resource and the locks that cover it."""
+        with self.mutex:
+            self.now = now
+            self.refresh()
+            found = self._properties.get(key)
+            if found is not None and not self.index and not self._committed:
+                return Stored(found, ())
+        return Stored(self.properties(key), self.covering(key, now=now))
 
     def _keep(self, key: Key, found: Mapping[QName, bytes]) -> None:
         if sum(map(len, found.values())) > _REMEMBERED_BYTES:

@@ -207,6 +207,15 @@ def inode_of(path: Path | str) -> int | None:
         return None
 
 
+def size_in(folder: Path) -> int:
+    """Returns the bytes of the database in a folder, with its log."""
+    size = 0
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            size += os.stat(folder / (FILE + suffix)).st_size
+    return size
+
+
 def sync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

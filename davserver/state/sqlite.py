@@ -27,6 +27,7 @@ from davserver.state.commitcount import CommitCount
 from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits
 from davserver.state.mirror import Mirror
+from davserver.state.offers import Stored
 from davserver.state.owners import Owner, another_owner
 from davserver.state.served import OtherFolder, Served
 from davserver.state.serving import Serving
@@ -38,6 +39,7 @@ from davserver.state.sqlfile import (
     inode_of,
     prepare,
     set_aside,
+    size_in,
     sync_folder,
 )
 from davserver.state.sqlview import SqlView
@@ -323,11 +325,7 @@ class SqliteState:
 
     def measure(self, *, now: float) -> tuple[int, int]:
         locks = sum(lock.expires_at > now for lock in self.session().mirror.locks())
-        size = 0
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                size += os.stat(self.folder / (FILE + suffix)).st_size
-        return locks, size
+        return locks, size_in(self.folder)
 
     def covering(self, key: Key, *, now: float) -> Sequence[Lock]:
         return self.session().mirror.covering(key, now=now)
@@ -364,6 +362,13 @@ class SqliteState:
 
     def uploads(self) -> Sequence[Upload]:
         return uploads.find_all(self.session().mirror)
+
+    def settled(self, key: Key, *, now: float) -> Stored | None:
+        mirror = self.session().mirror
+        stored = mirror.stored(key, now=now)
+        if (mirror.intents or mirror.unwritten) and self.has_changes():
+            return None
+        return stored
 
     def has_changes(self) -> bool:
         session = self.session()

@@ -105,11 +105,13 @@ def _raise_errno() -> None:
 
 def try_openat2(dir_fd: int, path: bytes, flags: int) -> int:
     """As `openat2`, in half of its time; -1 where it fails, for whatever reason."""
-    fd: int = _syscall_untyped(_OPENAT2, dir_fd, path, _address(flags), _HOW_SIZE)
+    how = _hows.get(flags) or _address(flags)
+    fd: int = _syscall_untyped(_OPENAT2, dir_fd, path, how, _HOW_SIZE)
     return fd
 
 
-_hows: dict[int, tuple[ctypes.c_void_p, _OpenHow]] = {}
+_hows: dict[int, ctypes.c_void_p] = {}
+_kept: list[_OpenHow] = []
 
 
 def _address(flags: int) -> ctypes.c_void_p:
@@ -117,8 +119,9 @@ def _address(flags: int) -> ctypes.c_void_p:
     found = _hows.get(flags)
     if found is None:
         how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE)
-        found = _hows[flags] = (ctypes.c_void_p(ctypes.addressof(how)), how)
-    return found[0]
+        _kept.append(how)
+        found = _hows[flags] = ctypes.c_void_p(ctypes.addressof(how))
+    return found
 
 
 def openat2(dir_fd: int, path: bytes, flags: int) -> int:

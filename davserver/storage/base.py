@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath, Key
@@ -360,39 +360,3 @@ class Storage(Protocol):
         leaving removes what then has that name there. Raises ParentMissing, AccessDenied."""
 
     def close(self) -> None: ...
-
-
-class DirectReader(Reader, Protocol):
-    """A Reader that reads without a copy."""
-
-    def try_read_into(self, buffer: memoryview, offset: int) -> bool:
-        """Fills the buffer from `offset`. False where it would block, or the file ends before:
-        then the buffer holds anything."""
-
-
-class DirectWriter(Writer, Protocol):
-    """A Writer whose target was looked up in the gate."""
-
-    def commit_here(self) -> Stat:
-        """As commit, in the same gate, without another look: over the file that stood there, or
-        where nothing was. Its Stat has no birth time. Raises ResourceExists (something is there
-        by now), NoSpace."""
-
-
-@runtime_checkable
-class DirectStorage(Protocol):
-    """A Storage that can do `locate` and `open` of an ordinary file in one step: those who can
-    offer this too."""
-
-    def open_direct(self, path: DavPath) -> tuple[Key, DirectReader] | None:
-        """Opens a file, and returns it with its key; its Stat has no birth time.
-        None for whatever is no file there, or is
-        reached through a link or another spelling: `locate` and `open` tell what it is."""
-
-    def direct_key(self, path: DavPath) -> Key:
-        """Returns the key of a path that no link and no other spelling is in. Looks at no disk."""
-
-    def create_direct(self, path: DavPath, key: Key) -> tuple[Stat | None, DirectWriter] | None:
-        """Begins a new version, for who is in the gate, at the path of this `direct_key`; returns
-        it with what stands there. None where a link or another spelling may lead elsewhere.
-        Raises as `create` does."""

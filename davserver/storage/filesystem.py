@@ -33,8 +33,6 @@ from davserver.storage.attributes import (
 )
 from davserver.storage.base import (
     Capability,
-    DirectReader,
-    DirectWriter,
     Entry,
     Kind,
     Located,
@@ -50,6 +48,7 @@ from davserver.storage.base import (
 from davserver.storage.beginning import open_direct_writer, open_writer
 from davserver.storage.bymember import open_members
 from davserver.storage.copying import copy_file
+from davserver.storage.direct import DirectReader, DirectWriter
 from davserver.storage.found import Found
 from davserver.storage.leftovers import Leftover, find_leftovers
 from davserver.storage.links import make_link, named
@@ -184,8 +183,11 @@ class FilesystemStorage:
     def open(self, path: DavPath) -> Reader:
         return open_reader(self._policy, path)
 
-    def open_direct(self, path: DavPath) -> tuple[Key, DirectReader] | None:
-        return open_direct(self._policy, path)
+    def open_direct(self, path: DavPath, key: Key) -> DirectReader | None:
+        return open_direct(self._policy, path, key)
+
+    def look_direct(self, key: Key) -> Stat | None:
+        return self._resolver.look_direct(key)
 
     def direct_key(self, path: DavPath) -> Key:
         return self._resolver.key(tuple(map(names.encode, path.segments)))

@@ -110,17 +110,16 @@ class FileReader:
             os.close(fd)
 
 
-def open_direct(policy: Policy, path: DavPath) -> tuple[Key, FileReader] | None:
+def open_direct(policy: Policy, path: DavPath, key: Key) -> FileReader | None:
     """As Storage.open_direct."""
-    found = policy.resolver.open_direct(path, _FLAGS)
-    if found is None:
+    fd = policy.resolver.open_direct(key, _FLAGS)
+    if fd < 0:
         return None
-    key, fd = found
     stat = look_at_file(fd)
     if stat is None:
         os.close(fd)
         return None
-    return key, FileReader(policy, path, fd, stat)
+    return FileReader(policy, path, fd, stat)
 
 
 def open_reader(policy: Policy, path: DavPath) -> FileReader:

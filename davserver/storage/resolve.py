@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-from functools import lru_cache
 from typing import Literal
 
 from davserver.errors import EscapesRoot, ResourceNotFound, UnsupportedKind
@@ -18,7 +17,7 @@ from davserver.protocol.path import DavPath, Key
 from davserver.storage import _linux, names
 from davserver.storage._oserrors import show, translating
 from davserver.storage._stat import Seen, look
-from davserver.storage.base import Kind, Located
+from davserver.storage.base import Kind, Located, Stat
 from davserver.storage.found import Found
 
 Symlinks = Literal["deny", "within", "follow"]
@@ -27,6 +26,7 @@ _MAX_LINKS = 40  # as Linux: path_resolution(7)
 _PATH_MAX = 4000  # bytes; past PATH_MAX (4096) the kernel refuses, the walk does not
 _O_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
 _DIRECTORY = _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_ANY = _O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _ABSENT = frozenset({errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EILSEQ, errno.EINVAL})
 _WALK = _ABSENT | {errno.ELOOP, errno.EXDEV, errno.EAGAIN}
 
@@ -185,16 +185,27 @@ class Resolver:
         found.__exit__(None, None, None)
         return None
 
-    def open_direct(self, path: DavPath, flags: int) -> tuple[Key, int] | None:
-        """Opens what is at a path, and returns its key; None where the path leads through a link,
-        or may be no canonical one, or nothing can be opened."""
-        if not self._openat2 or self.folding or not path.segments:
+    def open_direct(self, key: Key, flags: int) -> int:
+        """Opens what is at the path that a key has; -1 where that leads through a link, or may be
+        no canonical one, or nothing can be opened."""
+        if not self._openat2 or self.folding:
+            return -1
+        return _linux.try_openat2(self.root_fd, key.path, flags)
+
+    def look_direct(self, key: Key) -> Stat | None:
+        """Returns what is there; None as for `open_direct`, and for what is neither file nor
+        collection."""
+        fd = self.open_direct(key, _ANY) if key.path else self.root_fd
+        if fd < 0:
             return None
-        key, relative = _relative(self.root_id, path.segments)
-        if len(relative) >= _PATH_MAX:
+        try:
+            stat = look(fd, b"", plain=self.plain).stat
+        except OSError:
             return None
-        fd = _linux.try_openat2(self.root_fd, relative, flags)
-        return None if fd < 0 else (key, fd)
+        finally:
+            if key.path:
+                os.close(fd)
+        return None if stat.kind is Kind.OTHER else stat
 
     def open(self, path: DavPath, flags: int) -> int:
         """Opens what a path leads to, to read.
@@ -219,13 +230,6 @@ class Resolver:
                     return self.open_beneath((), flags)
                 flags |= os.O_NOFOLLOW | os.O_CLOEXEC
                 return os.open(found.name, flags, dir_fd=found.dir_fd)
-
-
-@lru_cache(4_096)
-def _relative(root_id: str, segments: tuple[str, ...]) -> tuple[Key, bytes]:
-    """Returns the key of a path that leads where it says, and what it is called on disk."""
-    path = b"/".join(map(names.encode, segments))
-    return Key(root_id, path), path
 
 
 class _Walk:
