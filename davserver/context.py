@@ -45,6 +45,7 @@ from davserver.storage.base import (
     Storage,
 )
 from davserver.storage.batches import Plain, filtered, names_of
+from davserver.storage.direct import DirectStorage
 
 Header = tuple[bytes, bytes]
 _CHARSET = re.compile(rb";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
@@ -111,6 +112,7 @@ class RequestContext:
         destination: below the mount, None when absent.
         expected: the key of the Request-URI, where it is looked up in the gate alone: any other, a
             link, or a missing slash is 409 there, and nothing is done.
+        direct: looks at what just that key is of.
         times: what the client asks to keep; a handler takes out what it could not.
         body, document: the XML body and what the method's `parse` or `validate` made of it, or
             of header fields.
@@ -142,6 +144,7 @@ class RequestContext:
     submitted: frozenset[str] = frozenset()
     destination: DavPath | None = None
     expected: Key | None = None
+    direct: DirectStorage | None = None
     times: ClientTimes = NO_TIMES
     body: bytes = b""
     document: Any = None
@@ -224,11 +227,15 @@ class RequestContext:
     @property
     def charset(self) -> str | None:
         """The charset parameter of Content-Type, which wins over the XML declaration."""
-        found = _CHARSET.search(self.headers.get(b"content-type") or b"")
-        return None if found is None else found[1].decode("ascii")
+        return self.headers.recall(_charset)
 
     def href(self, path: DavPath, *, collection: bool) -> bytes:
         return path.href(self.base, collection=collection)
+
+
+def _charset(headers: DavHeaders) -> str | None:
+    found = _CHARSET.search(headers.get(b"content-type") or b"")
+    return None if found is None else found[1].decode("ascii")
 
 
 @contextmanager

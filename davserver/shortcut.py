@@ -139,7 +139,9 @@ class Shortcut:
         asker = self._admit(method, target, fields, authorization, aim, peer)
         if asker is None or services.state.has_changes():
             return None
-        response = self._writes.answer(change, aim.path, fields, varying, body, peer, asker)
+        response = self._writes.answer(
+            change, aim.path, aim.key, fields, varying, body, peer, asker
+        )
         return None if response is None else _quick(response, lines, asker)
 
     def _aim(self, target: bytes, *, keep: bool = True) -> Aim | None:

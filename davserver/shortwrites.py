@@ -23,7 +23,7 @@ from davserver.methods.put import PUT, put_whole
 from davserver.methods.unlock import UNLOCK
 from davserver.protocol.accept import prefers_json
 from davserver.protocol.headers import DavHeaders
-from davserver.protocol.path import DavPath
+from davserver.protocol.path import DavPath, Key
 from davserver.storage.direct import DirectStorage
 
 XML_TYPE = re.compile(
@@ -92,6 +92,7 @@ class Writes:
         self,
         method: Method,
         path: DavPath,
+        key: Key,
         fields: DavHeaders,
         varying: Sequence[Header],
         body: bytes,
@@ -103,6 +104,7 @@ class Writes:
 
         Args:
             method: as `find` has returned it.
+            key: what `DirectStorage.direct_key` says of the path.
             asker: is let in.
         """
         services = self._services
@@ -118,6 +120,8 @@ class Writes:
             base=self._base,
             prefix=self._prefix,
             principal=asker,
+            expected=key,
+            direct=self._storage,
         )
         if not rc.may_write(path):
             return None
@@ -129,13 +133,9 @@ class Writes:
         if method.parse is not None:
             rc.body = body
             rc.document = method.parse(rc)
-        return self._handle(rc, method)
-
-    def _handle(self, rc: RequestContext, method: Method) -> Response | None:
-        """Every handler looks the target up in the gate, and makes the checks there."""
+        # Every handler looks the target up in the gate, and makes the checks there.
         assert method.handle is not None
-        rc.expected = self._storage.direct_key(rc.path)
-        return method.handle(rc, Target(rc.path, rc.expected, None))
+        return method.handle(rc, Target(path, key, None))
 
 
 def _plainness(method: Method) -> Callable[[DavHeaders], bool]:

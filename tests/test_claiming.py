@@ -370,7 +370,7 @@ def test_somebody_who_stands_still_while_starting_is_not_waited_for_for_ever(
 ) -> None:
     state = tmp_path / "one"
     opened(root, state).close()
-    monkeypatch.setattr("davserver.state.sqlite._OPEN_WAIT_S", 0.1)
+    monkeypatch.setattr("davserver.state.sqlite.OPEN_WAIT_S", 0.1)
     fd = os.open(state / "starting", os.O_RDWR)
     fcntl.flock(fd, fcntl.LOCK_EX)
     begun = time.monotonic()

@@ -285,6 +285,15 @@ def _check_state(
     return check_conditions(rc, method, target, reader)
 
 
+def _look_direct(rc: RequestContext) -> Target | None:
+    """Looks the Request-URI up where the key that is expected has it; None where another key may
+    be the right one, or nothing is there."""
+    if rc.direct is None or rc.expected is None:
+        return None
+    stat = rc.direct.look_direct(rc.expected)
+    return None if stat is None else Target(rc.path, rc.expected, stat)
+
+
 def relocate(
     rc: RequestContext, method: Method, view: GateView, held: Sequence[Lock] = ()
 ) -> Target:
@@ -294,7 +303,7 @@ def relocate(
     recover_inside(rc.services, view, (rc.path, rc.destination))
     if rc.in_gate is not None:
         rc.in_gate(view)
-    target = locate(rc)
+    target = _look_direct(rc) or locate(rc)
     if rc.expected is not None:
         is_odd = rc.path.slash is not target.is_collection and not rc.path.is_root
         if is_odd or target.is_link or target.key != rc.expected:

@@ -125,7 +125,7 @@ def put_whole(rc: RequestContext, storage: DirectStorage, body: bytes) -> Respon
         return None
     if limit is not None and len(body) > limit:
         return None
-    key = storage.direct_key(rc.path)
+    key = rc.expected or storage.direct_key(rc.path)
     with rc.hold([key]) as view:
         begun = None if view.changes() else storage.create_direct(rc.path, key)
         if begun is None:

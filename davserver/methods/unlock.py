@@ -15,12 +15,12 @@ def validate_unlock(rc: RequestContext) -> None:
     value = rc.headers.single(b"lock-token")
     if value is None:
         raise BadRequest("UNLOCK needs a Lock-Token header")
-    parse_lock_token(value)
+    rc.document = parse_lock_token(value)
 
 
 def handle_unlock(rc: RequestContext, target: Target) -> Response:
     """204: the whole lock is gone, from whichever URL of its scope it was asked."""
-    token = parse_lock_token(rc.headers.get(b"lock-token") or b"")
+    token: str = rc.document
     with rc.hold([target.key]) as view:
         fresh = relocate(rc, UNLOCK, view)
         lock = view.lock(token, now=rc.now)

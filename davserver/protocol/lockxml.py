@@ -6,6 +6,7 @@ No I/O here.
 from __future__ import annotations
 
 from davserver.protocol.deadprops import xml_text
+from davserver.protocol.headers import Depth
 from davserver.protocol.locks import Lock, LockScope
 from davserver.protocol.multistatus import DECLARATION
 
@@ -36,8 +37,8 @@ def activelock_xml(lock: Lock, *, now: float, base: bytes, show_token: bool) -> 
         b"%s<D:timeout>Second-%d</D:timeout>%s"
         b"<D:lockroot><D:href>%s</D:href></D:lockroot></D:activelock>"
     ) % (
-        lock.scope.value.encode(),
-        lock.depth.value.encode(),
+        b"exclusive" if lock.scope is LockScope.EXCLUSIVE else b"shared",
+        b"0" if lock.depth is Depth.ZERO else b"infinity",
         lock.owner_xml,
         remaining_s,
         token,

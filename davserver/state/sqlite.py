@@ -6,7 +6,6 @@ serving.py keeps. Everything is opened on first use, so that nothing crosses a f
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import threading
@@ -16,164 +15,22 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
-from davserver.errors import GateBusy, StateFailure
+from davserver.errors import StateFailure
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import QName
 from davserver.protocol.path import Key
 from davserver.state import uploads
 from davserver.state.base import GateView, Numbers, Upload
 from davserver.state.bindings import Bindings
-from davserver.state.commitcount import CommitCount
-from davserver.state.gatelock import GateLock
 from davserver.state.limits import StateLimits
-from davserver.state.mirror import Mirror
 from davserver.state.offers import Stored
-from davserver.state.owners import Owner, another_owner
+from davserver.state.owners import another_owner
 from davserver.state.served import OtherFolder, Served
 from davserver.state.serving import Serving
-from davserver.state.sqlfile import (
-    FILE,
-    CorruptState,
-    Database,
-    NotMade,
-    inode_of,
-    prepare,
-    set_aside,
-    size_in,
-    sync_folder,
-)
+from davserver.state.session import OPEN_WAIT_S, Session
+from davserver.state.sqlfile import size_in
 from davserver.state.sqlview import SqlView
 from davserver.state.undo import UndoFolder
-from davserver.state.usage import UsageFolder
-
-_OPEN_WAIT_S = 5.0
-
-
-class _Session:
-    """What one process has open."""
-
-    def __init__(self, folder: Path, *, full: bool) -> None:
-        self.pid = os.getpid()
-        self._path = folder / FILE
-        self._name = str(self._path)
-        self._full = full
-        self.has_left = False
-        with contextlib.ExitStack() as undo:
-            try:
-                if not folder.is_dir():
-                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    sync_folder(folder.parent)
-                self.owners = folder / "owners"
-                self.owner = Owner(self.owners)
-                undo.callback(self.owner.close)
-                self.gate = GateLock(folder / "gate")
-                undo.callback(self.gate.close)
-                self.commits = CommitCount(folder / "commits")
-                undo.callback(self.commits.close)
-                self.usage = UsageFolder(folder / "usage", self.owner.id, self.owner.is_alive)
-                self.owner.forget_dead()
-            except OSError as exc:
-                raise StateFailure(f"the state folder cannot be used: {exc}") from exc
-            self._open()
-            self.mirror = Mirror(self._reader, self.commits)
-            with self.mirror.mutex:
-                self.mirror.refresh()
-            undo.pop_all()
-
-    def _open(self) -> None:
-        """Opens both connections. Only where something is to be made or set aside is the gate
-        needed: others may hold it for a while."""
-        try:
-            self._connect(create=False)
-        except (NotMade, CorruptState):
-            self.gate.acquire(_OPEN_WAIT_S)
-            try:
-                self._open_or_replace()
-            finally:
-                self.gate.release()
-
-    def _open_or_replace(self, *, thorough: bool = False) -> None:
-        """Inside the gate: another worker may have done it meanwhile."""
-        try:
-            self._connect(create=True, thorough=thorough)
-        except CorruptState:
-            set_aside(self._path)
-            self._connect(create=True)
-
-    def _connect(self, *, create: bool, thorough: bool = False) -> None:
-        before = inode_of(self._path)
-        self._inode: int | None = None
-        self.writer = prepare(self._path, full=self._full, create=create, thorough=thorough)
-        try:
-            after = inode_of(self._path)
-            if not create and before != after:
-                # It was replaced while it was opened.
-                raise NotMade
-            self._reader = Database(self._path, full=self._full)
-            self._reader.query("PRAGMA query_only = ON")
-        except BaseException:
-            self.writer.close()
-            raise
-        self._inode = after
-
-    @property
-    def is_damaged(self) -> bool:
-        """True when a statement has met damage."""
-        return self.writer.is_damaged or self._reader.is_damaged
-
-    def suspect(self) -> None:
-        """Has all of the database read before it is used again."""
-        self.writer.is_damaged = True
-
-    def heal(self) -> None:
-        """Sets a database aside in which damage was met, unless somebody is inside the gate: then
-        the next one does it."""
-        if self.gate.is_held:
-            return
-        with contextlib.suppress(GateBusy):
-            self.gate.acquire(_OPEN_WAIT_S)
-            try:
-                self.follow()
-            finally:
-                self.gate.release()
-
-    def follow(self) -> None:
-        """Inside the gate: catches up, and opens anew what another worker replaced because it
-        was damaged. Two workers with two databases would both grant one lock."""
-        try:
-            inode = inode_of(self._name)
-        except OSError as exc:
-            raise StateFailure(f"the state file cannot be found: {exc}") from exc
-        if inode == self._inode and not self.is_damaged:
-            with self.mirror.mutex:
-                self.mirror.refresh()
-            return
-        with self.mirror.mutex:
-            thorough = self.is_damaged
-            self._reader.close()
-            self.writer.close()
-            if inode is None:
-                set_aside(self._path, why="is gone")
-            self._open_or_replace(thorough=thorough)
-            self.mirror.attach(self._reader)
-
-    def note_left(self) -> None:
-        """On leaving the gate: did a change of our own stay in the journal? After a rollback
-        only the database knows; then perhaps."""
-        mirror = self.mirror
-        self.has_left = bool(mirror.intents or mirror.unwritten) or not mirror.is_fresh
-
-    def close(self) -> None:
-        with self.mirror.mutex:
-            self._reader.close()
-            self.writer.close()
-            self.commits.close()
-        self.usage.close(is_parting=self.pid == os.getpid())
-        self.gate.close()
-        if self.pid == os.getpid():
-            self.owner.close()
-        else:
-            self.owner.abandon()
 
 
 class _Hold:
@@ -243,29 +100,29 @@ class SqliteState:
         self.folder = folder
         self._full = durability == "full"
         self._opening = threading.Lock()
-        self._session: _Session | None = None
+        self._session: Session | None = None
         self._serving = Serving(folder)
         self.undo = UndoFolder(folder / "undo", full=self._full)
 
-    def session(self) -> _Session:
+    def session(self) -> Session:
         """Returns what this process has open. Raises StateFailure."""
         session = self._session
-        if session is not None and session.pid == os.getpid():
-            if session.is_damaged:
-                session.heal()
-            return session
-        return self._open_session()
+        if session is None or session.pid != os.getpid():
+            return self._open_session()
+        if session.is_damaged:
+            session.heal()
+        return session
 
-    def _open_session(self) -> _Session:
+    def _open_session(self) -> Session:
         with self._opening:
             session = self._session
             if session is not None and session.pid != os.getpid():
                 self._leave(session)
             if self._session is None:
-                self._session = _Session(self.folder, full=self._full)
+                self._session = Session(self.folder, full=self._full)
             return self._session
 
-    def _leave(self, inherited: _Session) -> None:
+    def _leave(self, inherited: Session) -> None:
         """Closes what a fork copied before anything is opened: SQLite knows open files by their
         inode and would believe to hold the parent's locks."""
         if inherited.gate.is_held or inherited.mirror.mutex.locked():
@@ -291,7 +148,7 @@ class SqliteState:
             path, *identity = json.loads(found[0][0])
             if path != served.path and identity != list(served.identity):
                 raise OtherFolder(f"the state in {self.folder} belongs to {path}")
-        with self.hold((), wait_s=_OPEN_WAIT_S):
+        with self.hold((), wait_s=OPEN_WAIT_S):
             session.writer.query("INSERT OR REPLACE INTO meta VALUES(?,?)", (name, value))
 
     def serving(self, root: str) -> AbstractContextManager[bool]:
@@ -299,7 +156,7 @@ class SqliteState:
         exception leaves the block. Yields True when no other process of this state serves it;
         others that start wait meanwhile. Raises StateFailure."""
         self.session()
-        return self._serving.marking(root, wait_s=_OPEN_WAIT_S)
+        return self._serving.marking(root, wait_s=OPEN_WAIT_S)
 
     @property
     def owner(self) -> str:
@@ -342,7 +199,7 @@ class SqliteState:
     def keep_numbers(self, scopes: Callable[[], Collection[Key]]) -> None:
         usage = self.session().usage
         if usage.has_others(scopes()):
-            with self.hold((), wait_s=_OPEN_WAIT_S):
+            with self.hold((), wait_s=OPEN_WAIT_S):
                 usage.forget_others(scopes())
 
     @property
@@ -372,10 +229,10 @@ class SqliteState:
 
     def has_changes(self) -> bool:
         session = self.session()
-        owners = session.mirror.owners_of_changes()
-        if not owners or session.mirror.unwritten:
-            return bool(session.mirror.unwritten)
-        owner = session.owner
+        mirror, owner = session.mirror, session.owner
+        owners = mirror.owners_of_changes()
+        if not owners or mirror.unwritten:
+            return bool(mirror.unwritten)
         return any(
             session.has_left if each == owner.id else not owner.is_alive(each) for each in owners
         )

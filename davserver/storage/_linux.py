@@ -154,6 +154,13 @@ def statx(dir_fd: int, name: bytes, buffer: ctypes.Array[ctypes.c_char]) -> Stat
     return _unpack(buffer)
 
 
+def try_statx(dir_fd: int, name: bytes, buffer: ctypes.Array[ctypes.c_char]) -> StatxFields | None:
+    """As `statx`, of a name; None where it fails, for whatever reason."""
+    if _statx(dir_fd, name, _AT_SYMLINK_NOFOLLOW, _STATX_WANTED, buffer):
+        return None
+    return _unpack(buffer)
+
+
 def statx_buffer() -> ctypes.Array[ctypes.c_char]:
     """Returns room for one answer of statx, for one thread at a time."""
     return ctypes.create_string_buffer(_STATX_SIZE)

@@ -18,6 +18,7 @@ _KINDS = {st.S_IFREG: Kind.FILE, st.S_IFDIR: Kind.COLLECTION}
 _OTHER = Kind.OTHER
 _FILE = Kind.FILE
 _statx = _linux.statx
+_try_statx = _linux.try_statx
 _statx_each = _linux.statx_each
 
 
@@ -56,6 +57,11 @@ class Looker:
         """Returns what `name` in `dir_fd` is, links not followed; b"" is `dir_fd` itself."""
         fields = _statx(dir_fd, name, self._buffer)
         return _new(Seen, (stat_of(fields), fields[2], fields[1]))
+
+    def try_look(self, dir_fd: int, name: bytes) -> Seen | None:
+        """As `look`; None where it fails, for whatever reason: in a third of the time."""
+        fields = _try_statx(dir_fd, name, self._buffer)
+        return None if fields is None else _new(Seen, (stat_of(fields), fields[2], fields[1]))
 
     def members(
         self, dir_fd: int, names: Sequence[str], look_closer: Callable[[str], Entry | None]
@@ -121,6 +127,12 @@ class PlainLooker(Looker):
             is_file and found.st_mode & 0o100 != 0,
         )
         return Seen(stat, found.st_mode, found.st_uid)
+
+    def try_look(self, dir_fd: int, name: bytes) -> Seen | None:
+        try:
+            return self.look(dir_fd, name)
+        except OSError:
+            return None
 
     def members(
         self, dir_fd: int, names: Sequence[str], look_closer: Callable[[str], Entry | None]

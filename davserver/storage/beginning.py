@@ -5,6 +5,7 @@ from __future__ import annotations
 from davserver.errors import AccessDenied, StorageError
 from davserver.protocol.path import DavPath, Key
 from davserver.storage._oserrors import show, translate_io, translating
+from davserver.storage._stat import get_looker
 from davserver.storage.base import Stat
 from davserver.storage.found import Found
 from davserver.storage.policy import Policy, may_write, require_creatable, require_file
@@ -33,32 +34,28 @@ def open_direct_writer(
 ) -> tuple[Stat | None, FileWriter] | None:
     """As Storage.create_direct."""
     policy.refuse_read_only(path)
-    found = None if policy.resolver.folding else _find_direct(policy.resolver, path, key)
+    found = None if policy.resolver.folding else _find_direct(policy.resolver, key)
     if found is None:
         return None
     with found:
         return found.stat, _begin(policy, path, found)
 
 
-def _find_direct(resolver: Resolver, path: DavPath, key: Key) -> Found | None:
+def _find_direct(resolver: Resolver, key: Key) -> Found | None:
     """Looks up what has just this path on disk; None where that cannot be told in one step."""
     parent, _, name = key.path.rpartition(b"/")
     if not name:
         return None
-    with translating(path):
-        dir_fd = resolver.open_parent(parent) if parent else resolver.root_fd
-        if dir_fd < 0:
-            return None
-        found = Found(dir_fd, name, (), None, 1, dir_fd != resolver.root_fd)
-        try:
-            found.seen = seen = resolver.look(dir_fd, name)
-        except BaseException:
-            found.__exit__(None, None, None)
-            raise
-        if name.isascii() if seen is None else not seen.is_link:
-            return found
-        found.__exit__(None, None, None)
+    dir_fd = resolver.open_parent(parent) if parent else resolver.root_fd
+    if dir_fd < 0:
         return None
+    # What cannot be looked at is taken for nothing: the version is not put over it.
+    seen = get_looker(plain=resolver.plain).try_look(dir_fd, name)
+    found = Found(dir_fd, name, (), seen, 1, dir_fd != resolver.root_fd)
+    if name.isascii() if seen is None else not seen.is_link:
+        return found
+    found.__exit__(None, None, None)
+    return None
 
 
 def _begin(

@@ -22,7 +22,7 @@ from davserver.errors import GateBusy, StateFailure, StateFull
 from davserver.protocol.locks import Lock
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
-from davserver.state import sqlfile, sqlite, sqlview
+from davserver.state import session, sqlfile, sqlview
 from davserver.state.base import Change, GateView
 from davserver.state.rows import SCHEMA_VERSION
 from davserver.state.sqlite import SqliteState
@@ -600,7 +600,7 @@ def test_file_replaced_while_it_is_opened_is_opened_again(
 ) -> None:
     patch(state, b"1")
     state.close()
-    real = sqlite.prepare
+    real = session.prepare
 
     def prepare(path: Path, *, create: bool, **options: bool) -> Any:
         opened = real(path, create=create, **options)
@@ -610,7 +610,7 @@ def test_file_replaced_while_it_is_opened_is_opened_again(
                 os.rename(f"{path}{suffix}", folder / f"elsewhere{suffix}")
         return opened
 
-    monkeypatch.setattr(sqlite, "prepare", prepare)
+    monkeypatch.setattr(session, "prepare", prepare)
 
     assert state.properties(A) == {}
     assert (folder / "state.sqlite3").exists()
