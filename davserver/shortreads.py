@@ -157,8 +157,8 @@ class Reads:
         described = describe(stat, aim.kind, now)
         told = b"".join([b"%b: %b\r\n" % field for field in described])
         if stat.mtime_ns // 1_000_000_000 < int(now):
-            # Last-Modified is what it will stay.
-            aim.stat, aim.lines = stat, told
+            # Last-Modified is what it will stay. The head that is kept was another version's.
+            aim.stat, aim.lines, aim.head_lines = stat, told, None
         return told
 
     # --- PROPFIND -------------------------------------------------------------------------------

@@ -307,6 +307,24 @@ def test_a_file_that_changes_is_never_told_of_as_it_was(both: Both) -> None:
     assert answers[0].count(b"one") == answers[2].count(b"three") == TIMES
 
 
+def test_a_head_is_of_the_version_that_is_sent_with_it(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of the new version, sent in between, leaves nothing of the old one's head."""
+    monkeypatch.setattr(both.edge._edge, "default_lines", lambda *_: b"")
+    monkeypatch.setattr(both.edge._edge, "at_once", both.at_once)
+    request, part = message(b"GET", b"/again"), message(b"GET", b"/again", b"Range: bytes=0-0")
+    (both.root / "again").write_bytes(b"as it was")
+    os.utime(both.root / "again", ns=(1, 1_700_000_000_000_000_000))
+    before = both.exchange(*[request] * TIMES)
+    (both.root / "again").write_bytes(b"longer than it was")
+    os.utime(both.root / "again", ns=(1, 1_600_000_000_000_000_000))
+    after = both.exchange(part, request)
+
+    assert before.endswith(b"content-length: 9\r\n\r\nas it was")
+    assert after.endswith(b"content-length: 18\r\n\r\nlonger than it was")
+
+
 EACH = (
     b'<D:propfind xmlns:D="DAV:" xmlns:X="urn:x" xmlns:A="http://apache.org/dav/props/"><D:prop>'
     b"<D:getetag/><D:getlastmodified/><D:lockdiscovery/><X:color/><A:executable/></D:prop>"
