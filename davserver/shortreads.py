@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
+from weakref import ref
 
 from davserver.auth.base import Principal, Privilege
 from davserver.context import Services
@@ -32,6 +33,8 @@ from davserver.storage.base import Kind, Stat
 from davserver.storage.direct import DirectReader, DirectStorage
 
 _BODY_LIMIT = 4_096
+_KEPT_LIMIT = 4_096
+"""Bytes of a multistatus that is kept: names that nobody has come back, each with its namespace."""
 _WHOLE = b"%b\r\n%b%bcontent-length: %d\r\n\r\n"
 _PART = b"%b\r\n%b%bcontent-range: bytes %d-%d/%d\r\ncontent-length: %d\r\n\r\n"
 _OF_PROPFIND = frozenset({b"accept", b"brief", b"content-length", b"content-type", b"depth"})
@@ -43,9 +46,10 @@ Quick = tuple[int, bytes | bytearray, int, Principal]
 
 class _Told(NamedTuple):
     """What a PROPFIND was told of a resource of which nothing is stored: the same again for the
-    same question about the same version."""
+    same question about the same version. It keeps no plan that nobody else does: one with long
+    names takes a MB."""
 
-    plan: Plan
+    plan: ref[Plan]
     stat: Stat
     name: str
     can_write: bool
@@ -185,7 +189,7 @@ class Reads:
             asker, Privilege.WRITE, path
         )
         told = aim.told
-        if told is None or told[:4] != (plan, stat, asker.name, can_write) or any(stored):
+        if told is None or told[:4] != (ref(plan), stat, asker.name, can_write) or any(stored):
             told = self._tell(aim, plan, asker, stat, stored, can_write=can_write)
         head = b"%b\r\n%b%b: %b\r\ncontent-length: %d\r\n\r\n" % (
             status_line(207),
@@ -211,11 +215,12 @@ class Reads:
         response = render_resource(
             self._services, asker, self._base, plan, at, can_write=can_write, stored=stored
         )
-        told = _Told(plan, stat, asker.name, can_write, whole(response))
+        told = _Told(ref(plan), stat, asker.name, can_write, whole(response))
         is_variable = plan.tells_bindings or (is_collection and Needs.QUOTA in plan.needs)
         # Of what is as new as this second, getlastmodified and Date are still one.
         is_settled = stat.mtime_ns // 1_000_000_000 < int(self._services.clock())
-        if is_settled and not is_variable and not any(stored):
+        is_small = len(told.body) <= _KEPT_LIMIT
+        if is_settled and is_small and not is_variable and not any(stored):
             aim.told = told
         return told
 
