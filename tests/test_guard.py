@@ -21,6 +21,7 @@ from davserver.accesslog import AccessLog
 from davserver.config import Settings
 from davserver.wire.edge import Edge
 from davserver.wire.guard import METHODS, Guard
+from tests.support.edge import EdgeInProcess
 
 MIB = 1 << 20
 
@@ -629,6 +630,21 @@ def test_100_continue_is_sent_when_the_application_asks_for_the_body(running: Ru
 
     assert (status, body) == (200, b"3 bytes\n")
     assert b"connection" not in headers
+
+
+def test_nobody_is_told_to_continue_with_a_body_that_broke_off(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    head = b"PUT /a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n"
+    edge = EdgeInProcess()
+    try:
+        seen, written = edge.exchange([head + b"\r\nno chunk\r\n"])
+    finally:
+        edge.close()
+
+    assert seen == [("PUT", b"/a", b"", False)]
+    assert written.startswith(b"HTTP/1.1 400 ")
+    assert not caplog.records
 
 
 @pytest.mark.rfc("HE-01", "HE-03")

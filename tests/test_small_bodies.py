@@ -128,3 +128,16 @@ def test_a_large_body_is_not_waited_for(edge: EdgeInProcess, quick: Quick) -> No
     assert phases[0] is Phase.BODY
     assert quick.bodies == []
     assert len(seen[0][2]) == 16_385
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [(b"BREW /f", b"501"), (b"PUT /" + b"f" * 9000, b"414")],
+    ids=["an unknown method", "a long URL"],
+)
+def test_what_is_refused_whatever_its_body_is_refused_at_once(
+    edge: EdgeInProcess, line: bytes, status: bytes
+) -> None:
+    _, written, _ = talk(edge, HEAD.replace(b"PUT /f", line))
+
+    assert written.startswith(b"HTTP/1.1 " + status)

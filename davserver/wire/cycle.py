@@ -197,7 +197,8 @@ class Cycle:
         connection = self._connection
         if self.expects_100:
             self.expects_100 = False
-            if not self.response_started and not connection.transport.is_closing():
+            is_gone = self.disconnected or connection.transport.is_closing()
+            if not self.response_started and not is_gone:
                 connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not self.disconnected and not self.response_complete:
             if self.more_body:

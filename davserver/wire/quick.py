@@ -11,6 +11,7 @@ from typing import NamedTuple
 from davserver.wire.bodies import BodyIntake
 from davserver.wire.connection import Phase
 from davserver.wire.requesthead import (
+    METHODS,
     REQUEST_LINE,
     VERSION,
     Field,
@@ -61,7 +62,7 @@ class QuickWay(BodyIntake):
         found = REQUEST_LINE.fullmatch(line)
         if found is None:
             return False
-        if is_plain and len(rest) < length <= _SMALL_BODY:
+        if is_plain and len(rest) < length <= _SMALL_BODY and self._is_allowed(found[1], found[2]):
             # Most clients send a body by itself, a moment later.
             self._awaited = _Awaited(line, known, varying, others, length)
             self._buffer += rest
@@ -71,6 +72,10 @@ class QuickWay(BodyIntake):
         self.url = found[2]
         self._start(found[1], known.with_length(length) if length else known, varying, rest)
         return True
+
+    def _is_allowed(self, method: bytes, target: bytes) -> bool:
+        """False for what is refused whatever its body is."""
+        return method in METHODS and len(target) <= self._edge.settings.url_limit
 
     def _take_small(self, data: bytes) -> None:
         """Takes a further piece of a small body."""
