@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import gc
 import os
 import re
@@ -476,6 +477,22 @@ def test_a_disk_that_would_make_others_wait_is_read_elsewhere(
 
     assert both.taken == 0
     assert straight == usual
+
+
+def test_a_file_that_cannot_be_looked_at_stays_open_for_nobody(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr("davserver.storage.reader.look_at_file", fail)
+    both.ask(*[PLAIN["GET"]] * TIMES)
+    before = len(os.listdir("/proc/self/fd"))
+    straight, usual = both.ask(*[PLAIN["GET"]] * TIMES)
+
+    assert both.taken == 0
+    assert straight == usual
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_an_answer_of_the_straight_way_has_its_line_in_the_log(

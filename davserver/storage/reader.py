@@ -115,7 +115,10 @@ def open_direct(policy: Policy, path: DavPath, key: Key) -> FileReader | None:
     fd = policy.resolver.open_direct(key, _FLAGS)
     if fd < 0:
         return None
-    stat = look_at_file(fd)
+    try:
+        stat = look_at_file(fd)
+    except OSError:
+        stat = None  # whoever opens it in the usual way is told why
     if stat is None:
         os.close(fd)
         return None
