@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from davserver.aio import Runner
 from davserver.asgi import Receive, Scope
@@ -251,8 +251,7 @@ def _without_junk(
         yield filtered(members, keep)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The Request-URI, and the Destination, looked up: by the pipeline and again in the gate.
 
     `is_link`: the Request-URI is a link inside the root; key and stat are those of what it leads

@@ -65,8 +65,7 @@ def read_conditions(rc: RequestContext, public: frozenset[bytes]) -> None:
     headers = rc.headers
     rc.conditions = headers.recall(HttpConditions.from_headers)
     if headers.get(b"if") is not None:
-        rc.authorities = rc.authorities or _authorities(rc, public)
-        _read_if(rc)
+        _read_if(rc, public)
     token = submitted_by_lock_token_header(rc.method, headers.get(b"lock-token"))
     if token is not None:
         rc.submitted |= {token}
@@ -82,7 +81,8 @@ def _authorities(rc: RequestContext, public: frozenset[bytes]) -> frozenset[byte
     return rc.headers.recall_for(key, read)
 
 
-def _read_if(rc: RequestContext) -> None:
+def _read_if(rc: RequestContext, public: frozenset[bytes]) -> None:
+    rc.authorities = rc.authorities or _authorities(rc, public)
     values = rc.headers.get_all(b"if")
     if rc.method == "LOCK" and refresh_token_without_list(values):
         return

@@ -127,7 +127,6 @@ class Shortcut:
         peer: Scope,
         lines: bytes,
     ) -> Quick | None:
-        services = self._services
         change = self._writes.find(method, fields, body)
         if change is None:
             return None
@@ -137,7 +136,7 @@ class Shortcut:
         if aim is None or authorization is None or byte_range is not None:
             return None
         asker = self._admit(method, target, fields, authorization, aim, peer)
-        if asker is None or services.state.has_changes():
+        if asker is None:
             return None
         response = self._writes.answer(
             change, aim.path, aim.key, fields, varying, body, peer, asker
@@ -202,12 +201,13 @@ def build_shortcut(services: Services) -> Shortcut | None:
 def _quick(response: Response, lines: bytes, asker: Principal) -> Quick:
     body = response.body
     assert isinstance(body, bytes)
-    head = [b"%b\r\n%b" % (status_line(response.status), lines)]
-    head += [b"%b: %b\r\n" % field for field in response.headers]
+    parts = [status_line(response.status), b"\r\n", lines]
+    for name, value in response.headers:
+        parts += (name, b": ", value, b"\r\n")
     if response.status != 204:
-        head.append(b"content-length: %d\r\n" % len(body))
-    head += (b"\r\n", body)
-    return response.status, b"".join(head), len(body), asker
+        parts.append(b"content-length: %d\r\n" % len(body))
+    parts += (b"\r\n", body)
+    return response.status, b"".join(parts), len(body), asker
 
 
 def _split(

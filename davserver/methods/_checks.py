@@ -300,7 +300,10 @@ def relocate(
     """Inside the gate: looks everything up again and makes every check again, by the time that
     it is now: the body may have taken hours."""
     rc.now = rc.services.clock()
-    recover_inside(rc.services, view, (rc.path, rc.destination))
+    if rc.direct is None:
+        recover_inside(rc.services, view, (rc.path, rc.destination))
+    elif view.changes():
+        raise Conflict("a change may have to be recovered first")
     if rc.in_gate is not None:
         rc.in_gate(view)
     target = _look_direct(rc) or locate(rc)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 
 from davserver.context import FileBody, Header, PartsBody, RequestContext, Response, Target
 from davserver.methods._checks import check
@@ -35,7 +34,7 @@ def handle_get(rc: RequestContext, target: Target) -> Response:
         return listing(rc, target)
     reader = rc.services.storage.open(target.path)
     try:
-        fresh = target if reader.stat == target.stat else replace(target, stat=reader.stat)
+        fresh = target if reader.stat == target.stat else target._replace(stat=reader.stat)
         check_opened(rc, target, reader.stat)
         if not _still_holds(rc, target, fresh):
             reader.close()

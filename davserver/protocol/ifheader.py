@@ -68,6 +68,9 @@ class IfHeader:
         RFC 4918 section 10.4.1: a token is submitted by standing here, whether its list is true,
         false, negated or never looked at, and whatever resource it is tagged with.
         """
+        sole = self.sole_token
+        if sole is not None and sole != NO_LOCK:
+            return frozenset((sole,))
         return frozenset(
             condition.token
             for one in self.lists

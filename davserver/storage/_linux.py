@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Literal
 
-StatxFields = tuple[int, int, int, int, int, int, int, int, int, int, int]
+StatxFields = tuple[int, int, int, int, int, int, int, int, int, int, int, int]
 
 IS_LINUX = sys.platform.startswith("linux")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -31,8 +31,8 @@ _AT_EMPTY_PATH = 0x1000
 _AT_SYMLINK_NOFOLLOW = 0x100
 _STATX_WANTED = 0x07FF | 0x0800  # the basic fields and the birth time
 STATX_BTIME = 0x0800
-# mask, uid, mode, ino, size, btime (s, ns), mtime (s, ns), device (major, minor)
-_STATX = struct.Struct("=I16xI4xH2xQQ32xqI20xqI12xII112x")
+# mask, uid, gid, mode, ino, size, btime (s, ns), mtime (s, ns), device (major, minor)
+_STATX = struct.Struct("=I16xIIH2xQQ32xqI20xqI12xII112x")
 _STATX_SIZE = _STATX.size
 _unpack: Callable[[ctypes.Array[ctypes.c_char]], StatxFields] = _STATX.unpack_from
 _unpack_each: Callable[[bytes], Iterator[StatxFields]] = _STATX.iter_unpack

@@ -23,11 +23,12 @@ _statx_each = _linux.statx_each
 
 
 class Seen(NamedTuple):
-    """A Stat, with the mode and owner that a Stat hides."""
+    """A Stat, with the mode and owners that a Stat hides."""
 
     stat: Stat
     mode: int
     uid: int
+    gid: int
 
     @property
     def is_link(self) -> bool:
@@ -56,12 +57,16 @@ class Looker:
     def look(self, dir_fd: int, name: bytes) -> Seen:
         """Returns what `name` in `dir_fd` is, links not followed; b"" is `dir_fd` itself."""
         fields = _statx(dir_fd, name, self._buffer)
-        return _new(Seen, (stat_of(fields), fields[2], fields[1]))
+        return _new(Seen, (stat_of(fields), fields[3], fields[1], fields[2]))
 
     def try_look(self, dir_fd: int, name: bytes) -> Seen | None:
         """As `look`; None where it fails, for whatever reason: in a third of the time."""
         fields = _try_statx(dir_fd, name, self._buffer)
-        return None if fields is None else _new(Seen, (stat_of(fields), fields[2], fields[1]))
+        return (
+            None
+            if fields is None
+            else _new(Seen, (stat_of(fields), fields[3], fields[1], fields[2]))
+        )
 
     def members(
         self, dir_fd: int, names: Sequence[str], look_closer: Callable[[str], Entry | None]
@@ -81,7 +86,7 @@ class Looker:
         euid = os.geteuid()
         entries: list[Entry] = []
         for name, failed, fields in zip(names, failures, rows, strict=True):
-            seen = Seen(stat_of(fields), fields[2], fields[1])
+            seen = Seen(stat_of(fields), fields[3], fields[1], fields[2])
             if failed or seen.stat.kind is _OTHER or not seen.is_readable(euid):
                 entry = look_closer(name)
                 if entry is not None:
@@ -126,7 +131,7 @@ class PlainLooker(Looker):
             found.st_ino,
             is_file and found.st_mode & 0o100 != 0,
         )
-        return Seen(stat, found.st_mode, found.st_uid)
+        return Seen(stat, found.st_mode, found.st_uid, found.st_gid)
 
     def try_look(self, dir_fd: int, name: bytes) -> Seen | None:
         try:

@@ -24,7 +24,7 @@ _new = tuple.__new__
 
 def stat_of(fields: StatxFields) -> Stat:
     """Returns what statx has told."""
-    mask, _, mode, ino, size, birth, birth_ns, mtime, mtime_ns, major, minor = fields
+    mask, _, _, mode, ino, size, birth, birth_ns, mtime, mtime_ns, major, minor = fields
     kind = _KINDS.get(mode & 0o170000, Kind.OTHER)
     is_file = kind is Kind.FILE
     values = (

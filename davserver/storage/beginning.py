@@ -5,7 +5,7 @@ from __future__ import annotations
 from davserver.errors import AccessDenied, StorageError
 from davserver.protocol.path import DavPath, Key
 from davserver.storage._oserrors import show, translate_io, translating
-from davserver.storage._stat import get_looker
+from davserver.storage._stat import Seen, get_looker
 from davserver.storage.base import Stat
 from davserver.storage.found import Found
 from davserver.storage.policy import Policy, may_write, require_creatable, require_file
@@ -38,7 +38,7 @@ def open_direct_writer(
     if found is None:
         return None
     with found:
-        return found.stat, _begin(policy, path, found)
+        return found.stat, _begin(policy, path, found, old=found.seen)
 
 
 def _find_direct(resolver: Resolver, key: Key) -> Found | None:
@@ -66,6 +66,7 @@ def _begin(
     size_hint: int | None = None,
     mode: int | None = None,
     begun: Begun | None = None,
+    old: Seen | None = None,
 ) -> FileWriter:
     if found.stat is None:
         require_creatable(path, found)
@@ -77,7 +78,7 @@ def _begin(
         if size_hint is not None and size_hint >= _LOOK_FOR_SPACE_FROM:
             policy.require_space(path, found.dir_fd, size_hint)
     try:
-        return FileWriter(policy, path, found, mode=mode, begun=begun)
+        return FileWriter(policy, path, found, mode=mode, begun=begun, old=old)
     except StorageError:
         raise
     except OSError as error:

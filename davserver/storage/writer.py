@@ -23,7 +23,7 @@ from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import creating, show, translate_io, translating
-from davserver.storage._stat import look, stat_of_file
+from davserver.storage._stat import Seen, look, stat_of_file
 from davserver.storage.base import Bytes, Reader, Stat
 from davserver.storage.content import copy_by_hand, copy_range
 from davserver.storage.found import Found
@@ -55,7 +55,11 @@ class Begun(NamedTuple):
 
 
 class FileWriter:
-    """A Writer in the directory of its target, or of a version that was begun elsewhere."""
+    """A Writer in the directory of its target, or of a version that was begun elsewhere.
+
+    Args:
+        old: what stands there, for who publishes in the gate in which it was seen.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,7 @@ class FileWriter:
         *,
         mode: int | None = None,
         begun: Begun | None = None,
+        old: Seen | None = None,
     ) -> None:
         self._policy = policy
         self._path = path
@@ -75,6 +80,7 @@ class FileWriter:
         self._failed = False
         self._published = False
         self._stat: Stat | None = None
+        self._old = old
         self._hidden: bytes | None = None
         self._stays = begun is not None
         self._fd = self._begun_fd = -1
@@ -194,17 +200,19 @@ class FileWriter:
     def _adopt_attributes(self, new: os.stat_result) -> int | None:
         """Gives the new version the owner and extended attributes of the old one, as far as
         this process may. Returns the old one's mode."""
-        try:
-            old = os.stat(self._name, dir_fd=self._dir_fd, follow_symlinks=False)
-        except OSError:
+        old = self._old
+        if old is None:
+            try:
+                old = look(self._dir_fd, self._name, plain=self._policy.resolver.plain)
+            except OSError:
+                return None
+        if not st.S_ISREG(old.mode):
             return None
-        if not st.S_ISREG(old.st_mode):
-            return None
-        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
-            self._adopt_owner(old.st_uid, old.st_gid)
+        if old.uid != new.st_uid or old.gid != new.st_gid:
+            self._adopt_owner(old.uid, old.gid)
         if hasattr(os, "listxattr"):
             self._adopt_xattrs()
-        return old.st_mode
+        return old.mode
 
     def _adopt_owner(self, uid: int, gid: int) -> None:
         for owner in (uid, -1):

@@ -38,7 +38,7 @@ KINDS = {
 modes = st.sampled_from(sorted(KINDS))
 rows = st.lists(
     st.tuples(
-        *(st.sampled_from([0xFFF, 0x7FF]), half, modes, whole, whole),
+        *(st.sampled_from([0xFFF, 0x7FF]), half, half, modes, whole, whole),
         *(seconds, nanoseconds, seconds, nanoseconds, half, half),
     ),
     min_size=1,
@@ -58,7 +58,7 @@ def test_columns_are_those_of_the_stats(fields: list[tuple[int, ...]]) -> None:
     some = plain(fields)
     stats = StatList([entry.stat for entry in some])
 
-    kinds = [KINDS[row[2]] for row in fields]
+    kinds = [KINDS[row[3]] for row in fields]
     indices = [index for index, kind in enumerate(kinds) if kind is Kind.FILE]
     of_files = picked(some, indices, Kind.FILE)
 
