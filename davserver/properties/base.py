@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 from davserver.errors import Forbidden
@@ -27,6 +26,9 @@ PRIVATE = "{davserver:}"
 CREATED = QName(f"{PRIVATE}created")
 """The creation time that outlives a replacement of the file: decimal nanoseconds."""
 _CACHED_BODY = 4096
+_CACHED_PLANS = 256
+_CACHED_NAMES = 8_192
+"""Bytes: each name is spelled out with its namespace, so that those of a short body take a MB."""
 _NONE: Mapping[QName, bytes] = {}
 
 
@@ -175,7 +177,7 @@ class LivePropertyRegistry:
             if one.name in self._properties:
                 raise ValueError(f"live property {one.name!r} is offered twice")
             self._properties[one.name] = one
-        self._cached = lru_cache(maxsize=256)(self._compile)
+        self._plans: dict[tuple[bytes, str | None, bool], Plan] = {}
 
     def get(self, name: QName) -> LiveProperty | None:
         return self._properties.get(name)
@@ -185,12 +187,15 @@ class LivePropertyRegistry:
 
         Raises what `parse_propfind` raises (400, 403, 413, 415).
         """
-        if len(body) <= _CACHED_BODY:
-            return self._cached(body, charset, minimal)
-        return self._compile(body, charset, minimal)
-
-    def _compile(self, body: bytes, charset: str | None, minimal: bool) -> Plan:
-        return self.plan(parse_propfind(body, charset=charset), minimal=minimal)
+        asked = body, charset, minimal
+        plan = self._plans.get(asked)
+        if plan is None:
+            plan = self.plan(parse_propfind(body, charset=charset), minimal=minimal)
+            if len(body) <= _CACHED_BODY and len(plan._dead_absent) <= _CACHED_NAMES:
+                if len(self._plans) >= _CACHED_PLANS:
+                    self._plans.clear()
+                self._plans[asked] = plan
+        return plan
 
     def plan(self, request: PropfindRequest, *, minimal: bool = False) -> Plan:
         """Compiles a request; `minimal` leaves out what is missing (RFC 8144 section 2.1)."""

@@ -340,3 +340,13 @@ def test_content_language_is_a_header_value() -> None:
 def test_live_properties_are_found_by_name() -> None:
     assert LIVE.get(DEAD) is None
     assert getattr(LIVE.get(EXECUTABLE), "name", None) == EXECUTABLE
+
+
+def test_a_plan_is_kept_unless_its_names_are_long() -> None:
+    ask_for = b'<D:propfind xmlns:D="DAV:" xmlns:b="%b"><D:prop>%b</D:prop></D:propfind>'
+    names = b"".join(b"<b:n%d/>" % number for number in range(300))
+    short, long = (ask_for % (namespace, names) for namespace in (b"u", b"u" * 600))
+
+    assert LIVE.compile(short) is not LIVE.compile(short, minimal=True)
+    assert LIVE.compile(long) is not LIVE.compile(long)
+    assert LIVE.compile(ask("{u}a")) is LIVE.compile(ask("{u}a"))
