@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
 
 from davserver.errors import GateBusy, StateFailure
 from davserver.state.commitcount import CommitCount
 from davserver.state.gatelock import GateLock
+from davserver.state.logkeeping import LogKeeper
 from davserver.state.mirror import Mirror
 from davserver.state.owners import Owner
 from davserver.state.sqlfile import (
@@ -21,6 +23,7 @@ from davserver.state.sqlfile import (
     NotMade,
     inode_of,
     prepare,
+    put_log_away,
     set_aside,
     sync_folder,
 )
@@ -39,6 +42,7 @@ class Session:
         self._name = str(self._path)
         self._full = full
         self.has_left = False
+        self._log = LogKeeper(partial(put_log_away, self._name))
         with contextlib.ExitStack() as undo:
             try:
                 if not folder.is_dir():
@@ -92,6 +96,7 @@ class Session:
                 raise NotMade
             self._reader = Database(self._path, full=self._full)
             self._reader.query("PRAGMA query_only = ON")
+            self.writer.watch_log(self._log.is_due)
         except BaseException:
             self.writer.close()
             raise
@@ -145,6 +150,8 @@ class Session:
         self.has_left = bool(mirror.intents or mirror.unwritten) or not mirror.is_fresh
 
     def close(self) -> None:
+        if self.pid == os.getpid():
+            self._log.close()
         with self.mirror.mutex:
             self._reader.close()
             self.writer.close()

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import apsw
@@ -60,6 +60,19 @@ class Database:
             self.is_damaged = True
             raise CorruptState(f"the state is damaged: {exc}") from exc
 
+    def watch_log(self, is_due: Callable[[int], bool]) -> None:
+        """Has `is_due` asked after each commit, with the pages in the log: True puts them where
+        they belong, as far as nobody is hindered."""
+
+        def committed(connection: apsw.Connection, name: str, pages: int) -> int:
+            if is_due(pages):
+                # As SQLite does: what cannot be now, is done after a later commit.
+                with contextlib.suppress(apsw.Error):
+                    connection.wal_checkpoint()
+            return apsw.SQLITE_OK
+
+        self._connection.set_wal_hook(committed)
+
     @property
     def in_transaction(self) -> bool:
         return self._connection.in_transaction
@@ -73,6 +86,18 @@ class Database:
 
     def close(self) -> None:
         self._connection.close(True)
+
+
+def put_log_away(path: Path | str) -> None:
+    """Puts what is in the log of a database where it belongs, as far as nobody is hindered. Blocks;
+    raises nothing: whoever commits next sees what is left."""
+    with contextlib.suppress(apsw.Error):
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.execute("PRAGMA fullfsync = ON").fetchall()
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        finally:
+            connection.close(True)
 
 
 def _translated(error: apsw.Error) -> GateBusy | StateFull | StateFailure:
