@@ -22,30 +22,49 @@ class LogKeeper:
 
     Args:
         put_away: does what can be done without hindering anybody; blocks, raises nothing.
+
+    Attributes:
+        is_at_work: a thread has the database open, in this process or in the one that was forked.
     """
 
     def __init__(self, put_away: Callable[[], None]) -> None:
         self._put_away = put_away
         self._thread: threading.Thread | None = None
+        self.is_at_work = False
 
     def is_due(self, pages: int) -> bool:
-        """After a commit, in the gate: is the rest to be put away now?
+        """After a commit, in the gate: is the rest to be put away now? Raises nothing: what has
+        been committed would seem to have failed.
 
         Args:
             pages: in the log by now.
         """
         if pages < FULL:
             return False
-        thread = self._thread
-        if thread is None:
-            self._thread = thread = threading.Thread(
-                target=self._put_away, name="davserver-log", daemon=True
-            )
-            thread.start()
-        elif not thread.is_alive():
+        if self._thread is None:
+            return not self._begin() or pages >= _OVERFULL
+        if not self._thread.is_alive():
             self._thread = None
             return True
         return pages >= _OVERFULL
+
+    def _begin(self) -> bool:
+        """False where there is no thread to be had."""
+        thread = threading.Thread(target=self._work, name="davserver-log", daemon=True)
+        self.is_at_work = True
+        try:
+            thread.start()
+        except RuntimeError:
+            self.is_at_work = False
+            return False
+        self._thread = thread
+        return True
+
+    def _work(self) -> None:
+        try:
+            self._put_away()
+        finally:
+            self.is_at_work = False
 
     def close(self) -> None:
         """Waits for the thread."""

@@ -107,6 +107,11 @@ class Session:
         """True when a statement has met damage."""
         return self.writer.is_damaged or self._reader.is_damaged
 
+    @property
+    def is_in_use(self) -> bool:
+        """True while a thread is at something here that a fork would copy."""
+        return self.gate.is_held or self.mirror.mutex.locked() or self._log.is_at_work
+
     def suspect(self) -> None:
         """Has all of the database read before it is used again."""
         self.writer.is_damaged = True

@@ -125,7 +125,7 @@ class SqliteState:
     def _leave(self, inherited: Session) -> None:
         """Closes what a fork copied before anything is opened: SQLite knows open files by their
         inode and would believe to hold the parent's locks."""
-        if inherited.gate.is_held or inherited.mirror.mutex.locked():
+        if inherited.is_in_use:
             raise StateFailure("the process was forked while a thread used the state")
         inherited.close()
         self._session = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from davserver.errors import StateFailure
 from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
 from davserver.state import sqlfile
@@ -75,6 +77,44 @@ def test_where_the_thread_does_not_keep_up_commits_do_it_themselves(disk: Disk) 
 
     assert not keeper.is_due(_OVERFULL - 1)
     assert keeper.is_due(_OVERFULL)
+
+
+def test_a_commit_does_it_itself_where_there_is_no_thread_to_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    state = SqliteState(tmp_path / "state", durability="none")
+    with state.hold([], wait_s=5) as view:
+        view.patch(Key("", b"a"), [PropertyChange(X, b"%d" % FULL)])
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    for number in range(FULL):
+        with state.hold([], wait_s=5) as view:
+            view.patch(Key("", b"a"), [PropertyChange(X, b"%d" % number)])
+    size = (tmp_path / "state" / f"{sqlfile.FILE}-wal").stat().st_size
+    state.close()
+
+    assert size < 2 * FULL * PAGE
+
+
+@pytest.mark.security("Q-05")
+def test_a_state_whose_log_is_put_away_at_a_fork_is_refused(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite would believe in the child that it holds what the thread holds in the parent."""
+    state = SqliteState(tmp_path / "state", durability="none")
+    session = state.session()
+    monkeypatch.setattr(session._log, "_put_away", disk.put_away)
+    session._log.is_due(FULL)
+    session.pid = 0
+    with pytest.raises(StateFailure, match="forked"):
+        state.locks()
+    ended(disk)
+    session.pid = os.getpid()
+
+    assert state.locks() == []
+    state.close()
 
 
 def test_closing_waits_for_the_thread(disk: Disk) -> None:
