@@ -87,6 +87,7 @@ if IS_LINUX:
     _HOW_SIZE = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
 if HAS_STATX:
     _statx = ctypes.CDLL(None).statx
+    _told_statx = _libc.statx
 if HAS_RENAMEAT2:
     _renameat2 = _libc.renameat2
     _renameat2.argtypes = (
@@ -155,9 +156,11 @@ def statx(dir_fd: int, name: bytes, buffer: ctypes.Array[ctypes.c_char]) -> Stat
 
 
 def try_statx(dir_fd: int, name: bytes, buffer: ctypes.Array[ctypes.c_char]) -> StatxFields | None:
-    """As `statx`, of a name; None where it fails, for whatever reason."""
-    if _statx(dir_fd, name, _AT_SYMLINK_NOFOLLOW, _STATX_WANTED, buffer):
-        return None
+    """As `statx`, of a name; None where nothing has it: in a third of the time."""
+    if _told_statx(dir_fd, name, _AT_SYMLINK_NOFOLLOW, _STATX_WANTED, buffer):
+        if ctypes.get_errno() == errno.ENOENT:
+            return None
+        _raise_errno()
     return _unpack(buffer)
 
 

@@ -49,9 +49,13 @@ def _find_direct(resolver: Resolver, key: Key) -> Found | None:
     dir_fd = resolver.open_parent(parent) if parent else resolver.root_fd
     if dir_fd < 0:
         return None
-    # What cannot be looked at is taken for nothing: the version is not put over it.
-    seen = get_looker(plain=resolver.plain).try_look(dir_fd, name)
-    found = Found(dir_fd, name, (), seen, 1, dir_fd != resolver.root_fd)
+    found = Found(dir_fd, name, (), None, 1, dir_fd != resolver.root_fd)
+    try:
+        found.seen = seen = get_looker(plain=resolver.plain).try_look(dir_fd, name)
+    except OSError:
+        # It may be there all the same: taken for new, it would lose its properties and locks.
+        found.__exit__(None, None, None)
+        return None
     if name.isascii() if seen is None else not seen.is_link:
         return found
     found.__exit__(None, None, None)

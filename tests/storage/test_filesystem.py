@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,15 @@ def put(storage: FilesystemStorage, path: DavPath, data: bytes = b"x") -> None:
         writer.settle()
     finally:
         writer.discard()
+
+
+@contextmanager
+def open_directory(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @pytest.mark.usefixtures("no_leak")
@@ -684,3 +694,33 @@ def test_a_name_that_cannot_be_looked_at_ends_the_listing(
 
     with storage.scan(p("")) as members, pytest.raises(errors.StorageFailure):
         list(members)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["statx", "stat"])
+def test_a_name_that_cannot_be_looked_at_is_not_taken_for_a_free_one(
+    root: Path, plain: bool
+) -> None:
+    looker = _stat.get_looker(plain=plain)
+    with open_directory(root) as fd:
+        free = looker.try_look(fd, b"none")
+        with pytest.raises(OSError, match="too long"):
+            looker.try_look(fd, b"x" * 256)
+
+    assert free is None
+
+
+@pytest.mark.usefixtures("no_leak")
+def test_a_version_is_not_begun_where_nobody_knows_what_stands(
+    make: Make, root: Path, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    storage = make()
+    (root / "c").mkdir()
+    (root / "c" / "f").touch()
+    monkeypatch.setattr(_stat.Looker, "try_look", fail)
+    begun = [storage.create_direct(p(name), storage.direct_key(p(name))) for name in ("c/f", "f")]
+    storage.close()
+
+    assert begun == [None, None]
