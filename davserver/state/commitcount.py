@@ -27,6 +27,7 @@ class CommitCount:
         finally:
             os.close(fd)
         self._cell = memoryview(self._map).cast("Q")
+        self._joined = 0
         self._opening: int | None = None
 
     def read(self) -> int | None:
@@ -44,12 +45,15 @@ class CommitCount:
         self._cell[0] = (self._cell[0] + 1) & 0xFFFF_FFFF_FFFF_FFFE
 
     def join(self) -> None:
-        """From now on, others tell this worker what they commit."""
-        self._cell[1] = (self._cell[1] + 1) & 0xFFFF_FFFF_FFFF_FFFF
+        """From now on, others tell this worker what they commit. Who does so has a mark already,
+        by which those that look for others find it."""
+        self._joined = (self._cell[1] + 1) & 0xFFFF_FFFF_FFFF_FFFF
+        self._cell[1] = self._joined
 
     def be_alone(self) -> None:
-        """After `join`, when no other worker has been alive: until somebody joins."""
-        self._opening = self._cell[1]
+        """When no other worker has been alive after `join`: until somebody joins, which may have
+        been since that was looked at."""
+        self._opening = self._joined
 
     @property
     def is_alone(self) -> bool:

@@ -24,6 +24,7 @@ from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
 from davserver.state import session, sqlfile, sqlview
 from davserver.state.base import Change, GateView
+from davserver.state.owners import Owner
 from davserver.state.rows import SCHEMA_VERSION
 from davserver.state.sqlite import SqliteState
 
@@ -865,6 +866,28 @@ def test_who_comes_within_a_transaction_sees_what_it_commits(
     assert seen == ["t", "u"]
     assert [change.id for change in left] == ["c"]
     assert last == ["u"]
+
+
+def test_who_comes_while_another_finds_itself_alone_is_told(
+    folder: Path, state: SqliteState, lock: MakeLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = SqliteState(folder, durability="none")
+    look = Owner.is_alone
+
+    def look_and_then_be_joined(owner: Owner) -> bool:
+        monkeypatch.undo()
+        found = look(owner)
+        with other.hold([], wait_s=0):
+            pass
+        return found
+
+    monkeypatch.setattr(Owner, "is_alone", look_and_then_be_joined)
+    with state.hold([], wait_s=0) as view:
+        view.add_lock(lock("t", b"a"))
+    seen = [each.token for each in other.covering(A, now=1)]
+    other.close()
+
+    assert seen == ["t"]
 
 
 def test_who_starts_beside_another_tells_it(
