@@ -4,7 +4,9 @@
 
 Measures a GET of 4 KiB, one at a time: alone, then beside a PUT and a GET of a GiB, over and over,
 and a PROPFIND of Depth infinity over 20,000 files, all on the same worker. Prints the median and
-the 99th percentile of both, and the latter as a multiple of the median of the same run.
+the 99th percentile of both, and the latter as a multiple of the median of the same run; on Linux also
+how long the event loop's thread was ready to run and had no processor: the clients share the
+machine, and their time is in the figures.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.load import Client
+from tests.bench.memory import processes
 from tests.bench.workloads import MIB, file, propfind, request, tree
 from tests.support.server import Server
 
@@ -66,6 +69,16 @@ def show(name: str, times: list[float]) -> None:
     )
 
 
+def held_up(pid: int) -> tuple[float, float]:
+    """Returns the seconds that the main thread of a process has run, and those in which it could
+    have (Linux; zeros elsewhere)."""
+    try:
+        ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except OSError:
+        return 0.0, 0.0
+    return int(ran) / 1e9, int(waited) / 1e9
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=10)
@@ -85,7 +98,11 @@ def main() -> None:
         command += ["--seconds", str(chosen.seconds)]
         others = [subprocess.Popen([*command, "--work", kind]) for kind in _KINDS]
         time.sleep(0.5)
+        worker = processes(server.pid)[-1]
+        before = held_up(worker)
         show(f"beside {', '.join(_KINDS)}", small_gets(server.port, chosen.seconds - 1))
+        ran, waited = (now - then for now, then in zip(held_up(worker), before, strict=True))
+        print(f"the event loop's thread ran for {ran:.2f} s, and waited {waited:.2f} s to run")
         for other in others:
             other.wait(120)
 
