@@ -23,7 +23,7 @@ from davserver.protocol.headers import DavHeaders
 from davserver.protocol.mediatypes import media_type
 from davserver.protocol.path import DavPath
 from davserver.protocol.status import status_line
-from davserver.shortreads import Aim, Quick, Reads, is_plain_get
+from davserver.shortreads import Aim, Quick, Reads, is_plain_get, may
 from davserver.shortwrites import Writes
 from davserver.state.offers import DirectState
 from davserver.storage.direct import DirectStorage
@@ -128,7 +128,8 @@ class Shortcut:
         lines: bytes,
     ) -> Quick | None:
         change = self._writes.find(method, fields, body)
-        if change is None:
+        # Where rights differ from path to path, what changes looks at those around it as well.
+        if change is None or self._services.path_rights is not None:
             return None
         # What is put is mostly new, and would drive out what is read again and again.
         aim = self._aims.get(target) or self._aim(target, keep=method != b"PUT")
@@ -153,12 +154,13 @@ class Shortcut:
         if path is None or path.is_reserved:
             return None
         key = self._storage.direct_key(path)
+        real = self._services.storage.path_of(key)
         if not keep:
-            return Aim(path, key)
+            return Aim(path, real, key)
         if len(self._aims) >= _REMEMBERED:
             self._aims.clear()
         href = path.href(self._base, collection=False), path.href(self._base, collection=True)
-        aim = self._aims[target] = Aim(path, key, href, media_type(path.name))
+        aim = self._aims[target] = Aim(path, real, key, href, media_type(path.name))
         return aim
 
     def _admit(
@@ -177,9 +179,7 @@ class Shortcut:
             services.settings, peer, fields, authorization or None, method=name, uri=target, now=now
         )
         principal = services.authenticator.recall(asked)
-        if principal is None:
-            return None
-        if not services.authorizer.permits(principal, Privilege.READ, aim.path):
+        if principal is None or not may(services, principal, Privilege.READ, aim):
             return None
         return principal
 
@@ -188,8 +188,7 @@ def build_shortcut(services: Services) -> Shortcut | None:
     """Returns the straight way, None where each request needs a look at more than its head."""
     settings, storage, state = services.settings, services.storage, services.state
     if (
-        services.path_rights is not None
-        or settings.proxy_header is not None
+        settings.proxy_header is not None
         or settings.cors_origins
         or not isinstance(storage, DirectStorage)
         or not isinstance(state, DirectState)

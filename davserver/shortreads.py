@@ -61,7 +61,7 @@ class Aim:
     """A target that was asked for before.
 
     Attributes:
-        path: below the mount.
+        path, real: below the mount, and where that leads where no link is in it.
         href: of a file, and of a collection.
         kind: media type.
         stat, lines: the version that was sent last, and its header lines.
@@ -70,6 +70,7 @@ class Aim:
     """
 
     path: DavPath
+    real: DavPath
     key: Key
     href: tuple[bytes, bytes] = (b"", b"")
     kind: bytes = b""
@@ -78,6 +79,14 @@ class Aim:
     head: bytes = b""
     head_lines: bytes | None = None
     told: _Told | None = None
+
+
+def may(services: Services, asker: Principal, privilege: Privilege, aim: Aim) -> bool:
+    """True when the asker has the right to this by both names (RequestContext.may)."""
+    if not services.authorizer.permits(asker, privilege, aim.path):
+        return False
+    rights = services.path_rights
+    return rights is None or rights.permits_real(asker, privilege, aim.real)
 
 
 class Reads:
@@ -185,9 +194,8 @@ class Reads:
         is_collection = stat.kind is Kind.COLLECTION
         if is_collection is not path.slash and not path.is_root:
             return None  # the answer says where it is
-        can_write = services.storage.is_writable(path) and services.authorizer.permits(
-            asker, Privilege.WRITE, path
-        )
+        is_writable = services.storage.is_writable(path)
+        can_write = is_writable and may(services, asker, Privilege.WRITE, aim)
         told = aim.told
         if told is None or told[:4] != (ref(plan), stat, asker.name, can_write) or any(stored):
             told = self._tell(aim, plan, asker, stat, stored, can_write=can_write)

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from davserver.app import DavApp, create_app
 from davserver.auth.passwords import hash_password
 from davserver.config import Settings
-from davserver.configtables import Rule, UserEntry
+from davserver.configtables import Rule, Share, UserEntry
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, Step, StepKind
@@ -219,7 +219,7 @@ def opened(folder: Path, **keys: Any) -> Iterator[Both]:
     populate(root)
     app = create_app(
         Settings(
-            root=root,
+            root=keys.pop("root", root),
             state=folder / "state",
             durability=keys.pop("durability", "none"),
             access_log=False,
@@ -446,14 +446,70 @@ def test_who_has_signed_in_goes_straight_and_nobody_else(tmp_path: Path) -> None
         assert statuses(refused) == [b"401"] * 2
 
 
+BOB = b"Authorization: Basic " + base64.b64encode(b"bob:secret")
+RULES = [
+    Rule(path="/c", access="none", users=["bob"]),
+    Rule(path="/f.txt", access="read", users=["alice", "bob"]),
+    Rule(path="/dead", access="write", users=["alice"]),
+    Rule(path="/dead", access="none"),
+]
+SUPPORTEDLOCK = b'<D:propfind xmlns:D="DAV:"><D:prop><D:supportedlock/></D:prop></D:propfind>'
+
+
+@pytest.mark.parametrize("who", [ALICE, BOB, b"X: nobody"], ids=["alice", "bob", "nobody"])
+@pytest.mark.parametrize("name", ["f.txt", "c/deep/g%20h.bin", "dead", "empty", "link", "c/"])
+def test_rights_that_differ_from_path_to_path_are_asked_for_each(
+    tmp_path: Path, who: bytes, name: str
+) -> None:
+    target = b"/" + name.encode()
+    users = [UserEntry(name=name, password=hash_password("secret")) for name in ("alice", "bob")]
+    requests = [
+        message(b"GET", target, who),
+        propfind(target, who, body=SUPPORTEDLOCK),
+        message(b"PUT", target, who, body=b"new"),
+    ]
+    with opened(tmp_path, user=users, rule=RULES, anonymous="none", insecure_basic=True) as both:
+        # Who has signed in is remembered.
+        both.exchange(message(b"GET", b"/empty", who))
+        straight, usual = both.ask(*[one for one in requests[:2] for _ in range(TIMES)])
+        taken = both.taken
+        both.ask(*[requests[2]] * TIMES)
+
+        assert straight == usual
+        assert taken in (0, TIMES - 2, 2 * TIMES - 4)
+        assert bool(taken) == (b"HTTP/1.1 20" in straight and name != "link")
+        assert both.taken == 0
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/", b"/one/", b"/one/a.txt", b"/one/in%20it/b.txt", b"/two/link", b"/three/", b"/none/a"],
+)
+def test_shares_go_straight_as_one_folder_does(tmp_path: Path, target: bytes) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "in it").mkdir(parents=True)
+        (tmp_path / name / "a.txt").write_text(name)
+        (tmp_path / name / "in it" / "b.txt").write_text("deep")
+        (tmp_path / name / "link").symlink_to("a.txt")
+    shares = [Share(name=name, path=tmp_path / name) for name in ("one", "two")]
+    requests = [message(b"GET", target), propfind(target), message(b"HEAD", target)]
+    with opened(tmp_path, share=shares, root=None) as both:
+        for request in requests:
+            straight, usual = both.ask(*[request] * TIMES)
+
+            is_file = target.endswith(b".txt")
+            is_told = is_file or (request is requests[1] and target == b"/one/")
+            assert straight == usual
+            assert both.taken == (TIMES - 2 if is_told else 0)
+
+
 @pytest.mark.parametrize(
     "keys",
     [
         {"cors_origins": ["https://a.example"]},
-        {"rule": [Rule(path="/c", access="none", users=["bob"])]},
         {"proxy_header": "X-User", "trusted_proxies": ["192.0.2.9"]},
     ],
-    ids=["cors", "rules", "proxy header"],
+    ids=["cors", "proxy header"],
 )
 def test_where_answers_depend_on_more_there_is_no_straight_way(
     tmp_path: Path, keys: dict[str, Any]

@@ -42,6 +42,7 @@ from davserver.storage.base import (
     Writer,
 )
 from davserver.storage.bymember import MembersByPath
+from davserver.storage.direct import DirectReader, DirectStorage, DirectWriter
 
 _TOP = Key("", b"")
 
@@ -193,6 +194,28 @@ class Mounts:
         if path.is_root:
             return nullcontext(self._entries())
         return scan(*self._mapped(path))
+
+    def direct_key(self, path: DavPath) -> Key:
+        name, share, inner = self._share(path) or (_TOP.root, None, path)
+        if isinstance(share, DirectStorage):
+            return share.direct_key(inner)
+        return Key(name, b"/".join(map(names.encode, inner.segments)))
+
+    def _direct(self, key: Key) -> DirectStorage | None:
+        share = self.shares.get(key.root)
+        return share if isinstance(share, DirectStorage) else None
+
+    def open_direct(self, path: DavPath, key: Key) -> DirectReader | None:
+        share = self._direct(key)
+        return None if share is None else share.open_direct(path, key)
+
+    def look_direct(self, key: Key) -> Stat | None:
+        share = self._direct(key)
+        return None if share is None else share.look_direct(key)
+
+    def create_direct(self, path: DavPath, key: Key) -> tuple[Stat | None, DirectWriter] | None:
+        share = self._direct(key)
+        return None if share is None else share.create_direct(DavPath(path.segments[1:]), key)
 
     def open(self, path: DavPath) -> Reader:
         if path.is_root:

@@ -4,8 +4,8 @@
 
 Measures a GET of 4 KiB, one at a time: alone, then beside a PUT and a GET of a GiB, over and over,
 and a PROPFIND of Depth infinity over 20,000 files, all on the same worker. Prints the median and
-the 99th percentile of both, and the latter as a multiple of the median of the same run; on Linux also
-how long the event loop's thread was ready to run and had no processor: the clients share the
+the 99th percentile of both, and the latter as a multiple of the median of the same run. On Linux
+also how long the event loop's thread was ready to run and had no processor: the clients share the
 machine, and their time is in the figures.
 """
 
