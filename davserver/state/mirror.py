@@ -99,8 +99,6 @@ class Mirror:
         bindings: as they were committed.
         unwritten: changes of this worker, by id, that there was no room for. In the gate only.
         now: when somebody last asked, in seconds since the epoch.
-        is_untold: a transaction that began before this worker was known may not be told of by
-            `changes`. Not any more once it has been in the gate. Hold `mutex`.
     """
 
     def __init__(self, reader: Reader, commits: CommitCount) -> None:
@@ -111,7 +109,6 @@ class Mirror:
         self.bindings = Bindings()
         self.unwritten: dict[str, Change] = {}
         self.now = 0.0
-        self.is_untold = True
         self.loads = 0
         self._reader = reader
         self._version: int | None = None
@@ -147,13 +144,13 @@ class Mirror:
         self._is_bare = None
         if self._committed and self._version is not None:
             # Who writes is in the gate, and that is this worker: has it committed?
-            if self._is_committed():
+            if self._newest() >= self._seq:
                 self._committed.clear()
             return
         version = self._reader.data_version()
         if version == self._version:
             return
-        if self._version is None or self.is_untold or not self._catch_up():
+        if self._version is None or not self._catch_up():
             self._load()
         # Only now: a failure above is tried again. What is committed meanwhile moves it further.
         self._version = version
@@ -168,18 +165,16 @@ class Mirror:
         self._version = None
         self._committed.clear()
 
-    def put(self, lock: Lock, seq: int | None) -> None:
-        """Enters a lock that is not committed yet, and of which the row `seq` of `changes` tells,
-        if any. In the gate; hold `mutex`."""
-        if seq is not None:
-            self._seq = seq
+    def put(self, lock: Lock, seq: int) -> None:
+        """Enters a lock that is not committed yet, and of which the row `seq` of `changes` tells.
+        In the gate; hold `mutex`."""
+        self._seq = seq
         self._keep_committed(lock.token)
         self.index.put(lock)
 
-    def remove(self, token: str, seq: int | None) -> None:
+    def remove(self, token: str, seq: int) -> None:
         """Takes a lock out, as `put` enters one."""
-        if seq is not None:
-            self._seq = seq
+        self._seq = seq
         self._keep_committed(token)
         self.index.remove(token)
 
@@ -225,22 +220,16 @@ class Mirror:
     def _load(self) -> None:
         self.loads += 1
         # First the number: what is committed in between is then read twice, not missed.
-        newest = self._reader.query("SELECT coalesce(max(seq), 0) FROM changes")
+        newest = self._newest()
         self.index = LockIndex(_locks(self._reader.query(f"SELECT {_COLUMNS}")))
         self._load_intents()
         self.bindings = load_bindings(self._reader)
-        self._seq = newest[0][0]
+        self._seq = newest
 
-    def _is_committed(self) -> bool:
-        """Asks the store: it has what was entered last, if that is another thing than before."""
-        where = f"SELECT {_COLUMNS} WHERE root = ? AND path = ? AND token = ?"
-        for token, before in self._committed.items():
-            now = self.index.get(token, float("-inf"))
-            lock = now or before
-            if lock is not None and now != before:
-                found = _locks(self._reader.query(where, (*lock.key, token)))
-                return next(found, None) == now
-        return False
+    def _newest(self) -> int:
+        """Returns the number of the last change that anybody has committed."""
+        newest: int = self._reader.query("SELECT coalesce(max(seq), 0) FROM changes")[0][0]
+        return newest
 
     def _load_intents(self) -> None:
         self.intents = dict(self._reader.query("SELECT id, owner FROM intents"))

@@ -57,11 +57,6 @@ class Owner:
             os.close(fd)
         return False
 
-    def is_alone(self) -> bool:
-        """False while anybody else may be alive."""
-        others = set(os.listdir(self._folder)) - {self.id}
-        return not any(map(self.is_alive, others))
-
     def forget_dead(self) -> None:
         """Removes the marks of owners that left without a goodbye: none is dead just as well."""
         for name in os.listdir(self._folder):

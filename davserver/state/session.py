@@ -57,9 +57,6 @@ class Session:
                 undo.callback(self.commits.close)
                 self.usage = UsageFolder(folder / "usage", self.owner.id, self.owner.is_alive)
                 self.owner.forget_dead()
-                self.commits.join()
-                if self.owner.is_alone():
-                    self.commits.be_alone()
             except OSError as exc:
                 raise StateFailure(f"the state folder cannot be used: {exc}") from exc
             self._open()
@@ -141,7 +138,6 @@ class Session:
         if inode == self._inode and not self.is_damaged:
             with self.mirror.mutex:
                 self.mirror.refresh()
-                self.mirror.is_untold = False
             return
         with self.mirror.mutex:
             thorough = self.is_damaged

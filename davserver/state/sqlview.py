@@ -54,7 +54,6 @@ class SqlView:
         self._failed: StateError | None = None
         self._dirty_mirror = False
         self._loads = 0
-        self._tells = True
         # The properties that this transaction leaves, of each resource where it changes some;
         # None: there are more than it knows of.
         self._properties: dict[Key, Mapping[QName, bytes]] | None = {}
@@ -303,7 +302,6 @@ class SqlView:
             db.query("ROLLBACK")  # one that failed before us
         db.query("BEGIN IMMEDIATE")
         self._begun, self._failed = True, None
-        self._tells = not mirror.commits.is_alone
         with mirror.mutex:
             self._loads = mirror.loads
             expired = mirror.index.pop_expired(mirror.now, _EXPIRED_AT_ONCE) if mirror.index else ()
@@ -322,7 +320,7 @@ class SqlView:
         self._begin()
         for lock in locks:
             self.query(_DELETE_LOCK, (*lock.key, lock.token))
-        seq: int | None = None
+        seq = 0
         for key in {lock.key for lock in locks}:
             seq = self._tell(key, LOCK)
         with self._mirror.mutex:
@@ -334,15 +332,11 @@ class SqlView:
         """Tells the other workers' mirrors what to read again."""
         for key in keys:
             seq = self._tell(key, kind)
-            if seq is not None:
-                with self._mirror.mutex:
-                    self._mirror.written(seq)
+            with self._mirror.mutex:
+                self._mirror.written(seq)
 
-    def _tell(self, key: Key, kind: str) -> int | None:
-        """Returns the number of the row that tells of a change; the mirror is to be told it. None
-        where there is nobody to tell."""
-        if not self._tells:
-            return None
+    def _tell(self, key: Key, kind: str) -> int:
+        """Returns the number of the row that tells of a change; the mirror is to be told it."""
         self.query("INSERT INTO changes(root, path, kind) VALUES(?,?,?)", (*key, kind))
         seq = self._db.last_row_id()
         if seq % _PRUNE_EVERY == 0:

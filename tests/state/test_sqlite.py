@@ -24,7 +24,6 @@ from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
 from davserver.state import session, sqlfile, sqlview
 from davserver.state.base import Change, GateView
-from davserver.state.owners import Owner
 from davserver.state.rows import SCHEMA_VERSION
 from davserver.state.sqlite import SqliteState
 
@@ -753,15 +752,10 @@ def test_what_a_worker_has_committed_itself_it_need_not_ask_for(
     assert len(seen) == asked
 
 
-@pytest.mark.parametrize("is_alone", [True, False], ids=["alone", "with another worker"])
-def test_a_lock_is_written_and_others_are_told_without_a_question(
-    folder: Path, state: SqliteState, lock: MakeLock, is_alone: bool
+def test_a_lock_is_written_and_told_of_without_a_question(
+    state: SqliteState, lock: MakeLock
 ) -> None:
     patch(state, b"1")
-    if not is_alone:
-        other = SqliteState(folder, durability="none")
-        other.locks()
-        other.close()
     seen = _statements(state)
     with state.hold([], wait_s=0) as view:
         view.covering(A, now=1)
@@ -770,8 +764,7 @@ def test_a_lock_is_written_and_others_are_told_without_a_question(
         view.remove_lock("t")
 
     verbs = [text.split()[0] for text in seen]
-    telling = [] if is_alone else ["INSERT"]
-    assert verbs == ["BEGIN", "INSERT", *telling, "COMMIT", "BEGIN", "DELETE", *telling, "COMMIT"]
+    assert verbs == ["BEGIN", "INSERT", "INSERT", "COMMIT", "BEGIN", "DELETE", "INSERT", "COMMIT"]
 
 
 @pytest.mark.parametrize(
@@ -841,69 +834,6 @@ def test_expired_rows_go_with_the_next_write(state: SqliteState, lock: MakeLock)
     patch(state, b"1")
 
     assert state.session().writer.query("SELECT token FROM locks") == [("u",)]
-
-
-def test_who_comes_within_a_transaction_sees_what_it_commits(
-    folder: Path, state: SqliteState, lock: MakeLock
-) -> None:
-    """It began when there was nobody to be told."""
-    other = SqliteState(folder, durability="none")
-    with state.hold([], wait_s=0) as view:
-        view.add_lock(lock("t", b"a"))
-        assert not other.covering(A, now=1)
-        view.commit()
-        assert [each.token for each in other.covering(A, now=1)] == ["t"]
-        view.add_lock(lock("u", b"a"))
-        view.record(Change("c", "r", state.owner, ()))
-    seen = sorted(each.token for each in other.covering(A, now=1))
-    with other.hold([], wait_s=0) as view:
-        left = view.changes()
-    with state.hold([], wait_s=0) as view:
-        view.remove_lock("t")
-    last = [each.token for each in other.covering(A, now=1)]
-    other.close()
-
-    assert seen == ["t", "u"]
-    assert [change.id for change in left] == ["c"]
-    assert last == ["u"]
-
-
-def test_who_comes_while_another_finds_itself_alone_is_told(
-    folder: Path, state: SqliteState, lock: MakeLock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = SqliteState(folder, durability="none")
-    look = Owner.is_alone
-
-    def look_and_then_be_joined(owner: Owner) -> bool:
-        monkeypatch.undo()
-        found = look(owner)
-        with other.hold([], wait_s=0):
-            pass
-        return found
-
-    monkeypatch.setattr(Owner, "is_alone", look_and_then_be_joined)
-    with state.hold([], wait_s=0) as view:
-        view.add_lock(lock("t", b"a"))
-    seen = [each.token for each in other.covering(A, now=1)]
-    other.close()
-
-    assert seen == ["t"]
-
-
-def test_who_starts_beside_another_tells_it(
-    folder: Path, state: SqliteState, lock: MakeLock
-) -> None:
-    state.locks()
-    other = SqliteState(folder, durability="none")
-    with other.hold([], wait_s=0) as view:
-        view.add_lock(lock("t", b"a"))
-    with state.hold([], wait_s=0):
-        pass
-    with other.hold([], wait_s=0) as view:
-        view.remove_lock("t")
-    other.close()
-
-    assert state.locks() == []
 
 
 # What is not committed -------------------------------------------------------------------------
