@@ -336,13 +336,16 @@ def test_who_may_only_read_changes_nothing(tmp_path: Path) -> None:
         assert straight
 
 
-def test_a_change_left_behind_is_recovered_first(pair: Pair) -> None:
+@pytest.mark.parametrize(
+    "asked", [put(b"/new", b"x"), proppatch(b"/f.txt")], ids=["PUT", "PROPPATCH"]
+)
+def test_a_change_left_behind_is_recovered_first(pair: Pair, asked: bytes) -> None:
     for both in (pair.straight, pair.usual):
-        both.exchange(*know(put(b"/f.txt", b"x")))
+        both.exchange(*know(put(b"/f.txt", b"x"), asked))
         with both.app.services.state.hold([Key("", b"f.txt")], wait_s=0) as view:
             step = Step(StepKind.APPLY, target=DavPath(("f.txt",)), values={"mtime_ns": 10**18})
             view.record(Change("0" * 32, "", "0123456789abcdef", (step,)))
-    _, taken = pair.ask(put(b"/new", b"x"))
+    _, taken = pair.ask(asked)
 
     assert taken == 0
     assert int(os.stat(pair.straight.root / "f.txt").st_mtime) == 10**9

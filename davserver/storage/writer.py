@@ -236,9 +236,8 @@ class FileWriter:
         except OSError:
             return
         try:
-            for attribute in os.listxattr(old_fd):
-                if _is_adopted(attribute):
-                    os.setxattr(self._fd, attribute, os.getxattr(old_fd, attribute))
+            for attribute in filter(_is_adopted, os.listxattr(old_fd)):
+                os.setxattr(self._fd, attribute, os.getxattr(old_fd, attribute))
         except OSError:
             return  # a file system without them; the content is what counts
         finally:

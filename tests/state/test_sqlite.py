@@ -877,6 +877,28 @@ def test_locks_count_outside_the_gate_from_the_commit_on(
 
 
 @pytest.mark.security("Q-03")
+def test_what_is_committed_is_told_apart_where_a_worker_died_in_its_commit(
+    state: SqliteState, lock: MakeLock
+) -> None:
+    """Then nobody knows from the count whether a commit is under way."""
+    with state.hold([A], wait_s=0) as view:
+        view.add_lock(lock("old", b"a"))
+    state.session().commits.begin()
+    with state.hold([A], wait_s=0) as view:
+        view.remove_lock("old")
+        view.add_lock(lock("old", b"a"))
+        assert tokens(state) == ["old"]
+        view.add_lock(lock("new", b"a"))
+        assert tokens(state) == ["old"]
+        view.commit()
+        assert tokens(state) == ["old", "new"]
+        view.remove_lock("new")
+        assert tokens(state) == ["old", "new"]
+
+    assert tokens(state) == ["old"]
+
+
+@pytest.mark.security("Q-03")
 def test_a_lock_that_is_not_committed_never_was(state: SqliteState, lock: MakeLock) -> None:
     with state.hold([A], wait_s=0) as view:
         view.add_lock(lock("old", b"a"))

@@ -724,3 +724,28 @@ def test_a_version_is_not_begun_where_nobody_knows_what_stands(
     storage.close()
 
     assert begun == [None, None]
+
+
+@pytest.mark.usefixtures("no_leak")
+@pytest.mark.parametrize("fallbacks", [frozenset(), FALLBACKS], ids=["new", "old"])
+def test_a_version_begins_directly_where_its_path_is_what_it_says(
+    make: Make, root: Path, p: P, fallbacks: object
+) -> None:
+    storage = make(fallbacks=fallbacks)
+    (root / "c").mkdir()
+    (root / "c" / "old").write_bytes(b"12345")
+    (root / "link").symlink_to("c")
+    (root / "c" / "elsewhere").symlink_to("old")
+    sizes = {}
+    for name in ("c/old", "c/new", "link/old", "c/elsewhere", "none/new", "c/é", ""):
+        begun = storage.create_direct(p(name), storage.direct_key(p(name)))
+        if begun is not None:
+            there, writer = begun
+            writer.write(b"1234567890")
+            writer.seal()
+            sizes[name] = None if there is None else there.size, writer.commit_here().size
+            writer.discard()
+    storage.close()
+
+    assert sizes == {"c/old": (5, 10), "c/new": (None, 10)}
+    assert (root / "c" / "old").read_bytes() == b"1234567890"
