@@ -61,6 +61,9 @@ class Mounts:
         self._homes = homes
         self.shares: Mapping[str, Storage] = MappingProxyType(dict(shares))
         """In the order in which they are listed."""
+        self._direct = {
+            name: share for name, share in shares.items() if isinstance(share, DirectStorage)
+        }
         each = self.shares.values()
         self._durable = any(share.durable for share in each)
         self._capabilities = frozenset(Capability).intersection(*(s.capabilities for s in each))
@@ -196,25 +199,22 @@ class Mounts:
         return scan(*self._mapped(path))
 
     def direct_key(self, path: DavPath) -> Key:
-        name, share, inner = self._share(path) or (_TOP.root, None, path)
-        if isinstance(share, DirectStorage):
+        name, _, inner = self._share(path) or (_TOP.root, None, path)
+        share = self._direct.get(name)
+        if share is not None:
             return share.direct_key(inner)
         return Key(name, b"/".join(map(names.encode, inner.segments)))
 
-    def _direct(self, key: Key) -> DirectStorage | None:
-        share = self.shares.get(key.root)
-        return share if isinstance(share, DirectStorage) else None
-
     def open_direct(self, path: DavPath, key: Key) -> DirectReader | None:
-        share = self._direct(key)
+        share = self._direct.get(key.root)
         return None if share is None else share.open_direct(path, key)
 
     def look_direct(self, key: Key) -> Stat | None:
-        share = self._direct(key)
+        share = self._direct.get(key.root)
         return None if share is None else share.look_direct(key)
 
     def create_direct(self, path: DavPath, key: Key) -> tuple[Stat | None, DirectWriter] | None:
-        share = self._direct(key)
+        share = self._direct.get(key.root)
         return None if share is None else share.create_direct(DavPath(path.segments[1:]), key)
 
     def open(self, path: DavPath) -> Reader:
