@@ -33,7 +33,7 @@ from davserver.quotas import Quotas
 from davserver.refusing import as_dav_error, error_response
 from davserver.registry import Registry, build_registry
 from davserver.sending import send_response
-from davserver.shortcut import Shortcut, build_shortcut
+from davserver.shortcut import Shortcut, build_shortcut, failure
 from davserver.signing import build_authorizer, build_home_limit, build_sign_in
 from davserver.state.base import State
 from davserver.state.jobs import JobStore
@@ -279,7 +279,12 @@ class DavApp:
         if opened is None or opened.shortcut is None or not opened.is_serving:
             return None
         begun = time.perf_counter()
-        quick = opened.shortcut.answer(method, target, fields, varying, body, peer, lines)
+        try:
+            quick = opened.shortcut.answer(method, target, fields, varying, body, peer, lines)
+        except Exception:
+            # Nothing is tried again: it may have been done.
+            logger.exception("%s failed", method.decode("ascii"))
+            quick = failure(lines)
         if quick is None:
             return None
         status, message, sent, principal = quick

@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 
 from davserver.admission import attempt_of
 from davserver.asgi import Scope
-from davserver.auth.base import Principal, Privilege
+from davserver.auth.base import ANONYMOUS, Principal, Privilege
 from davserver.context import Header, Response, Services
 from davserver.errors import DavError, StateError, StorageError
 from davserver.origin import split_path
@@ -195,6 +195,15 @@ def build_shortcut(services: Services) -> Shortcut | None:
     ):
         return None
     return Shortcut(services, storage, state, split_path(settings.prefix))
+
+
+def failure(lines: bytes) -> Quick:
+    """Returns the answer where something has gone wrong that nobody has thought of (500)."""
+    fields = (
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"x-content-type-options", b"nosniff"),
+    )
+    return _quick(Response(500, fields, b"internal error\n"), lines, ANONYMOUS)
 
 
 def _quick(response: Response, lines: bytes, asker: Principal) -> Quick:

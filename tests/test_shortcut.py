@@ -563,3 +563,19 @@ def test_an_answer_of_the_straight_way_has_its_line_in_the_log(
     assert answer is not None
     line = capfdbinary.readouterr().out
     assert re.fullmatch(rb"\S+Z 192\.0\.2\.1 - GET /f 200 3 \d+\.\dms\n", line)
+
+
+def test_what_nobody_has_thought_of_is_a_500_in_the_log(
+    both: Both, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("on purpose")
+
+    monkeypatch.setattr("davserver.shortreads.Reads.get", fail)
+    monkeypatch.setattr("davserver.pipeline.Pipeline.answer", fail)
+    straight, usual = both.ask(*[PLAIN["GET"]] * TIMES)
+
+    assert both.taken == TIMES - 2
+    assert straight == usual
+    assert statuses(straight) == [b"500"] * TIMES
+    assert "GET failed" in caplog.text
