@@ -12,9 +12,9 @@ from davserver.storage.base import Reader
 
 CHUNK = 1 << 18
 """Bytes of a file per message: 256 KiB come out of the page cache in 4 to 7 µs."""
-KERNEL_CHUNK = 1 << 19
-"""Bytes of a file that the kernel sends per message: 0.1 ms on the loopback. More at once is no
-faster, and keeps others waiting for longer."""
+STRETCH = 1 << 19
+"""Bytes of a file that our own server passes on per message: 0.1 ms on the loopback. More at once
+is no faster, and keeps others waiting for longer."""
 
 
 class _Recipient:
@@ -159,8 +159,8 @@ async def _send_file(send: Send, body: FileBody | PartsBody, pieces: _Pieces) ->
 
 
 class _Pieces:
-    """Stretches of a file as messages: sent by the kernel where the server takes that, else read
-    inline, as long as the page cache has them; else read in a thread."""
+    """Stretches of a file as messages: passed on where the server takes that, else read inline, as
+    long as the page cache has them; else read in a thread."""
 
     def __init__(self, reader: Reader, runner: Runner, *, takes_files: bool) -> None:
         self._reader = reader
@@ -174,7 +174,7 @@ class _Pieces:
         what looks whole (decision: never padded).
         """
         if self._fd is not None and self._runner.inline:
-            count = min(KERNEL_CHUNK, end - offset)
+            count = min(STRETCH, end - offset)
             if self._reader.is_cached(offset, count):
                 file = {"fd": self._fd, "offset": offset, "count": count}
                 return count, {"type": FILE_MESSAGE, **file, "more_body": True}

@@ -1,4 +1,4 @@
-"""Large files go from the page cache to the socket by sendfile, where our own server serves."""
+"""Large files go from the page cache to the socket at once, where our own server serves."""
 
 from __future__ import annotations
 

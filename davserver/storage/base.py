@@ -133,7 +133,7 @@ class Reader(Protocol):
     def stat(self) -> Stat: ...
     @property
     def fd(self) -> int | None:
-        """A descriptor for sendfile, None where there is none."""
+        """A descriptor to read from, None where there is none."""
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Returns up to `size` bytes; fewer only at the end of the file."""
