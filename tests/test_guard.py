@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 import socket
@@ -751,3 +752,29 @@ def test_date_is_the_moment_of_the_answer_and_not_that_of_the_last_tick() -> Non
     for now, second in ((0.9, b"00"), (1.1, b"01"), (1.9, b"01"), (2.0, b"02")):
         date = b"Thu, 01 Jan 1970 00:00:%b GMT" % second
         assert edge.default_lines(ticked, now) == b"date: %b\r\nx: y\r\n" % date
+
+
+def test_long_pieces_of_a_body_are_handed_on_one_by_one_and_short_ones_joined() -> None:
+    pieces = [b"a" * 70_000, b"b" * 70_000, b"c", b"d"]
+    got: list[bytes] = []
+
+    async def take(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0)  # all of it is here before anybody asks
+        more = True
+        while more:
+            message = await receive()
+            got.append(message["body"])
+            more = message["more_body"]
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    edge = EdgeInProcess()
+    edge._config.loaded_app = take
+    head = b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    try:
+        edge.exchange([head + chunks + b"0\r\n\r\n"])
+    finally:
+        edge.close()
+
+    assert got == [pieces[0], pieces[1], b"cd"]

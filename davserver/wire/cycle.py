@@ -28,7 +28,7 @@ DRAIN_LIMIT = 1_048_576
 """Bytes of a body nobody wants that are read so that the connection lives on; a longer rest
 costs more than a new connection."""
 JOIN_LIMIT = 65_536
-"""A body up to here is sent in one piece with its head."""
+"""A body up to here is sent in one piece with its head; pieces up to here are joined."""
 
 _VISIBLE = b"\t" + bytes(range(32, 127)) + bytes(range(128, 256))
 _FRAMING = frozenset({b"transfer-encoding", b"content-length", b"connection"})
@@ -207,7 +207,14 @@ class Cycle:
             self.message_event.clear()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        parts, self._parts, self.buffered = self._parts, [], 0
+        parts = self._parts
+        if len(parts) > 1 and len(parts[0]) > JOIN_LIMIT:
+            # To join what is long costs more than to be asked again.
+            body = parts.pop(0)
+            self.buffered -= len(body)
+            self.message_event.set()
+            return {"type": "http.request", "body": body, "more_body": True}
+        self._parts, self.buffered = [], 0
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
