@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Any
 from davserver.accesslog import AccessLog
 from davserver.aio import ClientDisconnect, Runner
 from davserver.asgi import Receive, Scope, Send
+from davserver.asked import Asked
 from davserver.auth.base import Authenticator, Authorizer, PathAuthorizer
 from davserver.config import Settings, require_apart
 from davserver.context import Header, RequestContext, Response, Services
@@ -263,41 +264,32 @@ class DavApp:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    def at_once(
-        self,
-        method: bytes,
-        target: bytes,
-        fields: DavHeaders,
-        varying: Sequence[Header],
-        body: bytes,
-        peer: Scope,
-        lines: bytes,
-    ) -> bytes | bytearray | None:
+    def at_once(self, asked: Asked) -> bytes | bytearray | None:
         """Answers a request that asks for nothing special, with its log line; None for any other:
-        it is to be asked in the usual way. Arguments: as those of Shortcut.answer."""
+        it is to be asked in the usual way."""
         opened = self._opened
         if opened is None or opened.shortcut is None or not opened.is_serving:
             return None
         begun = time.perf_counter()
         try:
-            quick = opened.shortcut.answer(method, target, fields, varying, body, peer, lines)
+            quick = opened.shortcut.answer(asked)
         except Exception:
             # Nothing is tried again: it may have been done.
-            logger.exception("%s failed", method.decode("ascii"))
-            quick = failure(lines)
+            logger.exception("%s failed", asked.method.decode("ascii"))
+            quick = failure(asked.lines)
         if quick is None:
             return None
         status, message, sent, principal = quick
-        name = method.decode("ascii")
+        name = asked.method.decode("ascii")
         seconds = time.perf_counter() - begun
         if self._log is not None:
-            client = peer["client"]
+            client = asked.peer["client"]
             address = client[0] if client else "-"
-            told = name, target, status, sent, seconds, principal.name, address
-            self._log.line(Access(*told, None, None, fields.get(b"user-agent")))
+            told = name, asked.target, status, sent, seconds, principal.name, address
+            self._log.line(Access(*told, None, None, asked.fields.get(b"user-agent")))
         if self._meter is not None:
-            if body:
-                self._meter.received(len(body))
+            if asked.body:
+                self._meter.received(len(asked.body))
             self._meter.request(name, status, sent, seconds)
         return message
 

@@ -14,12 +14,11 @@ import re
 from collections.abc import Collection, Sequence
 
 from davserver.admission import attempt_of
-from davserver.asgi import Scope
+from davserver.asked import Asked
 from davserver.auth.base import ANONYMOUS, Principal, Privilege
 from davserver.context import Header, Response, Services
 from davserver.errors import DavError, StateError, StorageError
 from davserver.origin import split_path
-from davserver.protocol.headers import DavHeaders
 from davserver.protocol.mediatypes import media_type
 from davserver.protocol.path import DavPath
 from davserver.protocol.status import status_line
@@ -60,41 +59,17 @@ class Shortcut:
         self._reads = Reads(services, storage, state, self._base)
         self._writes = Writes(services, storage, tuple(prefix), self._base)
 
-    def answer(
-        self,
-        method: bytes,
-        target: bytes,
-        fields: DavHeaders,
-        varying: Sequence[Header],
-        body: bytes,
-        peer: Scope,
-        lines: bytes,
-    ) -> Quick | None:
-        """Answers a request, or leaves it to the pipeline.
-
-        Args:
-            fields: without those that vary.
-            peer: what an ASGI scope says of the other end: `client` and `scheme`.
-            lines: header lines of every answer.
-        """
-        act = self._read if method in _READING else self._change
-        request = method, target, fields, varying, body, peer, lines
+    def answer(self, asked: Asked) -> Quick | None:
+        """Answers a request, or leaves it to the pipeline."""
+        act = self._read if asked.method in _READING else self._change
         try:
-            return self._services.runner.attempt(act, *request)
+            return self._services.runner.attempt(act, asked)
         except (DavError, StorageError, StateError, OSError):
             # Nothing has been done, and nothing counted: the pipeline tells what is wrong.
             return None
 
-    def _read(
-        self,
-        method: bytes,
-        target: bytes,
-        fields: DavHeaders,
-        varying: Sequence[Header],
-        body: bytes,
-        peer: Scope,
-        lines: bytes,
-    ) -> Quick | None:
+    def _read(self, asked: Asked) -> Quick | None:
+        method, target, fields, varying, body, _, lines = asked
         aim = self._aims.get(target) or self._aim(target)
         authorization, byte_range = _split(varying) if varying else (b"", None)
         if aim is None or authorization is None:
@@ -104,29 +79,21 @@ class Shortcut:
             plan = reads.plan(fields, body)
             if plan is None or byte_range is not None:
                 return None
-            asker = self._admit(method, target, fields, authorization, aim, peer)
+            asker = self._admit(asked, authorization, aim)
             if asker is None:
                 return None
             return reads.propfind(aim, plan, asker, lines)
         if body or not fields.recall(is_plain_get):
             return None
-        asker = self._admit(method, target, fields, authorization, aim, peer)
+        asker = self._admit(asked, authorization, aim)
         if asker is None:
             return None
         # RFC 9110 section 14.2: GET alone has ranges.
         wanted, is_head = (byte_range, False) if method == b"GET" else (None, True)
         return reads.get(aim, wanted, asker, lines, is_head)
 
-    def _change(
-        self,
-        method: bytes,
-        target: bytes,
-        fields: DavHeaders,
-        varying: Sequence[Header],
-        body: bytes,
-        peer: Scope,
-        lines: bytes,
-    ) -> Quick | None:
+    def _change(self, asked: Asked) -> Quick | None:
+        method, target, fields, varying, body, peer, lines = asked
         change = self._writes.find(method, fields, body)
         # Where rights differ from path to path, what changes looks at those around it as well.
         if change is None or self._services.path_rights is not None:
@@ -136,7 +103,7 @@ class Shortcut:
         authorization, byte_range = _split(varying, _OF_CHANGES)
         if aim is None or authorization is None or byte_range is not None:
             return None
-        asker = self._admit(method, target, fields, authorization, aim, peer)
+        asker = self._admit(asked, authorization, aim)
         if asker is None:
             return None
         response = self._writes.answer(
@@ -163,22 +130,19 @@ class Shortcut:
         aim = self._aims[target] = Aim(path, real, key, href, media_type(path.name))
         return aim
 
-    def _admit(
-        self,
-        method: bytes,
-        target: bytes,
-        fields: DavHeaders,
-        authorization: bytes,
-        aim: Aim,
-        peer: Scope,
-    ) -> Principal | None:
+    def _admit(self, asked: Asked, authorization: bytes, aim: Aim) -> Principal | None:
         """Returns who asks, with the right to read this; None otherwise."""
         services = self._services
-        now, name = services.clock(), method.decode("ascii")
-        asked = attempt_of(
-            services.settings, peer, fields, authorization or None, method=name, uri=target, now=now
+        attempt = attempt_of(
+            services.settings,
+            asked.peer,
+            asked.fields,
+            authorization or None,
+            method=asked.method.decode("ascii"),
+            uri=asked.target,
+            now=services.clock(),
         )
-        principal = services.authenticator.recall(asked)
+        principal = services.authenticator.recall(attempt)
         if principal is None or not may(services, principal, Privilege.READ, aim):
             return None
         return principal

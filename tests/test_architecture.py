@@ -17,6 +17,7 @@ LINES = 400
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "asgi", "jsonlog"),
     ("protocol",),
+    ("asked",),
     ("configlines", "configtables", "address"),
     ("quotas", "progress"),
     ("storage", "state", "auth", "config", "accesslog", "metrics"),

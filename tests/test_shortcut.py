@@ -24,6 +24,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from davserver.app import DavApp, create_app
+from davserver.asked import Asked
 from davserver.auth.passwords import hash_password
 from davserver.config import Settings
 from davserver.configtables import Rule, Share, UserEntry
@@ -129,8 +130,8 @@ class Both:
     edge: EdgeInProcess
     taken: int = 0
 
-    def at_once(self, *parts: Any) -> bytes | bytearray | None:
-        answer = self.app.at_once(*parts)
+    def at_once(self, asked: Asked) -> bytes | bytearray | None:
+        answer = self.app.at_once(asked)
         self.taken += answer is not None
         return answer
 
@@ -557,7 +558,7 @@ def test_an_answer_of_the_straight_way_has_its_line_in_the_log(
     app._serving()
     peer = {"client": ("192.0.2.1", 1), "scheme": "http"}
     headers = DavHeaders([(b"host", b"x")])
-    answer = app.at_once(b"GET", b"/f", headers, (), b"", peer, b"")
+    answer = app.at_once(Asked(b"GET", b"/f", headers, (), b"", peer, b""))
     app.close()
 
     assert answer is not None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
+from davserver.asked import Asked
 from davserver.wire.connection import Phase
 from davserver.wire.guard import Guard
 from tests.support.edge import EdgeInProcess, Seen, Wire
@@ -22,8 +22,8 @@ class Quick:
         self.bodies: list[bytes] = []
         self.takes = False
 
-    def __call__(self, *parts: Any) -> bytes | None:
-        self.bodies.append(parts[4])
+    def __call__(self, asked: Asked) -> bytes | None:
+        self.bodies.append(asked.body)
         return b"HTTP/1.1 204 No Content\r\n\r\n" if self.takes else None
 
 

@@ -8,25 +8,19 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from davserver.accesslog import AccessLog
-from davserver.asgi import Scope
+from davserver.asked import AtOnce
 from davserver.config import Settings
 from davserver.protocol.dates import format_http_date
-from davserver.protocol.headers import DavHeaders
 from davserver.protocol.status import status_line
-from davserver.wire.requesthead import Field, KnownFields
+from davserver.wire.requesthead import KnownFields
 
 _SEEN = 4_096
 _KNOWN = 512
 """Blocks of header fields that are remembered: a MiB at the most."""
-
-
-AtOnce = Callable[
-    [bytes, bytes, DavHeaders, Sequence[Field], bytes, Scope, bytes], bytes | bytearray | None
-]
 
 
 class Watched(Protocol):

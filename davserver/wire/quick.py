@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from time import time
 from typing import NamedTuple
 
+from davserver.asked import Asked
 from davserver.wire.bodies import BodyIntake
 from davserver.wire.connection import Phase
 from davserver.wire.requesthead import (
@@ -121,8 +122,8 @@ class QuickWay(BodyIntake):
             return False
         state = self.server_state
         lines = edge.default_lines(state.default_headers, time())
-        parsed = known.parsed
-        answer = edge.at_once(words[0], words[1], parsed, varying, rest, self._peer, lines)
+        asked = Asked(words[0], words[1], known.parsed, varying, rest, self._peer, lines)
+        answer = edge.at_once(asked)
         if answer is None:
             return False
         self.transport.write(answer)
