@@ -1,8 +1,8 @@
 """Stretches of files that go from the page cache into a connection's socket.
 
-For answers that hold FILE_MESSAGE (asgi.py). Through one buffer, half as large as the processor's
-nearer cache or less, and not by sendfile(2): that hands over page by page, and takes 1.5 times the
-processor's time (Linux 6.18, loopback: 2,200 MB a second where this reaches 3,900).
+For answers that hold FILE_MESSAGE (asgi.py). Through one buffer, and not by sendfile(2): that hands
+over page by page, and takes 1.5 times the processor's time (Linux 6.18, loopback: 2,200 MB a second
+where this reaches 3,900).
 """
 
 from __future__ import annotations

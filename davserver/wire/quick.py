@@ -64,7 +64,7 @@ class QuickWay(BodyIntake):
         if found is None:
             return False
         if is_plain and len(rest) < length <= _SMALL_BODY and self._is_allowed(found[1], found[2]):
-            # Most clients send a body by itself, a moment later.
+            # Some clients send a body by itself, a moment later (KDE's do).
             self._awaited = _Awaited(line, known, varying, others, length)
             self._buffer += rest
             self._phase = _SMALL
