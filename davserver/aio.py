@@ -31,6 +31,8 @@ _REST_S = 5.0
 _STRIKES = 3
 _REFUSAL_S = 0.01
 _BODIES_LIMIT = 64 << 20
+_ROOMS = 4
+_ROOM = 1 << 20
 SMALL_BODY = 65_536
 """Bytes of a body that are never refused: no honest PROPFIND or LOCK is larger."""
 P = ParamSpec("P")
@@ -87,11 +89,28 @@ class BodyBudget:
             self.left += taken
 
 
+class Rooms:
+    """Buffers for threads that read long bodies by themselves: as many as may do so at once."""
+
+    def __init__(self, count: int = _ROOMS) -> None:
+        self._free: list[memoryview | None] = [None] * count
+
+    def take(self) -> memoryview | None:
+        """Returns one, to be given back; None when there is none."""
+        if not self._free:
+            return None
+        return self._free.pop() or memoryview(bytearray(_ROOM))
+
+    def give(self, room: memoryview) -> None:
+        self._free.append(room)
+
+
 class Runner:
     """Decides where synchronous work runs, with a limit for each kind of thread work.
 
     Attributes:
         bodies: what request bodies may fill.
+        rooms: of threads that read bodies.
         refusals: how refused sign-ins are held back.
     """
 
@@ -99,6 +118,7 @@ class Runner:
         self, *, inline: bool, bodies: BodyBudget | None = None, hash_threads: int = 1
     ) -> None:
         self.bodies = bodies or BodyBudget()
+        self.rooms = Rooms()
         self._inline = inline
         self._slow_until = 0.0
         self._watch_until = 0.0

@@ -57,7 +57,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 # The same inside of packages that are layers of their own.
 WITHIN: dict[str, tuple[tuple[str, ...], ...]] = {
     "wire": (
-        ("filesending", "requesthead", "chunks"),
+        ("filesending", "lending", "requesthead", "chunks"),
         ("cycle",),
         ("edge",),
         ("connection",),

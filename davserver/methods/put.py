@@ -6,13 +6,12 @@ the new version is published.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from davserver.aio import SMALL_BODY, body_chunks, check_length
+from davserver.aio import SMALL_BODY
 from davserver.auth.base import Privilege
 from davserver.context import RequestContext, Response, Target
 from davserver.digests import keep_digests
@@ -30,6 +29,7 @@ from davserver.methods._checks import check_direct, relocate
 from davserver.methods._gathering import Gathered
 from davserver.methods._pieces import put_piece
 from davserver.methods._publishing import publish_new, publish_over, stored
+from davserver.methods._reception import INLINE_LIMIT, Reception
 from davserver.methods._times import read_times
 from davserver.methods.base import UNMAPPED, BodyPolicy, LockRule, Method
 from davserver.protocol.digests import Digests, Hasher, UploadDigests, digest_field
@@ -38,12 +38,9 @@ from davserver.protocol.headers import parse_content_length
 from davserver.protocol.locks import Lock
 from davserver.protocol.uploads import COMPLETE, Piece
 from davserver.state.base import GateView
-from davserver.storage.base import Kind, Part, Stat, Writer
+from davserver.storage.base import Bytes, Kind, Part, Stat, Writer
 from davserver.storage.direct import DirectStorage
 from davserver.usage import require_room
-
-INLINE_LIMIT = 1 << 20
-"""Bytes: a body up to this is gathered and written in one call."""
 
 _DIGITS = re.compile(rb"[0-9]{1,18}\Z")
 
@@ -152,8 +149,7 @@ def _refuse_what_cannot_fit(rc: RequestContext, target: Target, length: int) -> 
 
 
 class _Upload:
-    """One body on its way to disk: small ones in one call, long ones in two buffers of a MiB, one
-    being written in a thread while the other fills."""
+    """One body on its way to its name: small ones in one call, long ones as they come."""
 
     def __init__(
         self, rc: RequestContext, target: Target, length: int | None, limit: int | None
@@ -167,7 +163,7 @@ class _Upload:
         self._digests: Digests = {}
         self._held: Sequence[Lock] = ()
         self._writer: Writer | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._reception: Reception | None = None
         if rc.submitted:
             held = rc.services.state.covering(target.key, now=rc.now)
             self._held = [lock for lock in held if lock.token in rc.submitted]
@@ -186,6 +182,10 @@ class _Upload:
             await self._give_up()
             raise
 
+    async def _receive(self, take: Callable[[int], bool]) -> Gathered:
+        self._reception = Reception(self._rc, self._length, self._limit, self._write)
+        return await self._reception.receive(take, self._require_room)
+
     def store(self, body: bytes) -> Response:
         """As run, of a small body, in one call."""
         rest = Gathered()
@@ -198,45 +198,10 @@ class _Upload:
                 self._writer.discard()
             raise
 
-    async def _receive(self, take: Callable[[int], bool]) -> Gathered:
-        """Returns what is not written yet when all of it is here."""
-        buffer = Gathered()
-        received = 0
-        gathered = SMALL_BODY
-        has_second = False
-        async for chunk in body_chunks(self._rc.receive):
-            received += len(chunk)
-            if self._limit is not None and received > self._limit:
-                raise ContentTooLarge(f"the body is larger than {self._limit} bytes")
-            buffer.add(chunk)
-            if buffer.size >= gathered == SMALL_BODY and take(INLINE_LIMIT):
-                # Where too many bodies wait already, this one is written in small pieces.
-                gathered = INLINE_LIMIT
-            if buffer.size < gathered or received == self._length:
-                continue
-            self._require_room(received)
-            await self._written()
-            self._writing = asyncio.ensure_future(self._flush(buffer))
-            buffer = Gathered()
-            has_second = has_second or (gathered == INLINE_LIMIT and take(INLINE_LIMIT))
-            if not has_second:
-                await self._written()
-        check_length(self._length, received)
-        await self._written()
-        return buffer
-
-    async def _written(self) -> None:
-        """Waits for the buffer before. Raises what went wrong with it."""
-        if self._writing is not None:
-            await self._writing
-            self._writing = None
-
     async def _give_up(self) -> None:
         """Nothing of it stays. What a thread works with is not closed under its hands."""
-        if self._writing is not None:
-            await asyncio.wait([self._writing])
-            if not self._writing.cancelled():
-                self._writing.exception()  # what ended the upload is told, not what followed
+        if self._reception is not None:
+            await self._reception.settle()
         writer, runner = self._writer, self._rc.services.runner
         if writer is not None and writer.size > INLINE_LIMIT and not runner.is_closed:
             # To free what is long takes the file system longer than others should wait.
@@ -250,17 +215,13 @@ class _Upload:
         if self._length is None:
             require_room(services, services.state, target.key, received, target.stat)
 
-    async def _flush(self, buffer: Gathered) -> None:
-        await self._rc.services.runner.hop(partial(self._write, buffer))
-
-    def _write(self, buffer: Gathered) -> Writer:
+    def _write(self, *pieces: Bytes) -> None:
         if self._writer is None:
             self._writer = self._create()
-        self._writer.write(*buffer.pieces)
+        self._writer.write(*pieces)
         if self._hasher is not None:
-            for piece in buffer.pieces:
+            for piece in pieces:
                 self._hasher.update(memoryview(piece))
-        return self._writer
 
     def _create(self) -> Writer:
         return self._rc.services.storage.create(self._target.path, size_hint=self._length)
@@ -300,9 +261,10 @@ class _Upload:
         return self._publish()
 
     def _complete(self, rest: Gathered) -> None:
-        writer = self._write(rest)
+        self._write(*rest.pieces)
         self._check_digests()
-        writer.seal(mtime_ns=self._rc.times.modified_ns)
+        assert self._writer is not None
+        self._writer.seal(mtime_ns=self._rc.times.modified_ns)
 
     def _check_digests(self) -> None:
         """Raises BadRequest (400) when the body is not what the client says it is."""

@@ -58,6 +58,7 @@ def inner_request(
         "raw_path": href,
         "query_string": b"",
         "headers": headers.items,
+        "extensions": {},  # they are the connection's, and this has a body of its own
     }
     services = rc.services
     asked = SignedIn(rc.principal, services.authenticator)

@@ -58,9 +58,8 @@ class MeteredGuard(Guard):
         self._meter.connected(-1)
         super().connection_lost(exc)
 
-    def _deliver(self, data: bytes) -> None:
-        self._meter.received(len(data))
-        super()._deliver(data)
+    def _note_body(self, size: int) -> None:
+        self._meter.received(size)
 
     def _answer(self, refused: Refused, *, head: bytes = b"", note: bool = True) -> None:
         super()._answer(refused, head=head, note=note)

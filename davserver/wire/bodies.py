@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from davserver.asgi import BODY_LOAN, BodyLoan
 from davserver.wire.chunks import ChunkedBody, MalformedChunk
 from davserver.wire.connection import UNKNOWN, Connection, Phase
 from davserver.wire.cycle import DRAIN_LIMIT
+from davserver.wire.lending import CAN_LEND, LEAST, SocketLoan
 from davserver.wire.requesthead import Framing, Refused
 
 _BODY, _BUSY = Phase.BODY, Phase.BUSY
@@ -12,6 +16,43 @@ _BODY, _BUSY = Phase.BODY, Phase.BUSY
 
 class BodyIntake(Connection):
     """A connection that hands bodies on to its cycle."""
+
+    _loan: BodyLoan | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self.is_plain_socket and CAN_LEND:
+            self._extensions[BODY_LOAN] = {"borrow": self._lend}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._loan is not None:
+            self._loan.stop()
+        super().connection_lost(exc)
+
+    def _lend(self) -> BodyLoan | None:
+        cycle = self.cycle
+        if self._phase is not _BODY or self._remaining < LEAST or cycle is None:
+            return None
+        if cycle.disconnected or self.transport.is_closing():
+            return None
+        self.flow.pause_reading()
+        connected = self.transport.get_extra_info("socket")
+        self._loan = SocketLoan(connected, self._remaining, cycle.take_parts(), self._end_loan)
+        return self._loan
+
+    def _end_loan(self, size: int) -> None:
+        self._loan = None
+        self._note_body(size)
+        if self._phase is not _BODY:
+            return
+        self._remaining -= size
+        self._restart_window(self._edge.now)
+        self.flow.resume_reading()
+        if not self._remaining:
+            self._end_body(b"")
+
+    def _note_body(self, size: int) -> None:
+        """Told of what came of a body, to the application or past it."""
 
     def _wait_with(self, data: bytes) -> None:
         """Keeps what came after a request until that is answered."""
@@ -55,6 +96,7 @@ class BodyIntake(Connection):
     def _deliver(self, data: bytes) -> None:
         cycle = self.cycle
         assert cycle is not None
+        self._note_body(len(data))
         if not cycle.response_complete:
             cycle.feed(data)
             return

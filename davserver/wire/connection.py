@@ -102,7 +102,7 @@ class Connection(HttpToolsProtocol):
         self.client = get_remote_addr(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
         self._peer = {"client": self.client, "scheme": self.scheme}
-        if self.scheme == "http" and CAN_SEND and transport.get_extra_info("socket") is not None:
+        if self.is_plain_socket and CAN_SEND:
             self._extensions = {FILE_MESSAGE: {}}
         self._address = self.client[0] if self.client else "-"
         admitted = self._edge.enter(self, self._address)
@@ -113,6 +113,11 @@ class Connection(HttpToolsProtocol):
             self.break_off()
             return
         self._answer(Refused(503, b"too many connections", b"retry-after: 5\r\n"), note=False)
+
+    @property
+    def is_plain_socket(self) -> bool:
+        """True where what is sent is what the socket gets, and the other way round."""
+        return self.scheme == "http" and self.transport.get_extra_info("socket") is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)

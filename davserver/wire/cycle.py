@@ -181,6 +181,12 @@ class Cycle:
             self._connection.flow.pause_reading()
         self.message_event.set()
 
+    def take_parts(self) -> list[bytes]:
+        """Returns what was fed, and not received yet."""
+        parts, self._parts, self.buffered = self._parts, [], 0
+        self.message_event.clear()
+        return parts
+
     def feed_end(self) -> None:
         """The request body is here as a whole."""
         self.more_body = False
