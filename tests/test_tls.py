@@ -436,3 +436,15 @@ def test_a_client_that_still_sends_reads_its_refusal_over_tls(tmp_path: Path) ->
         again = http.put("/f", b"x")
 
     assert (refused.status, again.status) == (412, 201)
+
+
+def test_the_server_ends_though_a_client_keeps_its_connection(tmp_path: Path) -> None:
+    """Who has a connection in stock does not look at it: the end of TLS is never answered."""
+    arguments = ["--tls", "self-signed"]
+    environment = {"DAVSERVER_GRACE_S": "60"}  # longer than a test waits for the end
+    server = Server(tmp_path, scheme="https", arguments=arguments, environment=environment)
+    with server, server.connect() as http:
+        status = http.put("/f", b"x").status
+        code = server.stop()
+
+    assert (status, code) == (201, 0)

@@ -29,6 +29,8 @@ from davserver.wire.requesthead import Refused, request_line
 
 LINGER_S = 5.0
 """How long the rest of a refused request is read after the answer."""
+FAREWELL_S = 1.0
+"""How long an idle client of a server that stops has to answer the end of TLS."""
 UNKNOWN: Final = -1
 
 
@@ -148,10 +150,13 @@ class Connection(HttpToolsProtocol):
             return
         if self._phase is _SMALL:
             self._begin()
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-        else:
+        if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
+            return
+        self.transport.close()
+        if self.scheme == "https" and not self.transport.get_write_buffer_size():
+            # Who keeps a connection in stock does not look at it, and never answers the end of TLS.
+            self.loop.call_later(FAREWELL_S, self.transport.abort)
 
     def break_off(self) -> None:
         self._phase = _CLOSED
