@@ -1,4 +1,5 @@
-"""System calls that the standard library lacks: openat2, statx, renameat2, statfs. Linux only.
+"""System calls that the standard library lacks: openat2, statx, renameat2, statfs, sync_file_range.
+Linux only.
 
 Typed, thin wrappers over ctypes; each raises OSError as the functions of `os` do. Where a call
 does not exist (another system, an old kernel or C library) its `HAS_` constant is False, or it
@@ -40,6 +41,10 @@ _unpack_each: Callable[[bytes], Iterator[StatxFields]] = _STATX.iter_unpack
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
+_SYNC_WAIT_BEFORE = 1
+_SYNC_WRITE = 2
+_SYNC_WAIT_AFTER = 4
+
 _REMOTE_TYPES = frozenset(
     {
         0x6969,  # NFS
@@ -61,6 +66,7 @@ _REMOTE_TYPES = frozenset(
 
 HAS_STATX = IS_LINUX and hasattr(_libc, "statx")
 HAS_RENAMEAT2 = IS_LINUX and hasattr(_libc, "renameat2")
+HAS_SYNC_FILE_RANGE = IS_LINUX and hasattr(_libc, "sync_file_range")
 
 
 class _OpenHow(ctypes.Structure):
@@ -97,6 +103,9 @@ if HAS_RENAMEAT2:
         ctypes.c_char_p,
         ctypes.c_uint,
     )
+if HAS_SYNC_FILE_RANGE:
+    _sync_file_range = _libc.sync_file_range
+    _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
 def _raise_errno() -> None:
@@ -253,6 +262,25 @@ def renameat2(src_fd: int, src: bytes, dst_fd: int, dst: bytes, flags: int) -> N
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     if _renameat2(src_fd, src, dst_fd, dst, flags):
         _raise_errno()
+
+
+def begin_writeback(fd: int, offset: int, size: int) -> None:
+    """Has the kernel begin to write a stretch of a file to disk (sync_file_range(2))."""
+    _sync_range(fd, offset, size, _SYNC_WRITE)
+
+
+def await_writeback(fd: int, offset: int, size: int) -> None:
+    """Returns when a stretch of a file is written, which makes it not yet durable. Raises OSError
+    with what went wrong, which then nobody is told again."""
+    _sync_range(fd, offset, size, _SYNC_WAIT_BEFORE | _SYNC_WRITE | _SYNC_WAIT_AFTER)
+
+
+def _sync_range(fd: int, offset: int, size: int, flags: int) -> None:
+    if not HAS_SYNC_FILE_RANGE:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    while _sync_file_range(fd, offset, size, flags):
+        if ctypes.get_errno() != errno.EINTR:
+            _raise_errno()
 
 
 def is_remote(fd: int) -> bool:

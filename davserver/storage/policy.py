@@ -24,6 +24,7 @@ from davserver.storage._oserrors import show
 from davserver.storage.base import Kind, Stat
 from davserver.storage.found import Found
 from davserver.storage.resolve import Resolver
+from davserver.storage.writeback import Writeback
 
 Durability = Literal["none", "file", "full"]
 
@@ -70,6 +71,11 @@ class Policy:
         """Makes the content of a file durable. Raises OSError: it is then lost, never retried."""
         if self.durability != "none":
             _fsync(fd)
+
+    def writeback(self, fd: int, size: int) -> Writeback | None:
+        """Returns what writes a long file to disk as it comes, its first `size` bytes apart; None
+        where nobody is going to wait for the disk."""
+        return None if self.durability == "none" else Writeback(fd, size)
 
     def sync_directory(self, dir_fd: int) -> None:
         """Makes the names in a directory durable. `dir_fd` may be an O_PATH descriptor."""

@@ -91,6 +91,7 @@ class FileWriter:
                     self._open()
                 else:
                     self._take_up(begun)
+            self._writeback = policy.writeback(self._fd, self._size)
         except BaseException:
             self._close()
             raise
@@ -140,21 +141,28 @@ class FileWriter:
                 # Most bodies are one piece, which is taken at once.
                 count = os.write(self._fd, pieces[0])
                 self._size += count
-                if count == len(pieces[0]):
-                    return
-                pieces = (memoryview(pieces[0])[count:],)
-            rest = [memoryview(piece) for piece in pieces]
-            while rest:
-                one = len(rest) == 1
-                count = os.write(self._fd, rest[0]) if one else os.writev(self._fd, rest[:_IOV_MAX])
-                self._size += count
-                while rest and count >= len(rest[0]):
-                    count -= len(rest.pop(0))
-                if count:
-                    rest[0] = rest[0][count:]
+                if count < len(pieces[0]):
+                    self._write_all([memoryview(pieces[0])[count:]])
+            else:
+                self._write_all([memoryview(piece) for piece in pieces])
+            self._write_back()
         except OSError as error:
             self._failed = True
             raise translate_io(error, self._path) from error
+
+    def _write_back(self) -> None:
+        if self._writeback is not None and self._size >= self._writeback.due:
+            self._writeback.advance(self._size)
+
+    def _write_all(self, rest: list[memoryview]) -> None:
+        while rest:
+            one = len(rest) == 1
+            count = os.write(self._fd, rest[0]) if one else os.writev(self._fd, rest[:_IOV_MAX])
+            self._size += count
+            while rest and count >= len(rest[0]):
+                count -= len(rest.pop(0))
+            if count:
+                rest[0] = rest[0][count:]
 
     def copy(self, reader: Reader, offset: int, size: int) -> None:
         """Appends a stretch of an open file. May block."""
@@ -164,6 +172,7 @@ class FileWriter:
             else:
                 copy_range(self._policy, reader.fd, self._fd, offset, size)
                 self._size += size
+                self._write_back()
         except OSError as error:
             self._failed = True
             raise translate_io(error, self._path) from error
