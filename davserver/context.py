@@ -219,10 +219,11 @@ class RequestContext:
         return self.may(Privilege.READ, path, storage.child_key(key, name))
 
     def hold(
-        self, exclusive: Sequence[Key], shared: Sequence[Key] = ()
+        self, exclusive: Sequence[Key], shared: Sequence[Key] = (), *, narrow: bool = False
     ) -> AbstractContextManager[GateView]:
-        """Enters the gate; raises GateBusy (503) when `wait_s` is over."""
-        return self.services.state.hold(exclusive, shared, wait_s=self.wait_s)
+        """Enters the gate, for `narrow` see State.hold; raises GateBusy (503) when `wait_s` is
+        over."""
+        return self.services.state.hold(exclusive, shared, wait_s=self.wait_s, narrow=narrow)
 
     @property
     def charset(self) -> str | None:

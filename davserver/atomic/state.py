@@ -237,7 +237,12 @@ class HeldState:
 
     @contextmanager
     def hold(
-        self, exclusive: Sequence[Key], shared: Sequence[Key] = (), *, wait_s: float
+        self,
+        exclusive: Sequence[Key],
+        shared: Sequence[Key] = (),
+        *,
+        wait_s: float,
+        narrow: bool = False,
     ) -> Iterator[GateView]:
         """It is held already."""
         try:

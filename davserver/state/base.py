@@ -366,9 +366,21 @@ class State(StateReader, Protocol):
         the gate, where one of the worker's own is taken for left behind. Raises StateFailure."""
 
     def hold(
-        self, exclusive: Sequence[Key], shared: Sequence[Key] = (), *, wait_s: float
+        self,
+        exclusive: Sequence[Key],
+        shared: Sequence[Key] = (),
+        *,
+        wait_s: float,
+        narrow: bool = False,
     ) -> AbstractContextManager[GateView]:
-        """Enters the gate. wait_s 0 never blocks. Raises GateBusy when the wait is over."""
+        """Enters the gate. Raises GateBusy when the wait is over.
+
+        Args:
+            wait_s: 0 never blocks, or for less than a hop to a thread takes.
+            narrow: on the disk the content of the one resource is changed, and nothing else;
+                others may be in the gate for others meanwhile. Numbers of quotas must not be
+                changed; the first change of a row takes all of the gate, or raises GateBusy.
+        """
 
     def keep_numbers(self, scopes: Callable[[], Collection[Key]]) -> None:
         """Makes the numbers of all other trees unknown: what is changed in one that has no quota

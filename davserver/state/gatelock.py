@@ -1,21 +1,53 @@
-"""Mutual exclusion of the gate: across threads by a lock, across processes by flock.
+"""Mutual exclusion of the gate: across threads by a lock, across processes by locks on bytes of a
+file.
 
-One gate for everything gives the guarantee of one for each resource: it is held for a rename or
-a row, never across an await. Waiting is polling, because flock has no time limit.
+The gate is held for a rename or a row, never across an await. Who holds it has all of the file's
+bytes. Who needs it for one name alone, and changes no row, has the byte of that name: two such do
+not wait for each other. Waiting is polling, because the locks have no time limit.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import struct
+import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 from davserver.errors import GateBusy, StateFailure
+from davserver.protocol.path import Key
 
 _FIRST_PAUSE_S = 0.0002
 _LONGEST_PAUSE_S = 0.005
+# Who must not wait looks again so often: a thread hop would take as long as this, and more work.
+_LOOKS_AGAIN = 4
+_BRIEF_PAUSE_S = 0.00005
+
+_PARTS = 32
+"""Of the gate, each for the names that have it: few, because who waits takes one by one."""
+
+
+def _flock(kind: int, start: int, length: int) -> bytes:
+    """Returns a `struct flock` (fcntl(2)); its pid must be 0."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, start, length, 0)
+
+
+_ALL = _flock(fcntl.F_WRLCK, 0, _PARTS)
+_NONE = _flock(fcntl.F_UNLCK, 0, _PARTS)
+_ONE = [_flock(fcntl.F_WRLCK, part, 1) for part in range(_PARTS)]
+
+
+def part_of(key: Key) -> int | None:
+    """Returns the part of the gate that is enough for a resource; None: all of it.
+
+    It goes by the name alone, in whatever case: where a folder is mounted twice, or case means
+    nothing, a file has several keys, and one part all the same.
+    """
+    name = key.path.rpartition(b"/")[2]
+    return zlib.crc32(name.lower()) % _PARTS if name and name.isascii() else None
 
 
 class GateLock:
@@ -33,21 +65,30 @@ class GateLock:
     def __init__(self, path: Path | None = None) -> None:
         self._mutex = threading.Lock()
         self._holder: int | None = None
+        self._is_whole = False
+        self._is_patient = True
         self._fd: int | None = None
         self.waits = 0
         self.wait_s = 0.0
         self.timeouts = 0
         self._counting = threading.Lock()
+        self._has_parts = False
         if path is not None:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._has_parts = _has_parts(self._fd)
 
     @property
     def is_held(self) -> bool:
         """True while any thread of this process is inside."""
         return self._mutex.locked()
 
-    def acquire(self, wait_s: float) -> None:
-        """Raises GateBusy (503) when `wait_s` seconds are over; 0 never waits."""
+    def acquire(self, wait_s: float, part: int | None = None) -> None:
+        """Raises GateBusy (503) when `wait_s` seconds are over; 0 waits for no thread, and for
+        another process no longer than a hop to a thread takes.
+
+        Args:
+            part: of the gate that is enough; None: all.
+        """
         me = threading.get_ident()
         if self._holder == me:
             raise RuntimeError("the gate is held by this thread already")
@@ -57,16 +98,27 @@ class GateLock:
             self._count(begun, in_vain=True)
             raise GateBusy("another thread holds the gate")
         try:
-            if self._fd is not None and _flock(self._fd, begun + wait_s):
+            if self._fd is not None and not self._try(part):
                 waited = True
+                self._wait(part, begun + wait_s)
         except BaseException as error:
             self._mutex.release()
             if isinstance(error, GateBusy):
                 self._count(begun, in_vain=True)
             raise
         self._holder = me
+        self._is_whole = part is None
         if waited:
             self._count(begun, in_vain=False)
+
+    def widen(self) -> None:
+        """Takes all of the gate for who has a part of it: nobody has been in all of it meanwhile.
+        Raises GateBusy, with the part as it was."""
+        if not self._is_whole:
+            if self._fd is not None and not self._try(None):
+                # Somebody else who does the same has to let go first: not for long.
+                self._look_again(None)
+            self._is_whole = True
 
     def _count(self, begun: float, *, in_vain: bool) -> None:
         with self._counting:
@@ -75,10 +127,72 @@ class GateLock:
                 self.wait_s += time.monotonic() - begun
                 self.timeouts += in_vain
 
+    def _try(self, part: int | None) -> bool:
+        """Raises StateFailure."""
+        assert self._fd is not None
+        try:
+            if self._has_parts:
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _ALL if part is None else _ONE[part])
+            else:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            raise StateFailure(f"the gate cannot be locked: {exc}") from exc
+        return True
+
+    def _wait(self, part: int | None, deadline: float) -> None:
+        if deadline == 0.0:
+            self._look_again(part)
+        elif part is not None or not self._has_parts:
+            self._poll(part, deadline)
+        else:
+            self._gather(deadline)
+
+    def _gather(self, deadline: float) -> None:
+        """Takes one part after the other: those who come for a part alone would always come
+        before who waits for all at once."""
+        try:
+            for each in range(_PARTS):
+                if not self._try(each):
+                    self._poll(each, deadline)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _look_again(self, part: int | None) -> None:
+        """Waits for who is about to leave. Raises GateBusy."""
+        for _ in range(_LOOKS_AGAIN if self._is_patient else 0):
+            time.sleep(_BRIEF_PAUSE_S)
+            if self._try(part):
+                return
+        # Somebody stays for longer: until that one has left, nobody waits at all.
+        self._is_patient = False
+        raise GateBusy("another process holds the gate")
+
+    def _poll(self, part: int | None, deadline: float) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise GateBusy("another process holds the gate")
+            time.sleep(min(pause_s, left_s))
+            if self._try(part):
+                return
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _unlock(self) -> None:
+        if self._fd is None:
+            return
+        if self._has_parts:
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _NONE)
+        else:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
     def release(self) -> None:
         self._holder = None
-        if self._fd is not None:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._is_patient = True
+        self._unlock()
         self._mutex.release()
 
     def close(self) -> None:
@@ -88,21 +202,13 @@ class GateLock:
             self._fd = None
 
 
-def _flock(fd: int, deadline: float) -> bool:
-    """Returns whether it had to wait for another process; deadline 0 never waits."""
-    pause_s = _FIRST_PAUSE_S
-    waited = False
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            left_s = deadline - time.monotonic()
-            if deadline == 0.0 or left_s <= 0:
-                raise GateBusy("another process holds the gate") from None
-        except OSError as exc:
-            raise StateFailure(f"the gate cannot be locked: {exc}") from exc
-        else:
-            return waited
-        waited = True
-        time.sleep(min(pause_s, left_s))
-        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+def _has_parts(fd: int) -> bool:
+    """True where bytes of a file can be locked by whoever has it open, whatever process that is
+    (Linux 3.15): else there is but one lock for all of it."""
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _NONE)
+    except OSError:
+        return False
+    return True

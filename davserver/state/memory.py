@@ -234,7 +234,7 @@ class _View(_Reading):
                 store.store(key, {})
             for key in store.rooted(source) if tree else [source]:
                 properties = store.read(key).items()
-                public = {name: value for name, value in properties if not _is_private(name)}
+                public = {n: value for n, value in properties if not n.startswith(PRIVATE)}
                 store.store(moved_key(key, source, target), public)
 
     def move_rows(self, source: Key, target: Key) -> None:
@@ -349,7 +349,12 @@ class MemoryState(_Reading):
             self._has_left |= any(c.owner == other for c in list(self._store.changes.values()))
 
     def hold(
-        self, exclusive: Sequence[Key], shared: Sequence[Key] = (), *, wait_s: float
+        self,
+        exclusive: Sequence[Key],
+        shared: Sequence[Key] = (),
+        *,
+        wait_s: float,
+        narrow: bool = False,
     ) -> AbstractContextManager[GateView]:
         """There is one gate for all keys."""
         return self._hold(wait_s)
@@ -393,7 +398,3 @@ class MemoryState(_Reading):
 
     def close(self) -> None:
         """Keeps everything: the memory goes with the object."""
-
-
-def _is_private(name: QName) -> bool:
-    return name.startswith(PRIVATE)

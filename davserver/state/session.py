@@ -139,6 +139,7 @@ class Session:
             with self.mirror.mutex:
                 self.mirror.refresh()
             return
+        self.gate.widen()
         with self.mirror.mutex:
             thorough = self.is_damaged
             self._reader.close()

@@ -1,7 +1,7 @@
 """The state in one SQLite database, shared by any number of worker processes on one machine.
 
-The folder holds `state.sqlite3`, `gate` (an flock), `owners/` (one flock a worker), and what
-serving.py keeps. Everything is opened on first use, so that nothing crosses a fork.
+The folder holds `state.sqlite3`, `gate` (locks on its bytes), `owners/` (one flock a worker), and
+what serving.py keeps. Everything is opened on first use, so that nothing crosses a fork.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from davserver.protocol.path import Key
 from davserver.state import uploads
 from davserver.state.base import GateView, Numbers, Upload
 from davserver.state.bindings import Bindings
+from davserver.state.gatelock import part_of
 from davserver.state.limits import StateLimits
 from davserver.state.offers import Stored
 from davserver.state.owners import another_owner
@@ -36,22 +37,22 @@ from davserver.state.undo import UndoFolder
 class _Hold:
     """The gate as a context manager; a class, because it is on every writer's path."""
 
-    __slots__ = ("_session", "_state", "_view", "_wait_s")
+    __slots__ = ("_part", "_session", "_state", "_view", "_wait_s")
 
-    def __init__(self, state: SqliteState, wait_s: float) -> None:
+    def __init__(self, state: SqliteState, wait_s: float, part: int | None) -> None:
         self._state = state
         self._wait_s = wait_s
+        self._part = part
 
     def __enter__(self) -> GateView:
         self._session = session = self._state.session()
-        session.gate.acquire(self._wait_s)
+        session.gate.acquire(self._wait_s, self._part)
         try:
             session.follow()
         except BaseException:
             session.gate.release()
             raise
-        limits, clock, numbers = self._state.limits, self._state.clock, session.usage.of
-        self._view = SqlView(session.writer, session.mirror, limits, clock, numbers)
+        self._view = SqlView(session, self._state.limits, self._state.clock)
         return self._view
 
     def __exit__(
@@ -172,9 +173,15 @@ class SqliteState:
         return another_owner(self.session().owners)
 
     def hold(
-        self, exclusive: Sequence[Key], shared: Sequence[Key] = (), *, wait_s: float
+        self,
+        exclusive: Sequence[Key],
+        shared: Sequence[Key] = (),
+        *,
+        wait_s: float,
+        narrow: bool = False,
     ) -> AbstractContextManager[GateView]:
-        return _Hold(self, wait_s)  # one gate for all keys: it is held for a rename or a row
+        # Else there is one gate for all keys: it is held for a rename or a row.
+        return _Hold(self, wait_s, part_of(exclusive[0]) if narrow else None)
 
     def gate_counts(self) -> tuple[int, float, int]:
         gate = self.session().gate

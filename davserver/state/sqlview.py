@@ -20,8 +20,9 @@ from davserver.state.base import Change, Numbers, Upload
 from davserver.state.bindings import BINDING, Bindings, Changes, store_bindings
 from davserver.state.journal import dump_steps, load_steps
 from davserver.state.limits import StateLimits, patched
-from davserver.state.mirror import INTENT, LOCK, Mirror, lock_row
-from davserver.state.rows import Row, Value, Writer
+from davserver.state.mirror import INTENT, LOCK, lock_row
+from davserver.state.rows import Row, Value
+from davserver.state.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -37,17 +38,10 @@ _EXPIRED_AT_ONCE = 500
 class SqlView:
     """A GateView; of use to one thread, until `finish`."""
 
-    def __init__(
-        self,
-        db: Writer,
-        mirror: Mirror,
-        limits: StateLimits,
-        clock: Callable[[], float],
-        numbers: Callable[[Key], Numbers],
-    ) -> None:
-        self.numbers = numbers
-        self._db = db
-        self._mirror = mirror
+    def __init__(self, session: Session, limits: StateLimits, clock: Callable[[], float]) -> None:
+        self._session = session
+        self._db = session.writer
+        self._mirror = session.mirror
         self._limits = limits
         self._clock = clock
         self._begun = False
@@ -59,6 +53,9 @@ class SqlView:
         self._properties: dict[Key, Mapping[QName, bytes]] | None = {}
         self._settled: list[str] = []
         self._bindings: Bindings | None = None
+
+    def numbers(self, scope: Key) -> Numbers:
+        return self._session.usage.of(scope)
 
     def query(self, sql: str, bindings: Sequence[Value] = ()) -> list[Row]:
         """Runs one statement; when it fails, nothing of this transaction can be committed.
@@ -297,6 +294,7 @@ class SqlView:
     def _begin(self) -> None:
         if self._begun:
             return
+        self._session.gate.widen()
         db, mirror = self._db, self._mirror
         if db.in_transaction:
             db.query("ROLLBACK")  # one that failed before us

@@ -221,18 +221,19 @@ def test_locks_that_exclude_each_other_are_never_held_together(
 def test_times_of_each_read_rise(server: Server, seconds: float) -> None:
     """What one client has read, no later read goes back behind."""
     going = Until(seconds / 2)
+    path = f"/rising-{seconds}"
 
     def write(connection: Connection) -> list[int]:
         count = 0
         while going:
             count += 1
-            assert connection.put("/rising", b"%d" % count).status in (201, 204)
+            assert connection.put(path, b"%d" % count).status in (201, 204)
         return [count]
 
     def read(connection: Connection) -> list[int]:
         seen = []
         while going:
-            reply = connection.get("/rising")
+            reply = connection.get(path)
             if reply.status == 200:
                 seen.append(int(reply.body))
         return seen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
@@ -19,6 +18,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from davserver.state.gatelock import GateLock
 from tests.support.credentials import basic_field, quick_hash
 from tests.support.crowd import at_once
 from tests.support.http import Connection
@@ -29,6 +29,18 @@ from tests.test_cli import refused
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 LISTEN = ["--metrics-listen", "127.0.0.1:0"]
 WAIT_S = 15
+
+
+@contextmanager
+def held(state: Path) -> Iterator[None]:
+    """Another process is in the gate."""
+    gate = GateLock(state / "gate")
+    gate.acquire(10)
+    try:
+        yield
+    finally:
+        gate.release()
+        gate.close()
 
 
 class Metered(Server):
@@ -245,8 +257,7 @@ def test_a_worker_that_dies_takes_no_count_with_it(tmp_path: Path) -> None:
 @pytest.mark.timeout(60)
 def test_a_change_that_waits_in_vain_for_another_is_counted(tmp_path: Path) -> None:
     with running(tmp_path, environment={"DAVSERVER_GATE_WAIT_S": "0.2"}) as server:
-        with server.connect() as http, (server.state / "gate").open("rb+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with server.connect() as http, held(server.state):
             assert http.put("/a.txt", b"").status == 503
         server.await_value("gate_timeouts_total", 1)
 
@@ -260,8 +271,7 @@ def test_counts_and_locks_outlive_a_reload_with_another_gate(tmp_path: Path) -> 
     config.write_text('[dav]\ndurability = "file"\ngate_wait_s = 0.2\n')
     arguments = [*LISTEN, "--config", str(config)]
     with Metered(tmp_path, arguments=arguments) as server, server.connect() as http:
-        with (server.state / "gate").open("rb+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with held(server.state):
             assert http.put("/a.txt", b"").status == 503
         server.await_value("gate_timeouts_total", 1)
         config.write_text(

@@ -30,12 +30,15 @@ from davserver.state.sqlite import SqliteState
 MakeLock = Callable[..., Lock]
 X = QName("{urn:t}x")
 A = Key("r", b"a")
+B = Key("r", b"b")
 
 # Speaks lines of JSON: [method, ...] in, one answer out. A real process, for flock and SQLite's
 # own locks are a process's.
 WORKER = """
 import json, sys
+from contextlib import suppress
 from pathlib import Path
+from davserver.errors import GateBusy
 from davserver.protocol.headers import Depth
 from davserver.protocol.locks import Lock, LockScope
 from davserver.protocol.names import PropertyChange, QName
@@ -47,11 +50,12 @@ state = SqliteState(Path(sys.argv[1]), durability="none")
 A, X = Key("r", b"a"), QName("{urn:t}x")
 held = None
 
-def count(times):
-    for _ in range(times):
-        with state.hold([A], wait_s=15) as view:
+def count(times, narrow):
+    while times:
+        with suppress(GateBusy), state.hold([A], wait_s=15, narrow=narrow) as view:
             number = int(view.properties(A).get(X, b"0")) + 1
             view.patch(A, [PropertyChange(X, b"%d" % number)])
+            times -= 1
 
 def race(times):
     won = []
@@ -167,14 +171,79 @@ def patch(state: SqliteState, value: bytes) -> None:
 
 
 @pytest.mark.security("Q-03")
-def test_no_update_is_lost_between_processes(workers: Callable[[], Worker]) -> None:
+@pytest.mark.parametrize(
+    "narrow", [(False, False), (True, True), (True, False)], ids=["whole", "narrow", "both"]
+)
+def test_no_update_is_lost_between_processes(
+    workers: Callable[[], Worker], narrow: tuple[bool, bool]
+) -> None:
     both = [workers(), workers()]
-    for worker in both:
-        worker.tell("count", 60)
+    for worker, is_narrow in zip(both, narrow, strict=True):
+        worker.tell("count", 60, is_narrow)
     for worker in both:
         worker.hear()
 
     assert [worker.ask("value") for worker in both] == ["120", "120"]
+
+
+def test_two_workers_are_in_the_gate_for_two_resources_at_once(
+    folder: Path, state: SqliteState
+) -> None:
+    other = SqliteState(folder, durability="none")
+    other.owner  # noqa: B018 - it is opened
+    with (
+        state.hold([A], wait_s=0, narrow=True) as one,
+        other.hold([B], wait_s=0, narrow=True) as two,
+    ):
+        assert not one.has_rows(A)
+        assert not two.has_rows(B)
+    counts = state.gate_counts(), other.gate_counts()
+    other.close()
+
+    assert counts == ((0, 0.0, 0), (0, 0.0, 0))
+
+
+@pytest.mark.security("Q-03")
+@pytest.mark.parametrize("narrow", [True, False], ids=["the resource", "all"])
+def test_who_is_in_the_gate_for_a_resource_keeps_others_from_it_and_from_all(
+    folder: Path, state: SqliteState, narrow: bool
+) -> None:
+    other = SqliteState(folder, durability="none")
+    with state.hold([A], wait_s=0, narrow=True):
+        with pytest.raises(GateBusy), other.hold([A], wait_s=0, narrow=narrow):
+            pass
+    with other.hold([A], wait_s=0, narrow=narrow):
+        pass
+    other.close()
+
+
+@pytest.mark.security("Q-03")
+def test_the_first_change_of_a_row_takes_all_of_the_gate(folder: Path, state: SqliteState) -> None:
+    other = SqliteState(folder, durability="none")
+    with state.hold([A], wait_s=0, narrow=True) as view:
+        with other.hold([B], wait_s=0, narrow=True):
+            pass
+        view.patch(A, [PropertyChange(X, b"1")])
+        with pytest.raises(GateBusy), other.hold([B], wait_s=0, narrow=True):
+            pass
+    found = other.properties(A)
+    other.close()
+
+    assert found == {X: b"1"}
+
+
+@pytest.mark.security("Q-03")
+def test_no_row_is_changed_while_another_is_in_the_gate(folder: Path, state: SqliteState) -> None:
+    other = SqliteState(folder, durability="none")
+    with other.hold([B], wait_s=0, narrow=True) as theirs:
+        with pytest.raises(GateBusy), state.hold([A], wait_s=0, narrow=True) as view:
+            view.patch(A, [PropertyChange(X, b"1")])
+        theirs.patch(B, [PropertyChange(X, b"2")])
+    patch(state, b"3")
+    found = other.properties(A), state.properties(B)
+    other.close()
+
+    assert found == ({X: b"3"}, {X: b"2"})
 
 
 @pytest.mark.rfc("LM-01")

@@ -95,9 +95,14 @@ class _Mortal:
 class _MortalState(_Mortal):
     @contextmanager
     def hold(
-        self, exclusive: Sequence[Key], shared: Sequence[Key] = (), *, wait_s: float
+        self,
+        exclusive: Sequence[Key],
+        shared: Sequence[Key] = (),
+        *,
+        wait_s: float,
+        narrow: bool = False,
     ) -> Iterator[Any]:
-        with self._inner.hold(exclusive, shared, wait_s=wait_s) as view:
+        with self._inner.hold(exclusive, shared, wait_s=wait_s, narrow=narrow) as view:
             yield _Mortal(self._worker, view, _ROWS)
             self._worker.step("leave the gate")
 
