@@ -51,9 +51,13 @@ class Progress:
         """True when somebody asks how far it is."""
         return self.prove is not None
 
-    def did(self, size: int = 0) -> None:
-        """One more member is done, of so many bytes."""
-        self.members += 1
+    def did(self, size: int = 0, *, count: int = 1) -> None:
+        """One more member is done, or so many, of so many bytes."""
+        self.members += count
+        self.bytes += size
+
+    def passed(self, size: int) -> None:
+        """So many bytes of a member are done, which is not; negative: they are not after all."""
         self.bytes += size
 
     def expect(self, members: int, size: int) -> None:
@@ -89,8 +93,11 @@ class PartialProgress(Progress):
     def is_watched(self) -> bool:
         return self._whole.is_watched
 
-    def did(self, size: int = 0) -> None:
-        self._whole.did(size)
+    def did(self, size: int = 0, *, count: int = 1) -> None:
+        self._whole.did(size, count=count)
+
+    def passed(self, size: int) -> None:
+        self._whole.passed(size)
 
     def expect(self, members: int, size: int) -> None:
         self._whole.expect(members, size)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from davserver.context import RequestContext
 from davserver.errors import DavError, StorageError
-from davserver.methods._tree import Failures, Frame, as_dav, child_key
+from davserver.methods._tree import Failures, as_dav
+from davserver.methods._walking import Frame, child_key
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import GateView
 from davserver.storage.base import Entry, LinkedEntry, Storage

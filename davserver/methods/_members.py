@@ -43,10 +43,11 @@ class CopyRights:
             and (not goal_varies or self._may_write(path.child(entry.name)))
         ]
 
-    def may_still_read(self, path: DavPath) -> bool:
+    def may_still_read(self, parent: DavPath, name: str) -> bool:
         """Asked right before a member is copied: it may be a link by now. Raises StorageError."""
         if self._rc.services.path_rights is None:
             return True
+        path = parent.child(name)
         return self._rc.may(Privilege.READ, path, self._rc.services.storage.canonical(path))
 
     def _at(self, goal: DavPath, path: DavPath) -> DavPath:

@@ -1,16 +1,14 @@
 """Walks that change whole trees: delete and copy, member by member, with what failed and why.
 
 RFC 4918 sections 9.6.1, 9.8.3: what can be done is done, a member that fails stays with all its
-ancestors, and only the causes are reported. A walk keeps one open listing a level, 64 at most.
+ancestors, and only the causes are reported.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import BinaryIO
 
 from davserver.auth.base import Privilege
@@ -24,21 +22,21 @@ from davserver.errors import (
     DavError,
     Forbidden,
     ResourceNotFound,
-    Stopped,
     StorageError,
     from_storage,
 )
 from davserver.handover import release
 from davserver.methods._checks import locked_error, on_binding, unsubmitted
+from davserver.methods._walking import Frame, child_key, refuse_cancelled
 from davserver.progress import Proof
 from davserver.protocol.locks import Lock
 from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import GateView
-from davserver.storage.base import Entry, Kind, LinkedEntry, Stat, Storage
+from davserver.storage.base import Entry, Kind, LinkedEntry, Stat
+from davserver.storage.listed import Listed
 from davserver.usage import own_size, shrinking, size_of
 
-BATCH = 64
 _KEPT = 1 << 18
 """Bytes of multistatus that are kept in memory; more go to a temporary file."""
 _ATTEMPTS = 3
@@ -81,37 +79,6 @@ class Failures:
             self._file = None
 
 
-@dataclass(slots=True)
-class Frame:
-    """One level of a walk."""
-
-    path: DavPath
-    key: Key
-    target: DavPath | None = None
-    listing: AbstractContextManager[Iterator[Entry]] | None = None
-    members: Iterator[Entry] | None = None
-    pending: list[str] = field(default_factory=list)
-    identity: tuple[int, int] | None = None
-    failed: bool = False
-    locked: bool = False
-    is_partial: bool = False
-    attempts: int = 0
-
-    def open(self, storage: Storage, *, everything: bool, level: int) -> None:
-        listing = storage.scan_all(self.path) if everything else storage.scan(self.path)
-        if level < 64:
-            self.listing, self.members = listing, listing.__enter__()
-            return
-        with listing as members:
-            self.members = iter(list(members))
-
-    def close(self) -> None:
-        if self.listing is not None:
-            self.listing.__exit__(None, None, None)
-            self.listing = None
-        self.members = None
-
-
 class TreeDelete:
     """DELETE of a collection with everything in it (RFC 4918 section 9.6.1).
 
@@ -133,7 +100,7 @@ class TreeDelete:
         409."""
         stack = [Frame(path, key, copied)]
         try:
-            stack[0].open(self._storage, everything=True, level=0)
+            stack[0].open(self._storage, level=0)
             while stack:
                 refuse_cancelled(self._rc)
                 self._step(stack)
@@ -147,16 +114,15 @@ class TreeDelete:
         if frame.pending:
             self._descend(stack, frame.pending.pop())
             return
-        assert frame.members is not None
         try:
-            batch = [] if frame.locked else list(islice(frame.members, BATCH))
+            few = None if frame.locked else next(frame.members, None)
+            if few is not None:
+                self._delete_few(stack, few)
+                return
         except StorageError as error:
             frame.close()
             stack.pop()
             self._fail_collection(stack, frame, error)
-            return
-        if batch:
-            self._delete_batch(stack, batch)
             return
         frame.close()
         stack.pop()
@@ -175,7 +141,7 @@ class TreeDelete:
                 above = self._locks_on(view, parent.key)
                 locks = above or self._locks_on(view, key)
             if not locks:
-                frame.open(self._storage, everything=True, level=len(stack))
+                frame.open(self._storage, level=len(stack))
         except ResourceNotFound:
             return
         except StorageError as error:
@@ -207,24 +173,36 @@ class TreeDelete:
         is_binding = view.bindings.target(key) is not None
         return found + on_binding(self._rc, key, view) if is_binding else found
 
-    def _delete_batch(self, stack: Sequence[Frame], batch: Sequence[Entry]) -> None:
+    def _delete_few(self, stack: Sequence[Frame], few: Listed) -> None:
+        """Raises StorageError where they cannot be looked at."""
         frame = stack[-1]
-        keys = [child_key(self._storage, frame.key, entry.name) for entry in batch]
-        with self._rc.hold(keys, [frame.key]) as view:
+        with self._rc.hold([frame.key]) as view:
             if locks := self._locks_on(view, frame.key):
                 self._refuse(stack, locks)
                 return
-            batch = self._released(frame, view, self._permitted(frame, batch))
-            files = [entry for entry in batch if entry.stat.kind is not Kind.COLLECTION]
-            frame.pending += [e.name for e in batch if e.stat.kind is Kind.COLLECTION]
+            names, collections = self._to_delete(frame, view, few)
+            frame.pending += collections
+            is_watched = self._rc.progress.is_watched
+            sizes = {e.name: size_of(e.stat) for e in few.look(names)} if is_watched else {}
             is_known = has_traces(self._rc.services, view, frame.key)
             if not is_known and frame.target is None and not self._rc.services.quotas:
-                self._delete_unknown(frame, files)
+                self._delete_unknown(frame, names, sizes)
                 return
-            doomed = self._doomed(frame, files) if is_known else []
+            doomed = self._doomed(frame, names) if is_known else []
             with removing(self._rc.services, view, doomed) as gone:
-                for entry in files:
-                    self._delete_file(frame, entry, view, gone)
+                for name in names:
+                    self._delete_file(frame, (name, sizes.get(name, 0)), view, gone)
+
+    def _to_delete(
+        self, frame: Frame, view: GateView, few: Listed
+    ) -> tuple[Sequence[str], Sequence[str]]:
+        """Returns the names of the members that may go, and of the collections to enter."""
+        if not view.bindings and not self._rc.varies_below(frame.path, frame.key):
+            # Nobody needs to look at them.
+            return few.without(few.collections), few.collections
+        entries = self._released(frame, view, self._permitted(frame, few.look(few.names)))
+        names = [entry.name for entry in entries if entry.stat.kind is not Kind.COLLECTION]
+        return names, [entry.name for entry in entries if entry.stat.kind is Kind.COLLECTION]
 
     def _released(self, frame: Frame, view: GateView, batch: Sequence[Entry]) -> Sequence[Entry]:
         """Hands over what has come to have a binding elsewhere: then a link stands here."""
@@ -243,19 +221,17 @@ class TreeDelete:
                 released.append(entry)
         return released
 
-    def _delete_unknown(self, frame: Frame, files: Sequence[Entry]) -> None:
+    def _delete_unknown(self, frame: Frame, names: Sequence[str], sizes: Mapping[str, int]) -> None:
         """Deletes files of which the state knows nothing: what covers one covers the collection."""
-        progress = self._rc.progress
         with closing(self._storage.members(frame.path)) as members:
-            for entry in files:
-                try:
-                    members.delete(entry.name)
-                except ResourceNotFound:
-                    continue
-                except StorageError as error:
-                    self._fail(frame, frame.path.child(entry.name), error, collection=False)
-                    continue
-                progress.did(size_of(entry.stat))
+            failures = members.delete_each(names)
+        for name, error in failures:
+            if isinstance(error, CollectionNotEmpty):
+                frame.pending.append(name)  # it has become one since
+            elif not isinstance(error, ResourceNotFound):
+                self._fail(frame, frame.path.child(name), error, collection=False)
+        kept = sum(sizes.get(name, 0) for name, _ in failures)
+        self._rc.progress.did(sum(sizes.values()) - kept, count=len(names) - len(failures))
 
     def _permitted(self, frame: Frame, batch: Sequence[Entry]) -> Sequence[Entry]:
         """Returns the members that the asker may remove, and tells of the others."""
@@ -276,17 +252,19 @@ class TreeDelete:
                 self._failures.add(frame.path, Forbidden("no right to a member"), collection=True)
         return permitted
 
-    def _doomed(self, frame: Frame, files: Sequence[Entry]) -> _Doomed:
-        names = [entry.name for entry in files]
+    def _doomed(self, frame: Frame, names: Sequence[str]) -> _Doomed:
         return [(frame.path.child(n), child_key(self._storage, frame.key, n)) for n in names]
 
-    def _delete_file(self, frame: Frame, entry: Entry, view: GateView, gone: list[Key]) -> None:
-        path, key = frame.path.child(entry.name), child_key(self._storage, frame.key, entry.name)
+    def _delete_file(
+        self, frame: Frame, seen: tuple[str, int], view: GateView, gone: list[Key]
+    ) -> None:
+        name, size_seen = seen
+        path, key = frame.path.child(name), child_key(self._storage, frame.key, name)
         try:
             if locks := self._locks_on(view, key):
                 raise locked_error(self._rc, locks)
             if frame.target is not None:
-                copy = frame.target.child(entry.name)
+                copy = frame.target.child(name)
                 require_copied(self._rc.services, view, path, copy, self._nonce)
             # The listing may be older than what stands there now.
             size = own_size(self._storage, path) if self._rc.services.quotas else 0
@@ -295,13 +273,13 @@ class TreeDelete:
         except ResourceNotFound:
             pass
         except CollectionNotEmpty:
-            frame.pending.append(entry.name)  # what had its place in here was handed to it
+            frame.pending.append(name)  # what had its place in here was handed to it
             return
         except (DavError, StorageError) as error:
             self._fail(frame, path, error, collection=False)
             return
         gone.append(key)
-        self._rc.progress.did(size_of(entry.stat))
+        self._rc.progress.did(size_seen)
 
     def _delete_collection(self, stack: list[Frame], frame: Frame) -> None:
         parent = frame.key.parent
@@ -338,7 +316,7 @@ class TreeDelete:
 
     def _enter_again(self, stack: list[Frame], frame: Frame) -> None:
         try:
-            frame.open(self._storage, everything=True, level=len(stack))
+            frame.open(self._storage, level=len(stack))
         except ResourceNotFound:
             return
         except StorageError as error:
@@ -363,10 +341,6 @@ class TreeDelete:
         self._failures.add(path, as_dav(error), collection=collection)
 
 
-def child_key(storage: Storage, key: Key, name: str) -> Key:
-    return storage.child_key(key, name.encode("utf-8", "surrogateescape"))
-
-
 def expect_tree(rc: RequestContext, path: DavPath, *, passes: int = 1) -> None:
     """Counts what is going to be done with a collection and its members, where somebody wants to
     know; each of them in so many passes. Raises Stopped (503), StorageError."""
@@ -388,12 +362,6 @@ def prove(
     if rc.progress.prove is not None:
         proof = Proof(response.status, response.headers, (path, stat.identity), gone)
         rc.progress.prove(proof)
-
-
-def refuse_cancelled(rc: RequestContext) -> None:
-    """Raises Stopped (503): what was begun is to end here."""
-    if rc.progress.cancelled:
-        raise Stopped("stopped before it was complete", headers=((b"retry-after", b"1"),))
 
 
 def as_dav(error: DavError | StorageError) -> DavError:

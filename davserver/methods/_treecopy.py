@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from itertools import islice
 from typing import NamedTuple
 
 from davserver.context import RequestContext, Target
@@ -22,21 +21,13 @@ from davserver.errors import (
 )
 from davserver.methods._boundcopies import BoundCopies
 from davserver.methods._members import CopyRights
-from davserver.methods._tree import (
-    BATCH,
-    Failures,
-    Frame,
-    as_dav,
-    child_key,
-    expect_tree,
-    refuse_cancelled,
-)
+from davserver.methods._tree import Failures, as_dav, expect_tree
+from davserver.methods._walking import Frame, Teller, child_key, refuse_cancelled
 from davserver.protocol.path import DavPath, Key
 from davserver.storage.base import Entry, Kind, LinkedEntry, Members, Stat
+from davserver.storage.listed import Listed
 from davserver.usage import given_way, require_room, room, size_of
 
-_LARGE = 64 << 20
-"""Bytes: a file of as many is told of, and can be stopped, while it is copied."""
 _FATAL = (NoSpace, QuotaExceeded, ParentMissing, ParentChanged)
 """What ends a copy: no room, or the place of the copy itself was moved or deleted."""
 
@@ -76,8 +67,7 @@ def stage_copy(
         if nonce is not None and target.stat is not None:
             mtime_ns = kept_time_ns(target.stat, nonce)
         rc.progress.expect(1, size_of(target.stat))
-        size = size_of(target.stat)
-        return Staged(_copy_one(rc, target.path, staged, size=size, mtime_ns=mtime_ns))
+        return Staged(_copy_one(rc, target.path, staged, mtime_ns=mtime_ns))
     expect_tree(rc, target.path, passes=2 if nonce is not None else 1)
     left = room(services, services.state, key)
     rights = CopyRights(rc, target)
@@ -86,30 +76,17 @@ def stage_copy(
     return Staged(copy.size, bound)
 
 
-def _copy_one(
-    rc: RequestContext, source: DavPath, staged: DavPath, *, size: int, mtime_ns: int | None
-) -> int:
-    """Copies a file of about `size` bytes, and tells of a large one as it goes. Returns the bytes
-    of the copy. Raises as Storage.copy does, and Stopped (503) in the middle of a large one."""
-    so_far = 0
-
-    def tell(count: int) -> None:
-        nonlocal so_far
-        so_far += count
-        rc.progress.bytes += count
-        refuse_cancelled(rc)
-
-    storage = rc.services.storage
+def _copy_one(rc: RequestContext, source: DavPath, staged: DavPath, *, mtime_ns: int | None) -> int:
+    """Copies a file, and tells of a long one as it goes. Returns the bytes of the copy. Raises as
+    Storage.copy does, and Stopped (503) in the middle of a long one."""
+    teller = Teller(rc)
     try:
-        if size < _LARGE:
-            copied = storage.copy(source, staged, mtime_ns=mtime_ns).size
-        else:
-            copied = storage.copy(source, staged, mtime_ns=mtime_ns, told=tell).size
+        size = rc.services.storage.copy(source, staged, mtime_ns=mtime_ns, told=teller.tell).size
     except BaseException:
-        rc.progress.bytes -= so_far
+        teller.failed()
         raise
-    rc.progress.did(copied - so_far)
-    return copied
+    teller.done(size)
+    return size
 
 
 class TreeCopy:
@@ -139,6 +116,7 @@ class TreeCopy:
         self._storage = rc.services.storage
         self._nonce = nonce
         self._left = left
+        self._teller = Teller(rc)
         self.size = 0
 
     def run(self, source: DavPath, key: Key, target: DavPath) -> BoundCopies:
@@ -164,7 +142,7 @@ class TreeCopy:
     def _open(self, frame: Frame, *, level: int) -> None:
         stat = self._storage.stat(frame.path)
         frame.identity = stat.device, stat.inode
-        frame.open(self._storage, everything=True, level=level)
+        frame.open(self._storage, level=level)
 
     def _step(self, stack: list[Frame]) -> None:
         frame = stack[-1]
@@ -172,23 +150,34 @@ class TreeCopy:
         if frame.pending:
             self._descend(stack, frame.pending.pop())
             return
-        assert frame.members is not None
         try:
-            batch: Sequence[Entry] = list(islice(frame.members, BATCH))
-            permitted = self._permitted(frame, batch)
+            few = next(frame.members, None)
+            files, others = ((), ()) if few is None else self._to_copy(frame, few)
         except StorageError as error:
             if len(stack) == 1:
                 raise
             self._failures.add(frame.path, as_dav(error), collection=True)
-            batch = permitted = ()
-        if not batch:
+            few = None
+        if few is None:
             frame.close()
             stack.pop()
             return
         with closing(self._storage.members(frame.path, copy_to=frame.target)) as members:
-            for entry in permitted:
+            for name in files:
+                refuse_cancelled(self._rc)
+                self._copy_file(frame, name, members)
+            for entry in others:
                 refuse_cancelled(self._rc)
                 self._copy_member(stack, entry, members)
+
+    def _to_copy(self, frame: Frame, few: Listed) -> tuple[Sequence[str], Sequence[Entry]]:
+        """Returns the names of files that nobody needs to look at, and the other members that may
+        be copied. Raises StorageError."""
+        services = self._rc.services
+        is_each_asked_for = not (self._left is None and self._nonce is None)
+        if is_each_asked_for or services.path_rights is not None or services.state.bindings:
+            return (), self._permitted(frame, few.look(few.names))
+        return few.files, few.look(few.without(few.files))
 
     def _copy_member(self, stack: list[Frame], entry: Entry, members: Members) -> None:
         frame = stack[-1]
@@ -202,7 +191,7 @@ class TreeCopy:
         if stat is None:
             return
         if stat.kind is not Kind.COLLECTION:
-            self._copy_file(frame, entry.name, stat, members)
+            self._copy_file(frame, entry.name, members, stat)
         # A link to a collection above would be copied into itself without end.
         elif all(above.identity != (stat.device, stat.inode) for above in stack):
             frame.pending.append(entry.name)
@@ -233,28 +222,31 @@ class TreeCopy:
             return None
         return None if stat is None or stat.kind is Kind.OTHER else stat
 
-    def _copy_file(self, frame: Frame, name: str, stat: Stat, members: Members) -> None:
-        mtime_ns = None if self._nonce is None else kept_time_ns(stat, self._nonce)
-        if self._left is not None and self.size + stat.size > self._left:
-            raise QuotaExceeded(f"the copy is larger than the {max(0, self._left)} bytes left")
+    def _copy_file(
+        self, frame: Frame, name: str, members: Members, stat: Stat | None = None
+    ) -> None:
+        """Copies a file; without `stat` nobody wants to know anything of it before."""
+        mtime_ns = None
+        if stat is not None:
+            mtime_ns = None if self._nonce is None else kept_time_ns(stat, self._nonce)
+            if self._left is not None and self.size + stat.size > self._left:
+                left = max(0, self._left)
+                raise QuotaExceeded(f"the copy is larger than the {left} bytes left")
+        teller = self._teller
         try:
-            if not self._rights.may_still_read(frame.path.child(name)):
+            if not self._rights.may_still_read(frame.path, name):
                 self._leave_out(frame)
                 return
-            if stat.size < _LARGE:
-                size = members.copy(name, mtime_ns=mtime_ns)
-                self._rc.progress.did(size)
-            else:
-                assert frame.target is not None
-                ends = frame.path.child(name), frame.target.child(name)
-                size = _copy_one(self._rc, *ends, size=stat.size, mtime_ns=mtime_ns)
-        except _FATAL:
-            raise
-        except ResourceNotFound:
-            return  # deleted while we were copying: it is no member any more
-        except StorageError as error:
-            self._failures.add(frame.path.child(name), as_dav(error), collection=False)
+            size = members.copy(name, mtime_ns=mtime_ns, told=teller.tell)
+        except BaseException as error:
+            teller.failed()
+            if not isinstance(error, StorageError) or isinstance(error, _FATAL):
+                raise
+            # Deleted while we were copying: it is no member any more.
+            if not isinstance(error, ResourceNotFound):
+                self._failures.add(frame.path.child(name), as_dav(error), collection=False)
             return
+        teller.done(size)
         self.size += size
 
     def _descend(self, stack: list[Frame], name: str) -> None:

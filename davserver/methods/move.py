@@ -28,8 +28,9 @@ from davserver.methods._moving import (
     sync_moved,
 )
 from davserver.methods._times import creation_change, read_times
-from davserver.methods._tree import Failures, TreeDelete, refuse_cancelled
+from davserver.methods._tree import Failures, TreeDelete
 from davserver.methods._treecopy import stage_copy
+from davserver.methods._walking import refuse_cancelled
 from davserver.methods.base import LockRule, Method
 from davserver.properties.base import created_ns
 from davserver.protocol.headers import Depth

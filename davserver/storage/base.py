@@ -8,10 +8,11 @@ keeps clients from ever naming one. Nothing here knows HTTP, locks or properties
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from davserver.errors import StorageError
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath, Key
 
@@ -218,10 +219,11 @@ class Part(Protocol):
 class Members(Protocol):
     """The members of one collection, for a walk that changes many of them. Close it."""
 
-    def delete(self, name: str) -> None:
-        """As Storage.delete of the member that is stored by this name."""
+    def delete_each(self, names: Sequence[str]) -> Sequence[tuple[str, StorageError]]:
+        """As Storage.delete of each member that is stored by one of these names. Returns those
+        that could not be deleted, with the reason; ResourceNotFound is one."""
 
-    def copy(self, name: str, *, mtime_ns: int | None = None) -> int:
+    def copy(self, name: str, *, mtime_ns: int | None = None, told: Told = None) -> int:
         """As Storage.copy of a file, to the same name in the other collection. Returns the bytes
         of the copy."""
 

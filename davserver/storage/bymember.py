@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import os
 import stat as st
+from collections.abc import Sequence
 from contextlib import suppress
 
-from davserver.errors import ResourceNotFound, StorageError
-from davserver.protocol.path import DavPath
+from davserver.errors import StorageError
+from davserver.protocol.path import DavPath, encode_segments
 from davserver.storage import names
-from davserver.storage._oserrors import show, translate_io
-from davserver.storage.base import Members, Storage
+from davserver.storage._oserrors import translate_io
+from davserver.storage.base import Members, Storage, Told
 from davserver.storage.content import copy_content, write_all
 from davserver.storage.policy import Policy, new_mtime_ns
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_IFMT = 0o170000
 _SMALL = 1 << 14  # bytes: read and written by hand, in two calls
 
 
@@ -32,13 +34,22 @@ class MembersByPath:
         self._path = path
         self._copy_to = copy_to
 
-    def delete(self, name: str) -> None:
-        self._storage.delete(self._path.child(name))
+    def delete_each(self, listed: Sequence[str]) -> Sequence[tuple[str, StorageError]]:
+        failures: list[tuple[str, StorageError]] = []
+        for name in listed:
+            self._delete(name, failures)
+        return failures
 
-    def copy(self, name: str, *, mtime_ns: int | None = None) -> int:
+    def _delete(self, name: str, failures: list[tuple[str, StorageError]]) -> None:
+        try:
+            self._storage.delete(self._path.child(name))
+        except StorageError as error:
+            failures.append((name, error))
+
+    def copy(self, name: str, *, mtime_ns: int | None = None, told: Told = None) -> int:
         assert self._copy_to is not None
         source, target = self._path.child(name), self._copy_to.child(name)
-        return self._storage.copy(source, target, mtime_ns=mtime_ns).size
+        return self._storage.copy(source, target, mtime_ns=mtime_ns, told=told).size
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -52,6 +63,7 @@ class OpenMembers(MembersByPath):
     ) -> None:
         super().__init__(storage, path, copy_to)
         self._policy = policy
+        self._kept_modes: set[int] = set()
         self._fd = policy.resolver.open(path, _DIRECTORY)
         self._target_fd = -1
         if copy_to is not None:
@@ -67,49 +79,58 @@ class OpenMembers(MembersByPath):
             if fd >= 0:
                 os.close(fd)
 
-    def delete(self, name: str) -> None:
-        try:
-            os.unlink(names.encode(name), dir_fd=self._fd)
-        except FileNotFoundError as error:
-            raise ResourceNotFound(f"{show(self._path.child(name))}: is gone") from error
-        except OSError:
-            super().delete(name)  # it is a collection by now, or it says why not
+    def delete_each(self, listed: Sequence[str]) -> Sequence[tuple[str, StorageError]]:
+        failures: list[tuple[str, StorageError]] = []
+        unlink, fd = os.unlink, self._fd
+        for name, raw in zip(listed, encode_segments(listed), strict=True):
+            try:
+                unlink(raw, dir_fd=fd)
+            except OSError:
+                self._delete(name, failures)  # it is a collection by now, or it says why not
+        return failures
 
-    def copy(self, name: str, *, mtime_ns: int | None = None) -> int:
+    def copy(self, name: str, *, mtime_ns: int | None = None, told: Told = None) -> int:
         if not (name.isascii() and name.isprintable()):
-            return super().copy(name, mtime_ns=mtime_ns)
+            return super().copy(name, mtime_ns=mtime_ns, told=told)
         raw = name.encode()
         try:
             source = os.open(raw, _READ, dir_fd=self._fd)
         except OSError:
-            return super().copy(name, mtime_ns=mtime_ns)  # a link, or it says why not
+            # A link, or it says why not.
+            return super().copy(name, mtime_ns=mtime_ns, told=told)
         try:
             try:
                 found = os.fstat(source)
             except OSError as error:
                 raise translate_io(error, self._path.child(name)) from error
-            if not st.S_ISREG(found.st_mode):
-                return super().copy(name, mtime_ns=mtime_ns)
-            mode = found.st_mode & 0o777
+            if found.st_mode & _IFMT != st.S_IFREG:
+                return super().copy(name, mtime_ns=mtime_ns, told=told)
             try:
-                target = os.open(raw, _CREATE, mode, dir_fd=self._target_fd)
+                target = os.open(raw, _CREATE, found.st_mode & 0o777, dir_fd=self._target_fd)
             except OSError:
-                return super().copy(name, mtime_ns=mtime_ns)
-            return self._fill(name, (source, target), (found.st_size, mode), mtime_ns)
+                return super().copy(name, mtime_ns=mtime_ns, told=told)
+            return self._fill(name, (source, target), found, mtime_ns, told)
         finally:
             os.close(source)
 
     def _fill(
-        self, name: str, ends: tuple[int, int], wanted: tuple[int, int], mtime_ns: int | None
+        self,
+        name: str,
+        ends: tuple[int, int],
+        found: os.stat_result,
+        mtime_ns: int | None,
+        told: Told,
     ) -> int:
         """Copies content and attributes into a new file, which is closed; removes what fails."""
         source, target = ends
-        size, mode = wanted
         try:
-            copied = _content(self._policy, source, target, size)
-            # A default ACL of its collection, or the umask, may have changed what was asked for.
-            if os.fstat(target).st_mode & 0o7777 != mode:
-                os.fchmod(target, mode)
+            if found.st_size > _SMALL:
+                copied = copy_content(self._policy, source, target, told)
+            else:
+                copied = _copy_small(source, target, found.st_size)
+            mode = found.st_mode & 0o777
+            if mode not in self._kept_modes:
+                self._keep_mode(target, mode)
             modified_ns = new_mtime_ns(mtime_ns)
             os.utime(target, ns=(modified_ns, modified_ns))
             self._policy.sync_file(target)
@@ -123,10 +144,16 @@ class OpenMembers(MembersByPath):
             os.close(target)
         return copied
 
+    def _keep_mode(self, target: int, mode: int) -> None:
+        """The umask, or a default ACL of the collection, changes what is asked for: that of the
+        next file as that of this one."""
+        if os.fstat(target).st_mode & 0o7777 == mode:
+            self._kept_modes.add(mode)
+        else:
+            os.fchmod(target, mode)
 
-def _content(policy: Policy, source: int, target: int, size: int) -> int:
-    if size > _SMALL:
-        return copy_content(policy, source, target)
+
+def _copy_small(source: int, target: int, size: int) -> int:
     copied = 0
     # A read that is given less than it asked for has come to the end.
     while data := os.read(source, size + 1):

@@ -49,9 +49,11 @@ def copy_content(policy: Policy, source: int, target: int, told: Told = None) ->
 
 def write_all(fd: int, data: Bytes) -> None:
     """Appends all of `data`. Raises OSError."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+    written = os.write(fd, data)
+    if written != len(data):
+        rest = memoryview(data)[written:]
+        while rest:
+            rest = rest[os.write(fd, rest) :]
 
 
 def _reflink(policy: Policy, source: int, target: int) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import TypeVar
 
 from davserver.errors import NotACollection, ResourceNotFound, StorageError
@@ -17,11 +17,11 @@ from davserver.storage._oserrors import show, translating
 from davserver.storage._stat import Seen, get_looker, look
 from davserver.storage.base import Entry, Kind, LinkedEntry
 from davserver.storage.batches import BATCH, Scan
+from davserver.storage.listed import FEW, Listed, ListedMembers
 from davserver.storage.policy import Policy
 
 T = TypeVar("T")
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FEW = 64
 _OTHER = Kind.OTHER
 _EFFECTIVE = os.access in os.supports_effective_ids
 
@@ -43,11 +43,12 @@ def open_scan(policy: Policy, path: DavPath, *, everything: bool) -> Iterator[It
         with translating(path):
             directory = os.scandir(fd)
         with directory:
-            batches = _batches(policy, fd, directory)
             if everything:
-                members = _all_members(policy, path, fd, batches)
-                yield chain.from_iterable(_translated(path, members))
+                with closing(_Looking(policy, path, fd)) as look:
+                    listed = _listed(policy, fd, directory, look)
+                    yield ListedMembers(_translated(path, listed))
             else:
+                batches = _batches(policy, fd, directory)
                 yield Scan(_translated(path, _members(policy, path, fd, batches)))
     finally:
         os.close(fd)
@@ -62,12 +63,15 @@ def _batches(policy: Policy, fd: int, directory: Iterator[os.DirEntry[str]]) -> 
     """Yields the names that are not hidden; removes those of workers that are gone."""
     alive: dict[str, bool] = {}
     while found := [entry.name for entry in islice(directory, BATCH)]:
-        found = names.all_from_os(found)
-        shown = names.not_hidden(found)
-        if len(shown) != len(found) and not policy.read_only:
-            for name in set(found).difference(shown):
-                _remove_dead(policy, fd, name, alive)
-        yield shown
+        yield _shown(policy, fd, names.all_from_os(found), alive)
+
+
+def _shown(policy: Policy, fd: int, found: list[str], alive: dict[str, bool]) -> list[str]:
+    shown = names.not_hidden(found)
+    if len(shown) != len(found) and not policy.read_only:
+        for name in set(found).difference(shown):
+            _remove_dead(policy, fd, name, alive)
+    return shown
 
 
 def _remove_dead(policy: Policy, fd: int, name: str, alive: dict[str, bool]) -> None:
@@ -150,16 +154,55 @@ def _look(policy: Policy, fd: int, name: bytes) -> Seen | None:
         return None
 
 
-def _all_members(
-    policy: Policy, path: DavPath, fd: int, batches: Iterator[list[str]]
-) -> Iterator[Sequence[Entry]]:
-    """Looks at few together: whoever lists everything is about to change it."""
-    plain = policy.resolver.plain
-    look_closer = partial(_any_member, policy, path, fd)
-    for batch in batches:
-        for begin in range(0, len(batch), _FEW):
-            few = batch[begin : begin + _FEW]
-            yield get_looker(plain=plain).members(fd, few, look_closer)
+def _listed(
+    policy: Policy, fd: int, directory: Iterator[os.DirEntry[str]], look: _Looking
+) -> Iterator[Listed]:
+    """Yields members as the directory tells of them. Raises OSError where it can be read, and what
+    is in it cannot be reached."""
+    alive: dict[str, bool] = {}
+    is_searched = False
+    while found := list(islice(directory, FEW)):
+        if not is_searched:
+            os.stat(b".", dir_fd=fd)
+            is_searched = True
+        listed = _sorted(found, look)
+        shown = _shown(policy, fd, listed.names, alive)
+        if len(shown) == len(listed.names):
+            yield listed
+        elif shown:
+            kept = frozenset(shown)
+            yield _sorted([entry for entry in found if names.from_os(entry.name) in kept], look)
+
+
+def _sorted(found: list[os.DirEntry[str]], look: _Looking) -> Listed:
+    files = [entry.name for entry in found if entry.is_file(follow_symlinks=False)]
+    if len(files) == len(found):
+        files = names.all_from_os(files)
+        return Listed(files, files, [], look)
+    collections = [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
+    every = names.all_from_os([entry.name for entry in found])
+    return Listed(every, names.all_from_os(files), names.all_from_os(collections), look)
+
+
+class _Looking:
+    """Looks at members of a directory, while that is open."""
+
+    __slots__ = ("_fd", "_path", "_policy")
+
+    def __init__(self, policy: Policy, path: DavPath, fd: int) -> None:
+        self._policy = policy
+        self._path = path
+        self._fd = fd
+
+    def __call__(self, listed: Sequence[str]) -> Sequence[Entry]:
+        fd, looker = self._fd, get_looker(plain=self._policy.resolver.plain)
+        look_closer = partial(_any_member, self._policy, self._path, fd)
+        with translating(self._path):
+            return looker.members(fd, listed, look_closer)
+
+    def close(self) -> None:
+        """From now on the number is perhaps that of another directory."""
+        self._fd = -1
 
 
 def _any_member(policy: Policy, path: DavPath, fd: int, name: str) -> Entry | None:

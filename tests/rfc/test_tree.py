@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,12 @@ import pytest
 from davserver.errors import AccessDenied
 from davserver.methods import _tree
 from davserver.protocol.path import DavPath
+from davserver.storage import _stat
+from davserver.storage.bymember import OpenMembers
+from davserver.storage.listed import FEW
 from tests.conftest import AppDav
 from tests.support.asgi import AsgiDav
+from tests.support.confined import without_override
 from tests.support.storages import HookedStorage
 
 D = "{DAV:}"
@@ -86,16 +91,16 @@ def test_a_lock_taken_on_the_target_while_the_walk_runs_keeps_what_is_left(
     hooked: AppDav, storage: HookedStorage, other: AsgiDav, depth: str
 ) -> None:
     fill(hooked, "/c/")
-    files = fill_many(storage, "/c", _tree.BATCH + 20)
+    files = fill_many(storage, "/c", FEW + 20)
     fill(hooked, "/c/d/", "/c/d/f")
     # The first batch is gone when the next member's turn comes.
-    next_one = files[_tree.BATCH + 5]
+    next_one = files[FEW + 5]
     storage.once("entry", f"/c/{next_one}", lambda: other.lock("/c/", depth=depth))
 
     reply = hooked.delete("/c/")
 
     assert (reply.status, reply.condition_hrefs) == (423, ["/c/"])
-    assert names(hooked, "/c/") == ["d/", *files[_tree.BATCH :]]
+    assert names(hooked, "/c/") == ["d/", *files[FEW:]]
     assert hooked.get("/c/d/f").body == b"/c/d/f"
 
 
@@ -105,7 +110,7 @@ def test_a_lock_taken_on_the_target_after_a_failure_is_told_of_beside_it(
     hooked: AppDav, storage: HookedStorage, other: AsgiDav, depth: str
 ) -> None:
     fill(hooked, "/c/", "/c/x")
-    files = fill_many(storage, "/c", _tree.BATCH)
+    files = fill_many(storage, "/c", FEW)
     fill(hooked, "/c/d/", "/c/d/f")
     storage.refuse("delete", "/c/x", AccessDenied("not yours"))
     storage.once("entry", f"/c/{files[-1]}", lambda: other.lock("/c/", depth=depth))
@@ -242,6 +247,72 @@ def test_delete_and_copy_of_a_tree_deeper_than_the_listings_kept_open(
     assert dav.delete("/c/").status == 204
     assert os.listdir(dav.root) == ["copy"]
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.rfc("DL-02", "DL-11")
+def test_what_became_a_collection_since_it_was_listed_is_entered(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dav = make_dav("filesystem", durability="none")
+    assert dav.root
+    fill(dav, "/c/", "/c/a", "/c/f", "/c/z")
+    path = dav.root / "c/f"
+    delete_each = OpenMembers.delete_each
+
+    def turn(self: OpenMembers, names: Sequence[str]) -> Any:
+        if path.is_file():
+            path.unlink()
+            (path / "deep").mkdir(parents=True)
+            (path / "deep/g").touch()
+        return delete_each(self, names)
+
+    monkeypatch.setattr(OpenMembers, "delete_each", turn)
+
+    assert dav.delete("/c/").status == 204
+    assert os.listdir(dav.root) == []
+
+
+@pytest.mark.parametrize("method", ["DELETE", "COPY"])
+def test_files_are_not_looked_at_before_they_are_deleted_or_copied(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """What the directory tells of them is enough, where the state knows nothing of them."""
+    dav = make_dav("filesystem", durability="none")
+    fill(dav, "/c/", "/c/d/", *(f"/c/d/f{number}" for number in range(20)))
+    looked_at: list[str] = []
+    members = _stat.Looker.members
+
+    def look(self: _stat.Looker, fd: int, names: Sequence[str], closer: Any) -> Any:
+        looked_at.extend(names)
+        return members(self, fd, names, closer)
+
+    monkeypatch.setattr(_stat.Looker, "members", look)
+    reply = dav.delete("/c/") if method == "DELETE" else dav.copy("/c/", "/copy/")
+
+    assert reply.status in (201, 204)
+    assert set(looked_at) <= {"d"}
+    assert dav.members("/") == ([] if method == "DELETE" else ["/c/", "/copy/"])
+
+
+@pytest.mark.rfc("DL-04", "CP-13")
+@pytest.mark.parametrize("method", ["DELETE", "COPY"])
+def test_of_a_collection_that_may_not_be_entered_no_member_is_told(
+    tmp_path: Path, method: str
+) -> None:
+    """Its names can be read, and nothing else of them: it is the collection that fails."""
+    with without_override(tmp_path) as server, server.connect() as dav:
+        inner = server.root / "c/d"
+        inner.mkdir(parents=True)
+        for name in ("e/", "e/f", "g", "h"):
+            (inner / name).mkdir() if name.endswith("/") else (inner / name).touch()
+        inner.chmod(0o444)
+        try:
+            reply = dav.delete("/c/") if method == "DELETE" else dav.copy("/c/", "/copy/")
+        finally:
+            inner.chmod(0o755)
+
+    assert reply.multistatus.statuses == {"/c/d/": 403}
+    assert sorted(os.listdir(inner)) == ["e", "g", "h"]
 
 
 @pytest.mark.rfc("DL-04")

@@ -48,6 +48,15 @@ def test_a_batch_is_accepted_and_done_later(dav: AppDav, atomic: bool, status: i
     assert dav.get("/copy/a").body == b"/c/a"
 
 
+@pytest.mark.parametrize("atomic", [False, True], ids=["each", "atomic"])
+def test_the_bytes_of_a_long_file_are_counted(dav: AppDav, atomic: bool) -> None:
+    fill(dav, "/c/")
+    dav.put("/c/long", bytes(50_000))
+    told = ended(dav, post(dav, COPIED, atomic=atomic, **ASYNC).headers["location"])
+
+    assert told["progress"]["bytes"] == told["progress"]["bytes_total"] == 50_000
+
+
 def test_one_that_fails_is_told_of_in_its_result(dav: AppDav) -> None:
     href = post(dav, MADE, MADE, atomic=True, **ASYNC).headers["location"]
     told = ended(dav, href)

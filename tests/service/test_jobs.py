@@ -565,7 +565,6 @@ def test_a_large_file_is_told_of_and_stopped_while_it_is_copied(
     make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch, *, inside: bool
 ) -> None:
     size = 1 << 20
-    monkeypatch.setattr("davserver.methods._treecopy._LARGE", size)
     monkeypatch.setattr("davserver.storage.content._KERNEL_CHUNK", size // 4)
     dav = make_dav(durability="none", fallbacks=("reflink",))
     fill(dav, "/c/")
@@ -593,16 +592,12 @@ def test_a_large_file_is_told_of_and_stopped_while_it_is_copied(
     assert hidden_names(dav) == []
 
 
-def test_of_a_large_file_all_bytes_are_counted_once(
-    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("davserver.methods._treecopy._LARGE", 1000)
-    dav = make_dav("memory")
+def test_of_a_large_file_all_bytes_are_counted_once(dav: AppDav) -> None:
     fill(dav, "/c/")
-    dav.put("/c/large", bytes(5000))
+    dav.put("/c/large", bytes(50_000))
     told = ended(dav, dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"])
 
-    expected = {"members": 2, "members_total": 2, "bytes": 5000, "bytes_total": 5000}
+    expected = {"members": 2, "members_total": 2, "bytes": 50_000, "bytes_total": 50_000}
     assert told["progress"] == expected
 
 

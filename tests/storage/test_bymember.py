@@ -57,7 +57,9 @@ def copy(storage: Storage, name: str, *, to: DavPath = STAGED, mtime_ns: int | N
 
 def delete(storage: Storage, name: str, *, path: DavPath = SOURCE) -> None:
     with closing(storage.members(path)) as members:
-        members.delete(name)
+        for failed, error in members.delete_each([name]):
+            assert failed == name
+            raise error
 
 
 # -- copies ------------------------------------------------------------------------------------
@@ -80,10 +82,52 @@ def test_a_copy_has_the_content_and_the_mode(
     assert found.st_mtime_ns == MTIME_NS
 
 
+@pytest.mark.parametrize("mask", [0o000, 0o027, 0o077])
+def test_each_of_many_copies_has_the_mode_of_its_source(
+    make: Make, source: Path, staged: Path, mask: int
+) -> None:
+    """Whatever the umask takes away; it is looked for once for each mode."""
+    modes = [0o644, 0o640, 0o600, 0o777, 0o444] * 2
+    for number, mode in enumerate(modes):
+        (source / f"f{number}").write_bytes(b"x")
+        (source / f"f{number}").chmod(mode)
+    before = os.umask(mask)
+    try:
+        with closing(make().members(SOURCE, copy_to=STAGED)) as members:
+            for number in range(len(modes)):
+                members.copy(f"f{number}")
+    finally:
+        os.umask(before)
+
+    found = [(staged / f"f{number}").stat().st_mode & 0o7777 for number in range(len(modes))]
+    assert found == modes
+
+
+def test_what_is_copied_is_told_unless_it_is_short(make: Make, source: Path) -> None:
+    """And who is told may end it: then nothing is left of the copy."""
+    (source / "short").write_bytes(b"x" * 100)
+    (source / "long").write_bytes(b"x" * 300_000)
+    told: list[int] = []
+
+    def end(size: int) -> None:
+        raise errors.StorageFailure("no more")
+
+    storage = make(fallbacks=frozenset({"reflink"}))
+    with closing(storage.members(SOURCE, copy_to=STAGED)) as members:
+        members.copy("short", told=told.append)
+        members.copy("long", told=told.append)
+        (source / "long").rename(source / "longer")
+        with pytest.raises(errors.StorageFailure):
+            members.copy("longer", told=end)
+
+    assert sum(told) == 300_000
+    assert sorted(os.listdir(source.parent / STAGED.name)) == ["long", "short"]
+
+
 def test_what_grows_is_copied_to_its_end(make: Make, source: Path, staged: Path) -> None:
     (source / "f").write_bytes(b"0123456789" * 10)
     with (source / "f").open("rb") as one, (staged / "f").open("wb") as other:
-        copied = bymember._content(make()._policy, one.fileno(), other.fileno(), 7)
+        copied = bymember._copy_small(one.fileno(), other.fileno(), 7)
 
     assert copied == 100
     assert (staged / "f").read_bytes() == b"0123456789" * 10
@@ -189,6 +233,20 @@ def test_a_link_is_removed_and_not_what_it_leads_to(make: Make, source: Path) ->
     delete(make(), "link")
 
     assert os.listdir(source) == ["f"]
+
+
+def test_of_many_those_that_cannot_go_are_told_of_and_the_rest_goes(
+    make: Make, source: Path
+) -> None:
+    for name in ("a", "ä", "b\udcff", "z"):
+        (source / name).touch()
+    (source / "full" / "x").mkdir(parents=True)
+    names = ["a", "none", "ä", "full", "b\udcff", "z"]
+    with closing(make().members(SOURCE)) as members:
+        failures = [(name, type(error)) for name, error in members.delete_each(names)]
+
+    assert failures == [("none", errors.ResourceNotFound), ("full", errors.CollectionNotEmpty)]
+    assert os.listdir(source) == ["full"]
 
 
 def test_a_collection_in_the_place_of_a_file_goes_only_when_it_is_empty(
