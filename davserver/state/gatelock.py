@@ -44,10 +44,12 @@ def part_of(key: Key) -> int | None:
     """Returns the part of the gate that is enough for a resource; None: all of it.
 
     It goes by the name alone, in whatever case: where a folder is mounted twice, or case means
-    nothing, a file has several keys, and one part all the same.
+    nothing, a file has several keys, and one part all the same. Names that may be another spelling
+    of another one (not ASCII; "f." and "LONGNA~1" on a file system of Windows) take all of it.
     """
     name = key.path.rpartition(b"/")[2]
-    return zlib.crc32(name.lower()) % _PARTS if name and name.isascii() else None
+    is_one = name and name.isascii() and b"~" not in name and name[-1] not in b". "
+    return zlib.crc32(name.lower()) % _PARTS if is_one else None
 
 
 class GateLock:

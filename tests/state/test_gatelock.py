@@ -251,7 +251,11 @@ def test_keys_that_may_be_of_one_file_have_one_part(one: Key, other: Key) -> Non
     assert part_of(one) == part_of(other)
 
 
-@pytest.mark.parametrize("path", [b"", b"a/\xc3\xa9"], ids=["root", "not ASCII"])
+@pytest.mark.parametrize(
+    "path",
+    [b"", b"a/\xc3\xa9", b"a/LONGNA~1.TXT", b"f.", b"a/f "],
+    ids=["root", "not ASCII", "short", "dot", "space"],
+)
 def test_what_may_have_other_spellings_takes_all_of_the_gate(path: bytes) -> None:
     assert part_of(Key("a", path)) is None
 
