@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from davserver.auth.passwords import hash_password
 from davserver.configtables import UserEntry
 from davserver.context import RequestContext, Response
+from davserver.methods import _freeing
 from davserver.methods.base import Method
 from davserver.methods.put import _Upload
 from davserver.protocol.path import DavPath, Key
@@ -261,6 +262,16 @@ def test_what_is_not_goes_the_usual_way(pair: Pair, requests: Sequence[bytes]) -
 
     assert taken == 0
     assert pair.whole == (3 if b"X-OC-Mtime" in requests[0] else 0)
+
+
+def test_a_long_file_is_not_replaced_on_the_loop(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To free what stood there takes the file system its time."""
+    monkeypatch.setattr(_freeing, "LONG", 1)
+    _, taken = pair.ask(*know(put(b"/f.txt", b"x")))
+
+    assert (taken, pair.whole) == (0, 0)
 
 
 @pytest.mark.parametrize(

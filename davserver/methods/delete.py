@@ -14,6 +14,7 @@ from davserver.errors import (
 )
 from davserver.handover import release
 from davserver.methods._checks import relocate, unsubmitted
+from davserver.methods._freeing import freed_after
 from davserver.methods._tree import Failures, TreeDelete, expect_tree
 from davserver.methods.base import MAPPED, LockRule, Method
 from davserver.progress import Proof
@@ -60,7 +61,8 @@ def _delete(rc: RequestContext, target: Target) -> Response:
 
 
 def _delete_one(rc: RequestContext, target: Target) -> Response:
-    with rc.hold([target.key]) as view:
+    kept = freed_after(rc.services.storage, target.path, target.stat)
+    with kept, rc.hold([target.key]) as view:
         fresh = relocate(rc, DELETE, view)
         if not fresh.is_link and release(rc.services, view, fresh.key, fresh.key):
             fresh = relocate(rc, DELETE, view)

@@ -26,6 +26,7 @@ from davserver.errors import (
     UnsupportedMediaType,
 )
 from davserver.methods._checks import check_direct, relocate
+from davserver.methods._freeing import freed_after, is_long
 from davserver.methods._gathering import Gathered
 from davserver.methods._pieces import put_piece
 from davserver.methods._publishing import publish_new, publish_over, stored
@@ -102,7 +103,7 @@ def _require_allowed(rc: RequestContext, target: Target, length: int | None) -> 
 
 def store_whole(rc: RequestContext, target: Target, body: bytes) -> Response | None:
     """PUT of a small body that is here, in one call."""
-    if rc.part is not None or rc.headers.get(COMPLETE) is not None:
+    if rc.part is not None or rc.headers.get(COMPLETE) is not None or is_long(target.stat):
         return None
     _refuse_missing_collection(target)
     _require_allowed(rc, target, len(body))
@@ -131,6 +132,8 @@ def put_whole(rc: RequestContext, storage: DirectStorage, body: bytes) -> Respon
         there, writer = begun
         target = Target(rc.path, key, there)
         try:
+            if is_long(there):
+                return None
             check_direct(rc, PUT, target, view)
             writer.write(body)
             writer.seal(mtime_ns=rc.times.modified_ns)
@@ -230,6 +233,7 @@ class _Upload:
     async def _finish(self, rest: Gathered) -> Response:
         services = self._rc.services
         is_quick = self._hasher is None or rest.size <= SMALL_BODY
+        is_quick = is_quick and not is_long(self._target.stat)
         is_whole = self._writer is None
         if is_whole and services.runner.inline and not services.storage.durable and is_quick:
             # The checks may have run in a thread, where waiting for the gate stalls nobody.
@@ -282,7 +286,10 @@ class _Upload:
         rc, writer = self._rc, self._writer
         assert writer is not None
         parent = self._target.key.parent
-        with rc.hold([self._target.key], [parent] if parent else []) as view:
+        with (
+            freed_after(rc.services.storage, rc.path, self._target.stat),
+            rc.hold([self._target.key], [parent] if parent else []) as view,
+        ):
             stat, replaced = self._commit(view, writer)
             if self._digests:
                 keep_digests(view, self._target.key, stat, self._digests)
