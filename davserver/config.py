@@ -201,6 +201,8 @@ class Settings(BaseModel):
 
     def junk_of(self, root: str) -> JunkPolicy:
         """Returns the policy of the share with this root id."""
+        if not self.share:
+            return self.junk
         return next((one.junk or self.junk for one in self.share if one.name == root), self.junk)
 
     @property

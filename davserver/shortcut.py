@@ -32,6 +32,7 @@ _PATH_LIMIT = 512
 _TARGET = re.compile(rb"/[!\"$->@-~]*")
 """What is no `*` and no full URL, and has neither a query nor what no URL may hold."""
 
+_line = b"%b: %b\r\n".__mod__
 _READING = frozenset({b"GET", b"HEAD", b"PROPFIND"})
 _OF_CHANGES = frozenset({b"if", b"lock-token"})
 
@@ -95,12 +96,11 @@ class Shortcut:
     def _change(self, asked: Asked) -> Quick | None:
         method, target, fields, varying, body, peer, lines = asked
         change = self._writes.find(method, fields, body)
-        # Where rights differ from path to path, what changes looks at those around it as well.
-        if change is None or self._services.path_rights is not None:
+        if change is None:
             return None
         # What is put is mostly new, and would drive out what is read again and again.
         aim = self._aims.get(target) or self._aim(target, keep=method != b"PUT")
-        authorization, byte_range = _split(varying, _OF_CHANGES)
+        authorization, byte_range = _split(varying, _OF_CHANGES) if varying else (b"", None)
         if aim is None or authorization is None or byte_range is not None:
             return None
         asker = self._admit(asked, authorization, aim)
@@ -115,12 +115,14 @@ class Shortcut:
         if len(target) > self._target_limit or not _TARGET.fullmatch(target):
             return None
         try:
-            path = DavPath.from_raw(target).below(self._prefix)
+            path = DavPath.from_raw(target, once=not keep).below(self._prefix)
         except DavError:
             return None
         if path is None or path.is_reserved:
             return None
         key = self._storage.direct_key(path)
+        if not keep and self._services.path_rights is None:
+            return Aim(path, path, key)
         real = self._services.storage.path_of(key)
         if not keep:
             return Aim(path, real, key)
@@ -173,13 +175,11 @@ def failure(lines: bytes) -> Quick:
 def _quick(response: Response, lines: bytes, asker: Principal) -> Quick:
     body = response.body
     assert isinstance(body, bytes)
-    parts = [status_line(response.status), b"\r\n", lines]
-    for name, value in response.headers:
-        parts += (name, b": ", value, b"\r\n")
-    if response.status != 204:
-        parts.append(b"content-length: %d\r\n" % len(body))
-    parts += (b"\r\n", body)
-    return response.status, b"".join(parts), len(body), asker
+    status, size = response.status, len(body)
+    fields = b"".join(map(_line, response.headers))
+    length = b"" if status == 204 else b"content-length: %d\r\n" % size
+    message = b"%b\r\n%b%b%b\r\n%b" % (status_line(status), lines, fields, length, body)
+    return status, message, size, asker
 
 
 def _split(

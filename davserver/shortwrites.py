@@ -19,7 +19,7 @@ from davserver.fields import IDLE, public_authorities, read_conditions, read_fie
 from davserver.methods.base import BodyPolicy, Method
 from davserver.methods.lock import LOCK
 from davserver.methods.proppatch import PROPPATCH
-from davserver.methods.put import PUT, put_whole
+from davserver.methods.put import PUT, put_direct
 from davserver.methods.unlock import UNLOCK
 from davserver.protocol.accept import prefers_json
 from davserver.protocol.headers import DavHeaders
@@ -74,15 +74,18 @@ class Writes:
         self._body_limit = min(SMALL_BODY, services.settings.xml_body_limit)
         if services.settings.put_limit is not None:
             self._body_limit = min(self._body_limit, services.settings.put_limit)
+        # Where rights differ from path to path, what changes looks at those around it as well.
+        is_for_all = not services.storage.durable and services.path_rights is None
         self._ways = {
             method.name.encode(): _Way(method, _plainness(method))
             for method in (PUT, LOCK, UNLOCK, PROPPATCH)
+            if is_for_all
         }
 
     def find(self, method: bytes, fields: DavHeaders, body: bytes) -> Method | None:
         """Returns the method of a request that asks for nothing special, None for any other."""
         way = self._ways.get(method)
-        if way is None or len(body) > self._body_limit or self._services.storage.durable:
+        if way is None or len(body) > self._body_limit:
             return None
         if body and way.method.body is BodyPolicy.NONE:
             return None
@@ -128,7 +131,7 @@ class Writes:
         if method is PUT:
             # The fields that `validate` looks at are none of those that are plain.
             read_conditions(rc, self._public)
-            return put_whole(rc, self._storage, body)
+            return put_direct(rc, self._storage, key, body)
         read_fields(rc, method, self._public)
         if method.parse is not None:
             rc.body = body

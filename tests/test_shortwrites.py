@@ -397,16 +397,16 @@ def test_what_is_in_the_way_since_the_look_is_not_replaced(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a program beside the server, between the checks and the publication."""
-    create = FilesystemStorage.create_direct
+    find = FilesystemStorage.find_place
 
-    def begin(self: FilesystemStorage, path: DavPath, key: Key) -> Any:
-        begun = create(self, path, key)
-        if path.name == "raced" and begun is not None and begun[0] is None:
+    def found(self: FilesystemStorage, path: DavPath, key: Key) -> Any:
+        place = find(self, path, key)
+        if path.name == "raced" and place is not None and place.stat is None:
             (pair.straight.root / "raced").write_bytes(b"theirs")
-        return begun
+        return place
 
     pair.ask(*know(put(b"/new", b"x", b"If-None-Match: *")))
-    monkeypatch.setattr(FilesystemStorage, "create_direct", begin)
+    monkeypatch.setattr(FilesystemStorage, "find_place", found)
     pair.straight.edge._edge.at_once = pair.straight.at_once
     answer = pair.straight.exchange(put(b"/raced", b"x", b"If-None-Match: *"))
 

@@ -263,10 +263,11 @@ def check(
 
 
 def check_direct(rc: RequestContext, method: Method, target: Target, reader: StateReader) -> None:
-    """Every check, for who has looked the target up in the gate and found its parent: as
-    `relocate` makes them, where rights are the same everywhere."""
-    check_kind(rc, method, target)
-    if target.stat is None:
+    """Every check of a method that creates, for who has looked the target up in the gate and found
+    its parent: as `relocate` makes them, where rights are the same everywhere."""
+    if target.stat is not None:
+        check_kind(rc, method, target)
+    else:
         _refuse_junk(rc, target.key, target.path)
         _require_creatable(target.path)
     _check_state(rc, method, target, reader)

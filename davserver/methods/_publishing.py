@@ -70,10 +70,8 @@ def _creation_time(rc: RequestContext, view: GateView, target: Target) -> int | 
 def stored(rc: RequestContext, stat: Stat, *, replaced: bool) -> Response:
     """201 for a new resource, 204 for a replaced one; with the ETag of what was sent."""
     modified = last_modified(stat, rc.services.clock())
-    headers: list[Header] = [(b"last-modified", format_http_date(modified))]
-    etag = stat.etag
-    if etag is not None:
-        headers.append((b"etag", etag.to_header()))
+    etag = b'"%b"' % stat.tag.encode("ascii")
+    headers: list[Header] = [(b"last-modified", format_http_date(modified)), (b"etag", etag)]
     if rc.times is not NO_TIMES:
         headers += rc.times.accepted()
     return Response(204 if replaced else 201, headers)

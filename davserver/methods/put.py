@@ -37,6 +37,7 @@ from davserver.protocol.digests import Digests, Hasher, UploadDigests, digest_fi
 from davserver.protocol.etag import ETag
 from davserver.protocol.headers import parse_content_length
 from davserver.protocol.locks import Lock
+from davserver.protocol.path import Key
 from davserver.protocol.uploads import COMPLETE, Piece
 from davserver.state.base import GateView
 from davserver.storage.base import Bytes, Kind, Part, Stat, Writer
@@ -116,31 +117,43 @@ def _refuse_missing_collection(target: Target) -> None:
 
 
 def put_whole(rc: RequestContext, storage: DirectStorage, body: bytes) -> Response | None:
-    """PUT of a small body that is here: looked up once, checked and published in the gate."""
+    """PUT of a small body that is here: looked up once, checked and published in the gate. None
+    where more is asked for, or may have to be done."""
     limit = rc.services.settings.put_limit
     is_plain = rc.document is None and rc.part is None and rc.in_gate is None
-    if not is_plain or rc.path.slash or rc.headers.get(COMPLETE) is not None:
+    if not is_plain or rc.headers.get(COMPLETE) is not None:
         return None
     if limit is not None and len(body) > limit:
         return None
-    key = rc.expected or storage.direct_key(rc.path)
+    return put_direct(rc, storage, rc.expected or storage.direct_key(rc.path), body)
+
+
+def put_direct(
+    rc: RequestContext, storage: DirectStorage, key: Key, body: bytes
+) -> Response | None:
+    """As put_whole, where nothing but the path and conditions is to be looked at.
+
+    Args:
+        key: what `direct_key` says of the path.
+    """
+    if rc.path.slash:
+        return None
     # What counts for a quota is entered for who is alone in the gate.
     with rc.hold([key], narrow=not rc.services.quotas) as view:
-        begun = None if view.changes() else storage.create_direct(rc.path, key)
-        if begun is None:
+        place = None if view.changes() else storage.find_place(rc.path, key)
+        if place is None:
             return None
-        there, writer = begun
-        target = Target(rc.path, key, there)
         try:
+            there = place.stat
             if is_long(there):
                 return None
+            target = Target(rc.path, key, there)
             check_direct(rc, PUT, target, view)
-            writer.write(body)
-            writer.seal(mtime_ns=rc.times.modified_ns)
+            place.fill(body, rc.times.modified_ns)
             publish = publish_new if there is None else publish_over
-            stat = publish(rc, view, target, len(body), writer.commit_here)
+            stat = publish(rc, view, target, len(body), place.publish)
         finally:
-            writer.discard()
+            place.close()
     return stored(rc, stat, replaced=there is not None)
 
 

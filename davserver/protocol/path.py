@@ -86,15 +86,18 @@ class DavPath:
     slash: bool = field(default=False, compare=False)
 
     @classmethod
-    def from_raw(cls, raw_path: bytes) -> DavPath:
+    def from_raw(cls, raw_path: bytes, *, once: bool = False) -> DavPath:
         """Decodes the path of a request-target, from which the query was cut.
+
+        Args:
+            once: it is not likely to be asked for again.
 
         Raises:
             UriTooLong: 414, more than PATH_LIMIT bytes.
             BadRequest: 400, no leading slash, NUL, `#`, `?`, a bad escape, an encoded slash, a
                 dot segment (RFC 4918 section 8.3: such a path must not be used).
         """
-        if len(raw_path) <= _REMEMBERED:
+        if len(raw_path) <= _REMEMBERED and not once:
             return _from_raw(raw_path)
         if len(raw_path) > PATH_LIMIT:
             raise UriTooLong(f"path has {len(raw_path)} bytes, more than {PATH_LIMIT}")
@@ -148,11 +151,11 @@ class DavPath:
 
     @property
     def is_creatable(self) -> bool:
-        """True when every segment is UTF-8 without control characters: what we let clients create.
+        """True when every segment is UTF-8 without control characters.
 
         Other names resolve to what exists, so that they can be read, renamed and deleted.
         """
-        return all(map(is_creatable, self.segments))
+        return is_creatable("/".join(self.segments))
 
     def href(self, base: bytes = b"", *, collection: bool) -> bytes:
         """Returns the absolute path of RFC 4918 section 8.3, percent-encoded.
@@ -187,7 +190,8 @@ def _from_raw(raw_path: bytes) -> DavPath:
 
 
 def is_creatable(name: str) -> bool:
-    """True for a segment that is UTF-8 without control characters."""
+    """True for a segment, or several with slashes between, of UTF-8 without control characters:
+    what we let clients create."""
     return _NOT_CREATABLE.search(name) is None
 
 

@@ -91,14 +91,10 @@ class GateLock:
         Args:
             part: of the gate that is enough; None: all.
         """
-        me = threading.get_ident()
-        if self._holder == me:
-            raise RuntimeError("the gate is held by this thread already")
         begun = time.monotonic() if wait_s > 0 else 0.0
         waited = not self._mutex.acquire(blocking=False)
-        if waited and (wait_s <= 0 or not self._mutex.acquire(timeout=wait_s)):
-            self._count(begun, in_vain=True)
-            raise GateBusy("another thread holds the gate")
+        if waited:
+            self._await_thread(begun, wait_s)
         try:
             if self._fd is not None and not self._try(part):
                 waited = True
@@ -108,10 +104,17 @@ class GateLock:
             if isinstance(error, GateBusy):
                 self._count(begun, in_vain=True)
             raise
-        self._holder = me
+        self._holder = threading.get_ident()
         self._is_whole = part is None
         if waited:
             self._count(begun, in_vain=False)
+
+    def _await_thread(self, begun: float, wait_s: float) -> None:
+        if self._holder == threading.get_ident():
+            raise RuntimeError("the gate is held by this thread already")
+        if wait_s <= 0 or not self._mutex.acquire(timeout=wait_s):
+            self._count(begun, in_vain=True)
+            raise GateBusy("another thread holds the gate")
 
     def widen(self) -> None:
         """Takes all of the gate for who has a part of it: nobody has been in all of it meanwhile.

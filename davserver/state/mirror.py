@@ -341,10 +341,21 @@ class Mirror:
         """True when no resource at all has any."""
         with self.mutex:
             self.refresh()
-            if self._is_bare is None:
-                found = self._reader.query("SELECT EXISTS(SELECT 1 FROM properties)")
-                self._is_bare = not found[0][0]
-            return self._is_bare
+            return self._has_no_properties()
+
+    def _has_no_properties(self) -> bool:
+        if self._is_bare is None:
+            found = self._reader.query("SELECT EXISTS(SELECT 1 FROM properties)")
+            self._is_bare = not found[0][0]
+        return self._is_bare
+
+    def knows_nothing(self) -> bool:
+        """True when there are no properties, no locks and no bindings at all. In the gate, before
+        anything is changed."""
+        with self.mutex:
+            if self._version is None:
+                self.refresh()
+            return not self.index and not self.bindings and self._has_no_properties()
 
     def member_properties(
         self, parent: Key, names: Sequence[bytes]

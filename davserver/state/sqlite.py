@@ -61,18 +61,19 @@ class _Hold:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        session, view = self._session, self._view
         try:
-            if kind is None:
-                try:
-                    self._view.commit()
-                except BaseException:
-                    self._view.rollback()
-                    raise
-            else:
-                self._view.rollback()
+            if kind is not None:
+                view.rollback()
+                return
+            try:
+                view.commit()
+            except BaseException:
+                view.rollback()
+                raise
         finally:
-            self._session.note_left()
-            self._session.gate.release()
+            session.note_left()
+            session.gate.release()
 
 
 class SqliteState:

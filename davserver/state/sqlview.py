@@ -38,21 +38,23 @@ _EXPIRED_AT_ONCE = 500
 class SqlView:
     """A GateView; of use to one thread, until `finish`."""
 
+    # As it is until something is changed, which mostly nothing is.
+    _begun = False
+    _failed: StateError | None = None
+    _dirty_mirror = False
+    _loads = 0
+    # The properties that this transaction leaves, of each resource where it changes some;
+    # None: there are more than it knows of.
+    _properties: dict[Key, Mapping[QName, bytes]] | None = None
+    _settled: tuple[str, ...] = ()
+    _bindings: Bindings | None = None
+
     def __init__(self, session: Session, limits: StateLimits, clock: Callable[[], float]) -> None:
         self._session = session
         self._db = session.writer
         self._mirror = session.mirror
         self._limits = limits
         self._clock = clock
-        self._begun = False
-        self._failed: StateError | None = None
-        self._dirty_mirror = False
-        self._loads = 0
-        # The properties that this transaction leaves, of each resource where it changes some;
-        # None: there are more than it knows of.
-        self._properties: dict[Key, Mapping[QName, bytes]] | None = {}
-        self._settled: list[str] = []
-        self._bindings: Bindings | None = None
 
     def numbers(self, scope: Key) -> Numbers:
         return self._session.usage.of(scope)
@@ -71,7 +73,9 @@ class SqlView:
             raise
 
     def covering(self, key: Key, *, now: float) -> Sequence[Lock]:
-        return self._mirror.covering_inside(key, now, self.bindings)
+        mirror = self._mirror
+        bound = mirror.bindings if self._bindings is None else self._bindings
+        return mirror.covering_inside(key, now, bound)
 
     def beneath(self, key: Key, *, now: float) -> Sequence[Lock]:
         return self._mirror.beneath(key, now=now, fresh=False)
@@ -179,6 +183,8 @@ class SqlView:
         self.remove_locks(source)
 
     def clear(self, key: Key, *, locks: bool = True) -> None:
+        if not self._begun and self._mirror.knows_nothing():
+            return
         if self.has_rows(key):
             self._begin()
             self._properties = None
@@ -221,7 +227,7 @@ class SqlView:
 
     def settle(self, change: Change) -> None:
         if change.id in self._mirror.unwritten:
-            self._settled.append(change.id)
+            self._settled += (change.id,)
             return
         with self._mirror.mutex:
             if change.id not in self._mirror.intents:
@@ -234,10 +240,11 @@ class SqlView:
         self._log([Key(change.root, b"")], INTENT)
 
     def changes(self) -> Sequence[Change]:
-        unwritten = tuple(self._mirror.unwritten.values())
-        with self._mirror.mutex:
-            if not self._mirror.intents:
-                return unwritten
+        mirror = self._mirror
+        unwritten = tuple(mirror.unwritten.values()) if mirror.unwritten else ()
+        # Nobody but who is in the gate journals anything.
+        if not mirror.intents:
+            return unwritten
         found = self.query("SELECT id, root, owner, steps FROM intents ORDER BY created, id")
         changes = []
         for id, root, owner, steps in found:
@@ -253,7 +260,7 @@ class SqlView:
             self._commit()
         for each in self._settled:
             del self._mirror.unwritten[each]
-        self._settled.clear()
+        self._settled = ()
 
     def _commit(self) -> None:
         if self._failed is None and not self._db.in_transaction:
@@ -269,14 +276,14 @@ class SqlView:
     def _forget(self) -> None:
         self._bindings = None
         self._begun = self._dirty_mirror = False
-        self._properties = {}
+        self._properties = None
 
     def rollback(self) -> None:
         """Undoes what was not committed."""
         dirty, is_full = self._dirty_mirror, isinstance(self._failed, StateFull)
         self._forget()
         self._failed = None
-        self._settled.clear()
+        self._settled = ()
         try:
             if self._db.in_transaction:
                 self._db.query("ROLLBACK")
@@ -299,7 +306,7 @@ class SqlView:
         if db.in_transaction:
             db.query("ROLLBACK")  # one that failed before us
         db.query("BEGIN IMMEDIATE")
-        self._begun, self._failed = True, None
+        self._begun, self._failed, self._properties = True, None, {}
         with mirror.mutex:
             self._loads = mirror.loads
             expired = mirror.index.pop_expired(mirror.now, _EXPIRED_AT_ONCE) if mirror.index else ()

@@ -47,6 +47,14 @@ def translate(error: OSError, path: DavPath) -> errors.StorageError:
     return kind(f"{show(path)}: {(error.strerror or 'failed').lower()}")
 
 
+def translate_new(error: OSError, path: DavPath) -> errors.StorageError:
+    """As translate, for a new name in an open directory: where that has been removed meanwhile the
+    parent is what is missing."""
+    if isinstance(error, FileNotFoundError):
+        return errors.ParentMissing(f"{show(path)}: its parent is gone")
+    return translate(error, path)
+
+
 class translating:
     """Turns an OSError of its block into the StorageError; cheaper than a generator."""
 
@@ -69,8 +77,7 @@ class translating:
 
 
 class creating(translating):
-    """As translating, for a block that makes a new name in an open directory: where that has been
-    removed meanwhile the parent is what is missing."""
+    """As translating, by `translate_new`."""
 
     __slots__ = ()
 
@@ -80,9 +87,8 @@ class creating(translating):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if isinstance(error, FileNotFoundError):
-            raise errors.ParentMissing(f"{show(self._path)}: its parent is gone") from error
-        super().__exit__(kind, error, traceback)
+        if isinstance(error, OSError):
+            raise translate_new(error, self._path) from error
 
 
 def translate_io(error: OSError, path: DavPath) -> errors.StorageError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from davserver.protocol.path import DavPath, Key
-from davserver.storage.base import Reader, Stat, Writer
+from davserver.storage.base import Reader, Stat
 
 
 class DirectReader(Reader, Protocol):
@@ -16,13 +16,25 @@ class DirectReader(Reader, Protocol):
         then the buffer holds anything."""
 
 
-class DirectWriter(Writer, Protocol):
-    """A Writer whose target was looked up in the gate."""
+class DirectPlace(Protocol):
+    """Where a small file is published whole, for who looked it up in the gate and is still in it.
+    Waits for no disk.
 
-    def commit_here(self) -> Stat:
-        """As commit, in the same gate, without another look: over the file that stood there, or
-        where nothing was. Its Stat has no birth time. Raises ResourceExists (something is there
-        by now), NoSpace."""
+    Attributes:
+        stat: what stands there; None where nothing does.
+    """
+
+    @property
+    def stat(self) -> Stat | None: ...
+    def fill(self, content: bytes, mtime_ns: int | None) -> None:
+        """Makes a version that nobody sees. Raises NoSpace, AccessDenied, and as `Writer.write`."""
+
+    def publish(self) -> Stat:
+        """Publishes it, over the file that stood there, or where nothing was. Its Stat has no birth
+        time. Raises ResourceExists (something is there by now), NoSpace."""
+
+    def close(self) -> None:
+        """Nothing is left of what was not published; harmless twice."""
 
 
 @runtime_checkable
@@ -47,7 +59,6 @@ class DirectStorage(Protocol):
         """Returns what is at a path that has this `direct_key`; None as `open_direct`, but for
         collections."""
 
-    def create_direct(self, path: DavPath, key: Key) -> tuple[Stat | None, DirectWriter] | None:
-        """Begins a new version, for who is in the gate, at the path of this `direct_key`; returns
-        it with what stands there. None where a link or another spelling may lead elsewhere.
-        Raises as `create` does."""
+    def find_place(self, path: DavPath, key: Key) -> DirectPlace | None:
+        """Looks up, for who is in the gate, where a file with this `direct_key` goes. None where a
+        link or another spelling may lead elsewhere. Raises as `create` does."""

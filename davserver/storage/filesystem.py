@@ -45,14 +45,15 @@ from davserver.storage.base import (
     Told,
     Writer,
 )
-from davserver.storage.beginning import open_direct_writer, open_writer
+from davserver.storage.beginning import open_writer
 from davserver.storage.bymember import open_members
 from davserver.storage.copying import copy_file
-from davserver.storage.direct import DirectReader, DirectWriter
+from davserver.storage.direct import DirectPlace, DirectReader
 from davserver.storage.found import Found
 from davserver.storage.leftovers import Leftover, find_leftovers
 from davserver.storage.links import make_link, named
 from davserver.storage.parts import FilePart, open_part, take_up
+from davserver.storage.places import find_place
 from davserver.storage.policy import Durability, Policy, require_creatable, umask
 from davserver.storage.probing import probe_exchange, probe_folding, probe_links
 from davserver.storage.reader import open_direct, open_reader
@@ -192,8 +193,8 @@ class FilesystemStorage:
     def direct_key(self, path: DavPath) -> Key:
         return self._resolver.key(tuple(map(names.encode, path.segments)))
 
-    def create_direct(self, path: DavPath, key: Key) -> tuple[Stat | None, DirectWriter] | None:
-        return open_direct_writer(self._policy, path, key)
+    def find_place(self, path: DavPath, key: Key) -> DirectPlace | None:
+        return find_place(self._policy, path, key)
 
     def create(self, path: DavPath, *, size_hint: int | None = None) -> Writer:
         return open_writer(self._policy, path, size_hint=size_hint)

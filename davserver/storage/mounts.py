@@ -42,7 +42,7 @@ from davserver.storage.base import (
     Writer,
 )
 from davserver.storage.bymember import MembersByPath
-from davserver.storage.direct import DirectReader, DirectStorage, DirectWriter
+from davserver.storage.direct import DirectPlace, DirectReader, DirectStorage
 
 _TOP = Key("", b"")
 
@@ -213,9 +213,9 @@ class Mounts:
         share = self._direct.get(key.root)
         return None if share is None else share.look_direct(key)
 
-    def create_direct(self, path: DavPath, key: Key) -> tuple[Stat | None, DirectWriter] | None:
+    def find_place(self, path: DavPath, key: Key) -> DirectPlace | None:
         share = self._direct.get(key.root)
-        return None if share is None else share.create_direct(DavPath(path.segments[1:]), key)
+        return None if share is None else share.find_place(DavPath(path.segments[1:]), key)
 
     def open(self, path: DavPath) -> Reader:
         if path.is_root:

@@ -22,6 +22,7 @@ from davserver.errors import (
 from davserver.protocol.path import DavPath, is_creatable
 from davserver.storage import names
 from davserver.storage._oserrors import show
+from davserver.storage._stat import Seen
 from davserver.storage.base import Kind, Stat
 from davserver.storage.found import Found
 from davserver.storage.resolve import Resolver
@@ -121,17 +122,16 @@ def require_file(path: DavPath, stat: Stat) -> None:
         raise UnsupportedKind(f"{show(path)}: neither file nor collection")
 
 
-def may_write(found: Found) -> bool:
+def may_write(dir_fd: int, name: bytes, seen: Seen | None) -> bool:
     """False for a file that this process may not write. A rename over it would ask the directory
     alone; one who made a file read-only meant it."""
-    seen = found.seen
     if seen is not None and seen.mode & 0o200 and seen.uid == os.geteuid():
         return True
     effective = os.access in os.supports_effective_ids
-    if os.access(found.name, os.W_OK, dir_fd=found.dir_fd, effective_ids=effective):
+    if os.access(name, os.W_OK, dir_fd=dir_fd, effective_ids=effective):
         return True
     # access(2) does not tell why: what was deleted since it was found forbids nothing
-    return not os.access(found.name, os.F_OK, dir_fd=found.dir_fd, effective_ids=effective)
+    return not os.access(name, os.F_OK, dir_fd=dir_fd, effective_ids=effective)
 
 
 def umask() -> int:

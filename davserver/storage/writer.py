@@ -7,10 +7,8 @@ which fails where something stands; publishing over an old version is a rename.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat as st
-from contextlib import suppress
 from typing import NamedTuple
 
 from davserver.errors import (
@@ -23,20 +21,22 @@ from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import creating, show, translate_io, translating
-from davserver.storage._stat import Seen, look, stat_of_file
+from davserver.storage._stat import look
 from davserver.storage.base import Bytes, Reader, Stat
 from davserver.storage.content import copy_by_hand, copy_range
 from davserver.storage.found import Found
 from davserver.storage.policy import Policy, new_mtime_ns, require_file
 from davserver.storage.renaming import rename_new
+from davserver.storage.versions import (
+    MODE_MASK,
+    adopt,
+    link_version,
+    new_hidden,
+    open_version,
+    remove_hidden,
+)
 
-_O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
-_NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
-_HAS_PROC = os.path.isdir("/proc/self/fd")
-_LOOK_FOR_SPACE_FROM = 1 << 20  # bytes; smaller bodies find out by writing
 _IOV_MAX = 1024  # pieces that one writev takes, on every system of note
-_MODE_MASK = 0o777  # never setuid, setgid or sticky: the content is another one now
-_ATTRIBUTES = ("user.", "system.posix_acl_access", "com.apple.")
 
 
 class Begun(NamedTuple):
@@ -55,11 +55,7 @@ class Begun(NamedTuple):
 
 
 class FileWriter:
-    """A Writer in the directory of its target, or of a version that was begun elsewhere.
-
-    Args:
-        old: what stands there, for who publishes in the gate in which it was seen.
-    """
+    """A Writer in the directory of its target, or of a version that was begun elsewhere."""
 
     def __init__(
         self,
@@ -69,7 +65,6 @@ class FileWriter:
         *,
         mode: int | None = None,
         begun: Begun | None = None,
-        old: Seen | None = None,
     ) -> None:
         self._policy = policy
         self._path = path
@@ -79,8 +74,6 @@ class FileWriter:
         self._size = 0
         self._failed = False
         self._published = False
-        self._stat: Stat | None = None
-        self._old = old
         self._hidden: bytes | None = None
         self._stays = begun is not None
         self._fd = self._begun_fd = -1
@@ -88,7 +81,7 @@ class FileWriter:
         try:
             with creating(path):
                 if begun is None:
-                    self._open()
+                    self._fd, self._hidden = open_version(policy, self._dir_fd)
                 else:
                     self._take_up(begun)
             self._writeback = policy.writeback(self._fd, self._size)
@@ -105,22 +98,6 @@ class FileWriter:
         """The descriptor to copy into; `advance` tells how much that was."""
         return self._fd
 
-    def _open(self) -> None:
-        if _O_TMPFILE and _HAS_PROC and "tmpfile" not in self._policy.fallbacks:
-            flags = _O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
-            try:
-                self._fd = os.open(b".", flags, 0o600, dir_fd=self._dir_fd)
-                return
-            except OSError as error:
-                if not os.fstat(self._dir_fd).st_nlink:  # deleted: Linux says EPERM then
-                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
-                if error.errno not in _NO_TMPFILE:
-                    raise
-        hidden = self._new_hidden()
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._fd = os.open(hidden, flags, 0o600, dir_fd=self._dir_fd)
-        self._hidden = hidden
-
     def _take_up(self, begun: Begun) -> None:
         self._fd = os.dup(begun.fd)
         self._begun_fd = os.dup(begun.dir_fd)
@@ -130,9 +107,6 @@ class FileWriter:
     def _hidden_fd(self) -> int:
         """The directory that the hidden name is in."""
         return self._dir_fd if self._begun_fd < 0 else self._begun_fd
-
-    def _new_hidden(self) -> bytes:
-        return names.encode(names.hidden_name(self._policy.owner))
 
     def write(self, *pieces: Bytes) -> None:
         """Appends all of the pieces. May block."""
@@ -187,70 +161,33 @@ class FileWriter:
             modified_ns = new_mtime_ns(mtime_ns)
             os.utime(self._fd, ns=(modified_ns, modified_ns))
             new = os.fstat(self._fd)
-            mode = self._set_mode(new)
-            self._stat = stat_of_file(new, mode)
+            self._set_mode(new)
             self._policy.sync_file(self._fd)
         except OSError as error:
             # What a failed fsync left behind is unknown, and a second one would report success.
             self._failed = True
             raise translate_io(error, self._path) from error
 
-    def _set_mode(self, new: os.stat_result) -> int:
+    def _set_mode(self, new: os.stat_result) -> None:
         mode = self._mode
         if self._replaces:
             old = self._adopt_attributes(new)
             mode = old if mode is None else mode
         if mode is None:
             mode = 0o666 & ~self._policy.umask
-        mode &= _MODE_MASK
+        mode &= MODE_MASK
         os.fchmod(self._fd, mode)
-        return mode
 
     def _adopt_attributes(self, new: os.stat_result) -> int | None:
-        """Gives the new version the owner and extended attributes of the old one, as far as
-        this process may. Returns the old one's mode."""
-        old = self._old
-        if old is None:
-            try:
-                old = look(self._dir_fd, self._name, plain=self._policy.resolver.plain)
-            except OSError:
-                return None
+        """Returns the old version's mode."""
+        try:
+            old = look(self._dir_fd, self._name, plain=self._policy.resolver.plain)
+        except OSError:
+            return None
         if not st.S_ISREG(old.mode):
             return None
-        if old.uid != new.st_uid or old.gid != new.st_gid:
-            self._adopt_owner(old.uid, old.gid)
-        if hasattr(os, "listxattr"):
-            self._adopt_xattrs()
+        adopt(self._fd, self._dir_fd, self._name, old, new)
         return old.mode
-
-    def _adopt_owner(self, uid: int, gid: int) -> None:
-        for owner in (uid, -1):
-            try:
-                os.fchown(self._fd, owner, gid)
-                return
-            except OSError:
-                continue
-
-    def _adopt_xattrs(self) -> None:
-        if _HAS_PROC:
-            # Most files have none that count: asked by name, in one call.
-            with suppress(OSError):
-                path = b"/proc/self/fd/%d/%b" % (self._dir_fd, self._name)
-                listed = os.listxattr(path, follow_symlinks=False)
-                if not any(map(_is_adopted, listed)):
-                    return
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            old_fd = os.open(self._name, flags, dir_fd=self._dir_fd)
-        except OSError:
-            return
-        try:
-            for attribute in filter(_is_adopted, os.listxattr(old_fd)):
-                os.setxattr(self._fd, attribute, os.getxattr(old_fd, attribute))
-        except OSError:
-            return  # a file system without them; the content is what counts
-        finally:
-            os.close(old_fd)
 
     def commit(self, *, replace: bool, expect: ETag | None = None) -> Stat:
         """Publishes, if the target is still in the same directory. One rename at most."""
@@ -265,14 +202,6 @@ class FileWriter:
                 stat = look(self._fd, b"", plain=self._policy.resolver.plain).stat
                 self._publish(replace=replace)
                 return stat
-
-    def commit_here(self) -> Stat:
-        """Publishes where the target was found to be when this was begun, in the same gate."""
-        self._require_unpublished()
-        assert self._stat is not None
-        with creating(self._path):
-            self._publish(replace=False)
-        return self._stat
 
     def _require_unpublished(self) -> None:
         if self._failed or self._published:
@@ -311,7 +240,7 @@ class FileWriter:
 
     def _publish_over(self) -> None:
         if self._hidden is None:
-            hidden = self._new_hidden()
+            hidden = new_hidden(self._policy)
             self._link(hidden)
             self._hidden = hidden
         os.rename(self._hidden, self._name, src_dir_fd=self._hidden_fd, dst_dir_fd=self._dir_fd)
@@ -321,9 +250,7 @@ class FileWriter:
         """Gives the version a name at which nothing stands. Raises FileExistsError."""
         fd = self._dir_fd
         if self._hidden is None:
-            # With a directory descriptor given, Python calls linkat, which follows the link.
-            source = f"/proc/self/fd/{self._fd}"
-            os.link(source, name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=True)
+            link_version(self._fd, fd, name)
             return
         rename_new(self._policy, self._hidden_fd, self._hidden, fd, name, is_tree=False)
         self._hidden = None
@@ -341,13 +268,7 @@ class FileWriter:
         """Removes what was not published, and closes; harmless twice."""
         hidden, self._hidden = self._hidden, None
         if hidden is not None and not self._stays:
-            try:
-                os.unlink(hidden, dir_fd=self._dir_fd)
-            except FileNotFoundError:
-                pass
-            except OSError:
-                # whoever lists the directory tries again
-                self._policy.abandoned.add(hidden)
+            remove_hidden(self._policy, self._dir_fd, hidden)
         self._close()
 
     def _close(self) -> None:
@@ -357,10 +278,6 @@ class FileWriter:
         for fd in fds:
             if fd >= 0:
                 os.close(fd)
-
-
-def _is_adopted(attribute: str) -> bool:
-    return attribute.startswith(_ATTRIBUTES)
 
 
 def _require_publishable(

@@ -720,7 +720,7 @@ def test_a_version_is_not_begun_where_nobody_knows_what_stands(
     (root / "c").mkdir()
     (root / "c" / "f").touch()
     monkeypatch.setattr(_stat.Looker, "try_look", fail)
-    begun = [storage.create_direct(p(name), storage.direct_key(p(name))) for name in ("c/f", "f")]
+    begun = [storage.find_place(p(name), storage.direct_key(p(name))) for name in ("c/f", "f")]
     storage.close()
 
     assert begun == [None, None]
@@ -738,13 +738,11 @@ def test_a_version_begins_directly_where_its_path_is_what_it_says(
     (root / "c" / "elsewhere").symlink_to("old")
     sizes = {}
     for name in ("c/old", "c/new", "link/old", "c/elsewhere", "none/new", "c/é", ""):
-        begun = storage.create_direct(p(name), storage.direct_key(p(name)))
-        if begun is not None:
-            there, writer = begun
-            writer.write(b"1234567890")
-            writer.seal()
-            sizes[name] = None if there is None else there.size, writer.commit_here().size
-            writer.discard()
+        place = storage.find_place(p(name), storage.direct_key(p(name)))
+        if place is not None:
+            place.fill(b"1234567890", None)
+            sizes[name] = None if place.stat is None else place.stat.size, place.publish().size
+            place.close()
     storage.close()
 
     assert sizes == {"c/old": (5, 10), "c/new": (None, 10)}

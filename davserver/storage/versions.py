@@ -1,0 +1,107 @@
+"""What versions of files are made by: begun without a name, made like what they replace, named."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+
+from davserver.storage import names
+from davserver.storage._stat import Seen
+from davserver.storage.policy import Policy
+
+_O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
+_NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
+_HAS_PROC = os.path.isdir("/proc/self/fd")
+_ATTRIBUTES = ("user.", "system.posix_acl_access", "com.apple.")
+MODE_MASK = 0o777
+"""Never setuid, setgid or sticky: the content is another one now."""
+_PRIVATE = 0o600
+
+
+def new_hidden(policy: Policy) -> bytes:
+    """Returns a name on disk that no client sees."""
+    return names.encode(names.hidden_name(policy.owner))
+
+
+def open_version(policy: Policy, dir_fd: int, mode: int = _PRIVATE) -> tuple[int, bytes | None]:
+    """Begins a version in a directory; returns it, open, and its hidden name: None where it has no
+    name at all, so that a crash leaves nothing. Raises OSError.
+
+    Args:
+        mode: less the umask, of what has no name: nobody can open it. What has one is private.
+    """
+    if _O_TMPFILE and _HAS_PROC and "tmpfile" not in policy.fallbacks:
+        flags = _O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+        try:
+            return os.open(b".", flags, mode, dir_fd=dir_fd), None
+        except OSError as error:
+            if not os.fstat(dir_fd).st_nlink:  # deleted: Linux says EPERM then
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
+            if error.errno not in _NO_TMPFILE:
+                raise
+    hidden = new_hidden(policy)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(hidden, flags, _PRIVATE, dir_fd=dir_fd), hidden
+
+
+def link_version(fd: int, dir_fd: int, name: bytes) -> None:
+    """Gives what has no name one at which nothing stands. Raises FileExistsError, OSError."""
+    # With a directory descriptor given, Python calls linkat, which follows the link.
+    source = f"/proc/self/fd/{fd}"
+    os.link(source, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=True)
+
+
+def remove_hidden(policy: Policy, dir_fd: int, hidden: bytes) -> None:
+    """Raises nothing."""
+    try:
+        os.unlink(hidden, dir_fd=dir_fd)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        # whoever lists the directory tries again
+        policy.abandoned.add(hidden)
+
+
+def adopt(fd: int, dir_fd: int, name: bytes, old: Seen, new: os.stat_result) -> bool:
+    """Gives a new version the owner and the extended attributes of the old one at a name, as far as
+    this process may. Returns False where there is nothing to give."""
+    is_anothers = old.uid != new.st_uid or old.gid != new.st_gid
+    if is_anothers:
+        _adopt_owner(fd, old.uid, old.gid)
+    return (hasattr(os, "listxattr") and _adopt_xattrs(fd, dir_fd, name)) or is_anothers
+
+
+def _adopt_owner(fd: int, uid: int, gid: int) -> None:
+    for owner in (uid, -1):
+        try:
+            os.fchown(fd, owner, gid)
+            return
+        except OSError:
+            continue
+
+
+def _adopt_xattrs(fd: int, dir_fd: int, name: bytes) -> bool:
+    if _HAS_PROC:
+        # Most files have none that count: asked by name, in one call.
+        with suppress(OSError):
+            path = b"/proc/self/fd/%d/%b" % (dir_fd, name)
+            if not any(map(_is_adopted, os.listxattr(path, follow_symlinks=False))):
+                return False
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        old_fd = os.open(name, flags, dir_fd=dir_fd)
+    except OSError:
+        return False
+    try:
+        for attribute in filter(_is_adopted, os.listxattr(old_fd)):
+            os.setxattr(fd, attribute, os.getxattr(old_fd, attribute))
+    except OSError:
+        return True  # a file system without them; the content is what counts
+    finally:
+        os.close(old_fd)
+    return True
+
+
+def _is_adopted(attribute: str) -> bool:
+    return attribute.startswith(_ATTRIBUTES)

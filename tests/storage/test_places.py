@@ -1,0 +1,204 @@
+"""A small file that is published whole is like one that was written in pieces."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from davserver import errors
+from davserver.protocol.path import DavPath
+from davserver.storage.filesystem import FALLBACKS, FilesystemStorage
+from davserver.storage.places import Place
+
+P = Callable[[str], DavPath]
+_ENTRIES = [(1, 7, -1), (2, 6, 12_345), (4, 5, -1), (16, 7, -1), (32, 4, -1)]
+DEFAULT_ACL = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *one) for one in _ENTRIES)
+pytestmark = pytest.mark.usefixtures("no_leak")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture(params=[frozenset(), FALLBACKS], ids=["no name", "hidden name"])
+def storage(request: pytest.FixtureRequest, root: Path) -> Iterator[FilesystemStorage]:
+    made = FilesystemStorage(
+        root,
+        owner="me",
+        is_alive=lambda owner: owner == "me",
+        durability="none",
+        fallbacks=request.param,
+    )
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o002], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """As the storage finds it at its start: name it before `storage`."""
+    mask: int = request.param
+    before = os.umask(mask)
+    yield mask
+    os.umask(before)
+
+
+def find(storage: FilesystemStorage, path: DavPath) -> Place:
+    place = storage.find_place(path, storage.direct_key(path))
+    assert isinstance(place, Place)
+    return place
+
+
+def put_whole(storage: FilesystemStorage, path: DavPath, data: bytes = b"whole") -> None:
+    place = find(storage, path)
+    place.fill(data, None)
+    place.publish()
+    place.close()
+
+
+def put_in_pieces(storage: FilesystemStorage, path: DavPath) -> None:
+    writer = storage.create(path)
+    writer.write(b"who", b"le")
+    writer.seal()
+    writer.commit(replace=True)
+    writer.settle()
+
+
+def attributes(path: Path) -> tuple[object, ...]:
+    stat = os.stat(path)
+    named = {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    return stat.st_mode, stat.st_uid, stat.st_gid, named, path.read_bytes()
+
+
+@pytest.mark.parametrize("has_acl", [False, True], ids=["no default ACL", "default ACL"])
+def test_a_new_file_has_the_mode_that_it_would_have(
+    umask: int, storage: FilesystemStorage, root: Path, p: P, has_acl: bool
+) -> None:
+    (root / "c").mkdir()
+    if has_acl:
+        os.setxattr(root / "c", "system.posix_acl_default", DEFAULT_ACL)
+    put_whole(storage, p("c/whole"))
+    put_in_pieces(storage, p("c/pieces"))
+
+    assert attributes(root / "c" / "whole") == attributes(root / "c" / "pieces")
+    assert os.stat(root / "c" / "whole").st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o666, 0o600, 0o4755, 0o200], ids=oct)
+@pytest.mark.parametrize("is_anothers", [False, True], ids=["ours", "another's"])
+def test_a_new_version_has_what_the_old_one_had(
+    storage: FilesystemStorage, root: Path, p: P, mode: int, is_anothers: bool
+) -> None:
+    for name in ("whole", "pieces"):
+        (root / name).write_bytes(b"old")
+        os.setxattr(root / name, "user.colour", b"red")
+        if is_anothers and os.geteuid() == 0:
+            os.chown(root / name, 12_345, 54_321)
+        os.chmod(root / name, mode)
+        os.setxattr(root / name, "system.posix_acl_access", DEFAULT_ACL)
+        os.chmod(root / name, mode)
+    put_whole(storage, p("whole"))
+    put_in_pieces(storage, p("pieces"))
+
+    assert attributes(root / "whole") == attributes(root / "pieces")
+    assert os.getxattr(root / "whole", "user.colour") == b"red"
+
+
+def test_all_of_it_is_written_though_the_system_takes_it_in_pieces(
+    storage: FilesystemStorage, root: Path, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data[:3])))
+    put_whole(storage, p("f"), b"0123456789")
+
+    assert (root / "f").read_bytes() == b"0123456789"
+
+
+def test_what_is_not_published_leaves_nothing(storage: FilesystemStorage, root: Path, p: P) -> None:
+    (root / "old").write_bytes(b"old")
+    for name in ("new", "old"):
+        place = find(storage, p(name))
+        place.fill(b"given up", None)
+        place.close()
+        place.close()
+
+    assert os.listdir(root) == ["old"]
+    assert (root / "old").read_bytes() == b"old"
+
+
+def test_a_disk_that_is_full_leaves_nothing(
+    storage: FilesystemStorage, root: Path, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "write", fail)
+    place = find(storage, p("f"))
+    with pytest.raises(errors.NoSpace):
+        place.fill(b"x", None)
+    with pytest.raises(errors.StorageFailure, match="nothing to publish"):
+        place.publish()
+    place.close()
+
+    assert os.listdir(root) == []
+
+
+def test_what_is_there_by_now_is_not_replaced(storage: FilesystemStorage, root: Path, p: P) -> None:
+    place = find(storage, p("f"))
+    place.fill(b"ours", None)
+    (root / "f").write_bytes(b"theirs")
+    with pytest.raises(errors.ResourceExists):
+        place.publish()
+    place.close()
+
+    assert os.listdir(root) == ["f"]
+    assert (root / "f").read_bytes() == b"theirs"
+
+
+def test_a_parent_that_is_gone_is_missing(storage: FilesystemStorage, root: Path, p: P) -> None:
+    (root / "c").mkdir()
+    before, after = find(storage, p("c/f")), find(storage, p("c/g"))
+    os.rmdir(root / "c")
+    with pytest.raises(errors.ParentMissing):
+        before.fill(b"x", None)
+    before.close()
+    after.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("c", errors.IsACollection), ("pipe", errors.UnsupportedKind)],
+    ids=["collection", "pipe"],
+)
+def test_what_is_no_file_is_no_place_for_one(
+    storage: FilesystemStorage, root: Path, p: P, name: str, error: type[Exception]
+) -> None:
+    (root / "d" / "c").mkdir(parents=True)
+    os.mkfifo(root / "d" / "pipe")
+    path = p(f"d/{name}")
+    with pytest.raises(error):
+        storage.find_place(path, storage.direct_key(path))
+
+
+@pytest.mark.parametrize("name", ["a\x1f", "a\x7f", "\u00e9", "a\udcff"], ids=ascii)
+def test_a_new_name_that_is_not_plain_is_looked_at_otherwise(
+    storage: FilesystemStorage, p: P, name: str
+) -> None:
+    assert storage.find_place(p(name), storage.direct_key(p(name))) is None
+
+
+def test_times_are_those_that_were_asked_for(storage: FilesystemStorage, root: Path, p: P) -> None:
+    place = find(storage, p("f"))
+    place.fill(b"x", 1_000_000_001)
+    stat = place.publish()
+    place.close()
+
+    assert stat.mtime_ns == os.stat(root / "f").st_mtime_ns == 1_000_000_001
+    assert stat.tag == storage.stat(p("f")).tag
