@@ -270,7 +270,7 @@ def _go_on(view: GateView, leaving: Change, key: Key) -> None:
 def discard(services: Services, aside: Aside | None) -> None:
     """Removes an old tree that was set aside, after the gate."""
     if aside is not None:
-        members = remove_tree(services.storage, aside.path)
+        members = remove_tree(services.storage, aside.path, counts=bool(aside.counts))
         enter_removed(services, aside, aside.size + members)
 
 

@@ -25,6 +25,7 @@ from davserver.leaving import leave_file, leave_tree
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, GateView, Step, StepKind, UndoLog
 from davserver.storage.base import Kind, Stat, Storage
+from davserver.storage.listed import listed_of
 from davserver.undoing import undo
 from davserver.usage import doubt, size_of
 
@@ -35,6 +36,7 @@ KEEPS_LOCK = "keeps_lock"
 MODIFIED = "mtime_ns"
 """In the values of a PUBLISH: the time that the target gets when it stands there."""
 _NS = 1_000_000_000
+_CHILDREN = 1000
 
 
 def identity(stat: Stat) -> Identity:
@@ -101,16 +103,16 @@ def _settle_locks(
             view.add_lock(replace(lock, href=href))
 
 
-def remove_tree(storage: Storage, path: DavPath) -> int:
+def remove_tree(storage: Storage, path: DavPath, *, counts: bool = False) -> int:
     """Removes a hidden tree as far as it can, outside the gate: nobody else can name it. Returns
-    the bytes of the members that are gone."""
+    the bytes of the members that are gone, if somebody counts them."""
     gone = 0
     stack = [path]
     stuck: set[DavPath] = set()
     while stack:
         here = stack[-1]
         if not _is_removed(storage, here):
-            children, size = _remove_members(storage, here, stuck)
+            children, size = _remove_members(storage, here, stuck, counts=counts)
             gone += size
             if children:
                 stack.extend(children)
@@ -135,22 +137,26 @@ def _is_removed(storage: Storage, path: DavPath) -> bool:
 
 
 def _remove_members(
-    storage: Storage, path: DavPath, stuck: Set[DavPath]
+    storage: Storage, path: DavPath, stuck: Set[DavPath], *, counts: bool
 ) -> tuple[list[DavPath], int]:
     """Removes files; returns collections, at most so many that the list stays short, and the
     bytes of the files."""
     children: list[DavPath] = []
     gone = 0
-    with contextlib.suppress(StorageError), storage.scan_all(path) as members:
-        for entry in members:
-            child = path.child(entry.name)
-            if entry.stat.kind is not Kind.COLLECTION:
-                if _is_removed(storage, child):
-                    gone += size_of(entry.stat)
-            elif child not in stuck:
-                children.append(child)
-                if len(children) >= 1000:
-                    break
+    with contextlib.suppress(StorageError), storage.scan_all(path) as listing:
+        for few in listed_of(listing):
+            files = few.without(few.collections)
+            sizes = {e.name: size_of(e.stat) for e in few.look(files)} if counts else {}
+            with contextlib.closing(storage.members(path)) as members:
+                failures = members.delete_each(files).failures
+            for name, error in failures:
+                if not isinstance(error, ResourceNotFound):
+                    sizes.pop(name, None)
+            gone += sum(sizes.values())
+            below = [path.child(name) for name in few.collections]
+            children += [child for child in below if child not in stuck]
+            if len(children) >= _CHILDREN:
+                break
     return children, gone
 
 

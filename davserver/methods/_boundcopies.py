@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from davserver.context import RequestContext
 from davserver.errors import DavError, StorageError
-from davserver.methods._tree import Failures, as_dav
+from davserver.methods._failures import Failures, as_dav
 from davserver.methods._walking import Frame, child_key
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import GateView

@@ -6,14 +6,14 @@ ancestors, and only the causes are reported.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import BinaryIO
+from itertools import chain
+from time import monotonic
 
 from davserver.auth.base import Privilege
 from davserver.changes import has_traces, removing
-from davserver.context import RequestContext, Response, SpoolBody
+from davserver.context import RequestContext, Response
 from davserver.copies import require_copied
 from davserver.counting import tree_size
 from davserver.errors import (
@@ -23,60 +23,23 @@ from davserver.errors import (
     Forbidden,
     ResourceNotFound,
     StorageError,
-    from_storage,
 )
 from davserver.handover import release
 from davserver.methods._checks import locked_error, on_binding, unsubmitted
+from davserver.methods._failures import Failures, as_dav
 from davserver.methods._walking import Frame, child_key, refuse_cancelled
 from davserver.progress import Proof
 from davserver.protocol.locks import Lock
-from davserver.protocol.multistatus import MultiStatusWriter
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import GateView
 from davserver.storage.base import Entry, Kind, LinkedEntry, Stat
-from davserver.storage.listed import Listed
+from davserver.storage.listed import FEW, Listed
 from davserver.usage import own_size, shrinking, size_of
 
-_KEPT = 1 << 18
-"""Bytes of multistatus that are kept in memory; more go to a temporary file."""
 _ATTEMPTS = 3
+_IN_GATE_S = 0.005
+"""Long files take their time to go, and everybody else waits at the gate."""
 _Doomed = list[tuple[DavPath, Key]]
-
-
-class Failures:
-    """The causes, as a multistatus that goes to a temporary file once it is long."""
-
-    def __init__(self, rc: RequestContext) -> None:
-        self._rc = rc
-        self._writer = MultiStatusWriter()
-        self._file: BinaryIO | None = None
-        self.count = 0
-
-    def add(self, path: DavPath, error: DavError, *, collection: bool) -> None:
-        href = self._rc.href(path, collection=collection)
-        self._writer.status(href, error.status, condition=error.condition, hrefs=error.hrefs)
-        self.count += 1
-        if self._writer.pending > _KEPT:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever sends it closes it
-            self._file.write(self._writer.take())
-
-    def response(self) -> Response:
-        """207 with everything that was added."""
-        headers = ((b"content-type", b'application/xml; charset="utf-8"'),)
-        rest = self._writer.finish()
-        if self._file is None:
-            return Response(207, headers, rest)
-        self._file.write(rest)
-        length = self._file.tell()
-        self._file.seek(0)
-        return Response(207, headers, SpoolBody(self._file, length))
-
-    def close(self) -> None:
-        """Drops what was gathered, when nobody is told."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
 
 class TreeDelete:
@@ -112,7 +75,7 @@ class TreeDelete:
     def _step(self, stack: list[Frame]) -> None:
         frame = stack[-1]
         if frame.pending:
-            self._descend(stack, frame.pending.pop())
+            self._descend(stack)
             return
         try:
             few = None if frame.locked else next(frame.members, None)
@@ -132,13 +95,16 @@ class TreeDelete:
             return
         self._delete_collection(stack, frame)
 
-    def _descend(self, stack: list[Frame], name: str) -> None:
+    def _descend(self, stack: list[Frame]) -> None:
         parent = stack[-1]
+        name = parent.pending.pop()
         path, key = parent.path.child(name), child_key(self._storage, parent.key, name)
         frame = Frame(path, key, None if parent.target is None else parent.target.child(name))
         try:
-            with self._rc.hold([key], [parent.key]) as view:
+            with self._rc.hold([parent.key]) as view:
                 above = self._locks_on(view, parent.key)
+                if not above and self._is_small_and_gone(parent, name, view):
+                    return
                 locks = above or self._locks_on(view, key)
             if not locks:
                 frame.open(self._storage, level=len(stack))
@@ -153,6 +119,30 @@ class TreeDelete:
             self._fail(parent, path, locked_error(self._rc, locks), collection=True)
         else:
             stack.append(frame)
+
+    def _is_small_and_gone(self, parent: Frame, name: str, view: GateView) -> bool:
+        """Deletes a collection that holds few files and nothing else, and others that wait, as long
+        as nobody needs to know more of them."""
+        rc, services = self._rc, self._rc.services
+        is_asked_for = parent.target is not None or services.quotas or rc.progress.is_watched
+        if is_asked_for or rc.varies_below(parent.path, parent.key):
+            return False
+        count, is_gone = 0, False
+        until = monotonic() + _IN_GATE_S
+        with closing(self._storage.members(parent.path)) as members:
+            while name and count < FEW and monotonic() < until:
+                key = child_key(self._storage, parent.key, name)
+                if has_traces(services, view, key):
+                    break
+                gone = members.delete_collection(name, limit=FEW, until=until)
+                if gone is None:
+                    break
+                count, is_gone = count + gone, True
+                name = parent.pending.pop() if parent.pending else ""
+        if is_gone and name:
+            parent.pending.append(name)
+        rc.progress.did(count=count)
+        return is_gone
 
     def _refuse(self, stack: Sequence[Frame], locks: Sequence[Lock]) -> None:
         """Somebody locked a collection while we were in it: its membership stays, and it is told
@@ -186,7 +176,9 @@ class TreeDelete:
             sizes = {e.name: size_of(e.stat) for e in few.look(names)} if is_watched else {}
             is_known = has_traces(self._rc.services, view, frame.key)
             if not is_known and frame.target is None and not self._rc.services.quotas:
-                self._delete_unknown(frame, names, sizes)
+                left = self._delete_unknown(frame, names, sizes)
+                if left:
+                    frame.members = chain((few.rest(left),), frame.members)
                 return
             doomed = self._doomed(frame, names) if is_known else []
             with removing(self._rc.services, view, doomed) as gone:
@@ -221,17 +213,22 @@ class TreeDelete:
                 released.append(entry)
         return released
 
-    def _delete_unknown(self, frame: Frame, names: Sequence[str], sizes: Mapping[str, int]) -> None:
-        """Deletes files of which the state knows nothing: what covers one covers the collection."""
+    def _delete_unknown(
+        self, frame: Frame, names: Sequence[str], sizes: Mapping[str, int]
+    ) -> Sequence[str]:
+        """Deletes files of which the state knows nothing: what covers one covers the collection.
+        Returns those for which there was no time."""
         with closing(self._storage.members(frame.path)) as members:
-            failures = members.delete_each(names)
+            tried, failures = members.delete_each(names, until=monotonic() + _IN_GATE_S)
         for name, error in failures:
             if isinstance(error, CollectionNotEmpty):
                 frame.pending.append(name)  # it has become one since
             elif not isinstance(error, ResourceNotFound):
                 self._fail(frame, frame.path.child(name), error, collection=False)
-        kept = sum(sizes.get(name, 0) for name, _ in failures)
-        self._rc.progress.did(sum(sizes.values()) - kept, count=len(names) - len(failures))
+        failed = {name for name, _ in failures}
+        size = sum(sizes.get(name, 0) for name in names[:tried] if name not in failed)
+        self._rc.progress.did(size, count=tried - len(failed))
+        return names[tried:]
 
     def _permitted(self, frame: Frame, batch: Sequence[Entry]) -> Sequence[Entry]:
         """Returns the members that the asker may remove, and tells of the others."""
@@ -362,7 +359,3 @@ def prove(
     if rc.progress.prove is not None:
         proof = Proof(response.status, response.headers, (path, stat.identity), gone)
         rc.progress.prove(proof)
-
-
-def as_dav(error: DavError | StorageError) -> DavError:
-    return error if isinstance(error, DavError) else from_storage(error)

@@ -20,8 +20,9 @@ from davserver.errors import (
     UnsupportedKind,
 )
 from davserver.methods._boundcopies import BoundCopies
+from davserver.methods._failures import Failures, as_dav
 from davserver.methods._members import CopyRights
-from davserver.methods._tree import Failures, as_dav, expect_tree
+from davserver.methods._tree import expect_tree
 from davserver.methods._walking import Frame, Teller, child_key, refuse_cancelled
 from davserver.protocol.path import DavPath, Key
 from davserver.storage.base import Entry, Kind, LinkedEntry, Members, Stat

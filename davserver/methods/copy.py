@@ -19,8 +19,9 @@ from davserver.errors import (
 )
 from davserver.handover import release
 from davserver.methods._checks import relocate
+from davserver.methods._failures import Failures
 from davserver.methods._times import creation_change, read_times, set_modified
-from davserver.methods._tree import Failures, prove
+from davserver.methods._tree import prove
 from davserver.methods._treecopy import Staged, stage_copy
 from davserver.methods._walking import refuse_cancelled
 from davserver.methods.base import LockRule, Method

@@ -14,8 +14,9 @@ from davserver.errors import (
 )
 from davserver.handover import release
 from davserver.methods._checks import relocate, unsubmitted
+from davserver.methods._failures import Failures
 from davserver.methods._freeing import freed_after
-from davserver.methods._tree import Failures, TreeDelete, expect_tree
+from davserver.methods._tree import TreeDelete, expect_tree
 from davserver.methods.base import MAPPED, LockRule, Method
 from davserver.progress import Proof
 from davserver.protocol.headers import Depth

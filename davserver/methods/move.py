@@ -20,6 +20,7 @@ from davserver.errors import (
 from davserver.handover import release
 from davserver.methods._binding import refuse_bound
 from davserver.methods._checks import relocate
+from davserver.methods._failures import Failures
 from davserver.methods._moving import (
     answer_moved,
     move_at_once,
@@ -28,7 +29,7 @@ from davserver.methods._moving import (
     sync_moved,
 )
 from davserver.methods._times import creation_change, read_times
-from davserver.methods._tree import Failures, TreeDelete
+from davserver.methods._tree import TreeDelete
 from davserver.methods._treecopy import stage_copy
 from davserver.methods._walking import refuse_cancelled
 from davserver.methods.base import LockRule, Method

@@ -8,6 +8,7 @@ keeps clients from ever naming one. Nothing here knows HTTP, locks or properties
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
@@ -216,12 +217,29 @@ class Part(Protocol):
         """Lets others open it. Harmless twice."""
 
 
+class Deleted(NamedTuple):
+    """What became of members that were to be deleted.
+
+    Attributes:
+        tried: how many, from the first on.
+        failures: those that could not be deleted, with the reason; ResourceNotFound is one.
+    """
+
+    tried: int
+    failures: Sequence[tuple[str, StorageError]]
+
+
 class Members(Protocol):
     """The members of one collection, for a walk that changes many of them. Close it."""
 
-    def delete_each(self, names: Sequence[str]) -> Sequence[tuple[str, StorageError]]:
-        """As Storage.delete of each member that is stored by one of these names. Returns those
-        that could not be deleted, with the reason; ResourceNotFound is one."""
+    def delete_each(self, names: Sequence[str], *, until: float = math.inf) -> Deleted:
+        """As Storage.delete of each member that is stored by one of these names, as long as it is
+        not later than `until` (monotonic seconds), and of one at least."""
+
+    def delete_collection(self, name: str, *, limit: int, until: float = math.inf) -> int | None:
+        """Deletes a collection with its members, if those are no more than `limit`, and none of
+        them is a collection. Returns how many resources are gone; None: not all of them, and
+        somebody has to enter it. May do nothing, and raises nothing."""
 
     def copy(self, name: str, *, mtime_ns: int | None = None, told: Told = None) -> int:
         """As Storage.copy of a file, to the same name in the other collection. Returns the bytes

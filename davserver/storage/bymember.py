@@ -6,16 +6,19 @@ for many of them. Whatever is not the plain case goes the way that its whole pat
 
 from __future__ import annotations
 
+import math
 import os
 import stat as st
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
+from time import monotonic
 
 from davserver.errors import StorageError
 from davserver.protocol.path import DavPath, encode_segments
 from davserver.storage import names
 from davserver.storage._oserrors import translate_io
-from davserver.storage.base import Members, Storage, Told
+from davserver.storage.base import Deleted, Members, Storage, Told
 from davserver.storage.content import copy_content, write_all
 from davserver.storage.policy import Policy, new_mtime_ns
 
@@ -34,17 +37,24 @@ class MembersByPath:
         self._path = path
         self._copy_to = copy_to
 
-    def delete_each(self, listed: Sequence[str]) -> Sequence[tuple[str, StorageError]]:
+    def delete_each(self, listed: Sequence[str], *, until: float = math.inf) -> Deleted:
         failures: list[tuple[str, StorageError]] = []
+        tried = 0
         for name in listed:
+            tried += 1
             self._delete(name, failures)
-        return failures
+            if monotonic() > until:
+                break
+        return Deleted(tried, failures)
 
     def _delete(self, name: str, failures: list[tuple[str, StorageError]]) -> None:
         try:
             self._storage.delete(self._path.child(name))
         except StorageError as error:
             failures.append((name, error))
+
+    def delete_collection(self, name: str, *, limit: int, until: float = math.inf) -> int | None:
+        return None
 
     def copy(self, name: str, *, mtime_ns: int | None = None, told: Told = None) -> int:
         assert self._copy_to is not None
@@ -79,15 +89,35 @@ class OpenMembers(MembersByPath):
             if fd >= 0:
                 os.close(fd)
 
-    def delete_each(self, listed: Sequence[str]) -> Sequence[tuple[str, StorageError]]:
+    def delete_each(self, listed: Sequence[str], *, until: float = math.inf) -> Deleted:
         failures: list[tuple[str, StorageError]] = []
         unlink, fd = os.unlink, self._fd
-        for name, raw in zip(listed, encode_segments(listed), strict=True):
+        tried = 0
+        for raw in encode_segments(listed):
+            tried += 1
             try:
                 unlink(raw, dir_fd=fd)
             except OSError:
-                self._delete(name, failures)  # it is a collection by now, or it says why not
-        return failures
+                # It is a collection by now, or it says why not.
+                self._delete(listed[tried - 1], failures)
+            if monotonic() > until:
+                break
+        return Deleted(tried, failures)
+
+    def delete_collection(self, name: str, *, limit: int, until: float = math.inf) -> int | None:
+        raw = names.encode(name)
+        try:
+            fd = os.open(raw, _DIRECTORY, dir_fd=self._fd)
+            try:
+                gone = _delete_members(fd, limit, until)
+            finally:
+                os.close(fd)
+            if gone is None:
+                return None
+            os.rmdir(raw, dir_fd=self._fd)
+        except OSError:
+            return None  # who enters it is told why
+        return gone + 1
 
     def copy(self, name: str, *, mtime_ns: int | None = None, told: Told = None) -> int:
         if not (name.isascii() and name.isprintable()):
@@ -151,6 +181,22 @@ class OpenMembers(MembersByPath):
             self._kept_modes.add(mode)
         else:
             os.fchmod(target, mode)
+
+
+def _delete_members(fd: int, limit: int, until: float) -> int | None:
+    """Deletes the members of a directory. Returns how many; None with some of them left, and with
+    all of them where they are more, or there is a collection or a hidden name. Raises OSError."""
+    with os.scandir(fd) as directory:
+        found = list(islice(directory, limit + 1))
+    listed = names.all_from_os([entry.name for entry in found])
+    is_plain = len(found) <= limit and len(names.not_hidden(listed)) == len(found)
+    if not is_plain or any(entry.is_dir(follow_symlinks=False) for entry in found):
+        return None
+    for raw in encode_segments(listed):
+        os.unlink(raw, dir_fd=fd)
+        if monotonic() > until:
+            return None
+    return len(found)
 
 
 def _copy_small(source: int, target: int, size: int) -> int:

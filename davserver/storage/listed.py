@@ -44,6 +44,12 @@ class Listed:
         left_out = frozenset(names)
         return [name for name in self.names if name not in left_out]
 
+    def rest(self, names: Sequence[str]) -> Listed:
+        """Returns some of these members that are no collections."""
+        left = frozenset(names)
+        files = [name for name in self.files if name in left]
+        return Listed(list(names), files, [], self._look)
+
     def look(self, names: Sequence[str]) -> Sequence[Entry]:
         """Returns those of these members that are still there, as they are now. While the listing
         is open. Raises StorageError."""

@@ -320,7 +320,7 @@ def test_a_long_value_comes_whole(dav: AppDav) -> None:
 def test_many_failures_wait_in_a_file(
     dav: AppDav, monkeypatch: pytest.MonkeyPatch, leaves: bool
 ) -> None:
-    monkeypatch.setattr("davserver.methods._tree._KEPT", 2000)
+    monkeypatch.setattr("davserver.methods._failures._KEPT", 2000)
     opened = []
 
     def open_file() -> BinaryIO:

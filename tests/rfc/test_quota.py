@@ -122,6 +122,16 @@ def test_over_the_limit_nothing_grows_and_all_can_shrink(make_dav: MakeDav, tmp_
     assert dav.put("/a/new", b"x" * LIMIT).status == 201
 
 
+def test_a_deleted_tree_makes_room_for_as_much(dav: AppDav) -> None:
+    fill(dav, "/a/c/", "/a/c/d/", "/a/c/e/")
+    for path in ("/a/c/f", "/a/c/d/g", "/a/c/d/h"):
+        dav.put(path, b"x" * 300)
+
+    assert usage(dav).used == 900
+    assert dav.delete("/a/c/").status == 204
+    assert usage(dav) == Usage(0, True)
+
+
 def test_properties_and_locks_do_not_count(dav: AppDav) -> None:
     dav.put("/a/f", b"x" * LIMIT)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from davserver.methods import _tree
 from tests.conftest import AppDav
 from tests.support.shares import make_shares
 from tests.support.trees import TOPIC, fill, hidden_names, tree
@@ -257,6 +258,26 @@ def test_a_tree_goes_across_with_its_properties(
     kept = dav.prop("/b/t/1", f"{D}getlastmodified").text == "Mon, 12 Jan 1998 09:25:56 GMT"
     assert kept == (method == "MOVE")
     assert hidden_names(dav) == []
+
+
+def test_what_is_written_while_its_tree_goes_across_stays(
+    dav: AppDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(dav, "/a/t/", "/a/t/1", "/a/t/d/", "/a/t/d/2", "/a/t/d/3")
+    assert dav.root
+    written = dav.root / "a/t/d/2"
+    leave = _tree.TreeDelete.run
+
+    def write_first(self: _tree.TreeDelete, *ends: Any) -> bool:
+        written.write_bytes(b"another's")
+        return leave(self, *ends)
+
+    monkeypatch.setattr(_tree.TreeDelete, "run", write_first)
+    reply = dav.move("/a/t/", "/b/t/")
+
+    assert reply.multistatus.statuses == {"/a/t/d/2": 409}
+    assert tree(dav, "/a/t/") == {"/a/t/d/": None, "/a/t/d/2": b"another's"}
+    assert dav.get("/b/t/d/2").body == b"/a/t/d/2"
 
 
 def test_a_whole_share_can_be_copied_into_another(dav: AppDav) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from davserver.errors import AccessDenied
-from davserver.methods import _tree
+from davserver.methods import _failures, _tree, _walking
 from davserver.protocol.path import DavPath
+from davserver.state.gatelock import GateLock
 from davserver.storage import _stat
 from davserver.storage.bymember import OpenMembers
 from davserver.storage.listed import FEW
@@ -259,14 +261,133 @@ def test_what_became_a_collection_since_it_was_listed_is_entered(
     path = dav.root / "c/f"
     delete_each = OpenMembers.delete_each
 
-    def turn(self: OpenMembers, names: Sequence[str]) -> Any:
+    def turn(self: OpenMembers, names: Sequence[str], **options: Any) -> Any:
         if path.is_file():
             path.unlink()
             (path / "deep").mkdir(parents=True)
             (path / "deep/g").touch()
-        return delete_each(self, names)
+        return delete_each(self, names, **options)
 
     monkeypatch.setattr(OpenMembers, "delete_each", turn)
+
+    assert dav.delete("/c/").status == 204
+    assert os.listdir(dav.root) == []
+
+
+@pytest.mark.rfc("DL-03", "DL-06")
+@pytest.mark.parametrize(
+    ("locked", "depth", "left"),
+    [
+        pytest.param("/c/d/f", "0", ["/c/d/f"], id="a member"),
+        pytest.param("/c/d/", "0", ["/c/d/f", "/c/d/g"], id="its membership"),
+        pytest.param("/c/d/", "infinity", ["/c/d/f", "/c/d/g"], id="it"),
+        pytest.param("/c/", "0", ["/c/a/x", "/c/d/f", "/c/d/g", "/c/z/y"], id="what it is in"),
+    ],
+)
+def test_a_lock_taken_since_the_listing_began_keeps_what_is_in_a_small_collection(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch, locked: str, depth: str, left: list[str]
+) -> None:
+    dav = make_dav("filesystem", durability="none")
+    assert dav.root
+    fill(dav, "/c/", "/c/a/", "/c/a/x", "/c/d/", "/c/d/f", "/c/d/g", "/c/z/", "/c/z/y")
+    other = AsgiDav(dav.app)
+    descend = _tree.TreeDelete._descend
+    locks: list[Any] = []
+
+    def lock_first(self: _tree.TreeDelete, stack: list[_walking.Frame]) -> None:
+        if not locks:
+            locks.append(other.lock(locked, depth=depth))
+        descend(self, stack)
+
+    monkeypatch.setattr(_tree.TreeDelete, "_descend", lock_first)
+    reply = dav.delete("/c/")
+    other._runner.close()
+
+    files = [path for path in (dav.root / "c").rglob("*") if path.is_file()]
+    assert sorted(f"/{path.relative_to(dav.root)}" for path in files) == left
+    if locked == "/c/":
+        assert (reply.status, reply.condition_hrefs) == (423, ["/c/"])
+    else:
+        assert reply.multistatus.statuses == {locked: 423}
+
+
+@pytest.mark.rfc("DL-04")
+def test_a_member_of_a_small_collection_that_cannot_go_is_told_of_and_the_rest_goes(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dav = make_dav("filesystem", durability="none")
+    assert dav.root
+    fill(dav, "/c/", "/c/d/", "/c/d/f", "/c/d/g", "/c/d/h", "/c/e/", "/c/e/i")
+    unlink = os.unlink
+
+    def refuse(path: Any, **keys: Any) -> None:
+        if path == b"g":
+            raise PermissionError(errno.EPERM, "not yours")
+        unlink(path, **keys)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        reply = dav.delete("/c/")
+
+    assert reply.multistatus.statuses == {"/c/d/g": 403}
+    assert [str(path.relative_to(dav.root)) for path in sorted(dav.root.rglob("*"))] == [
+        "c",
+        "c/d",
+        "c/d/g",
+    ]
+
+
+@pytest.mark.rfc("DL-02", "DL-04")
+def test_what_takes_its_time_to_go_lets_others_through_the_gate(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One at a time, if each is as long as that; what cannot go is told of once."""
+    dav = make_dav("filesystem", durability="none")
+    assert dav.root
+    fill(dav, "/c/", "/c/d/")
+    for path in ("a", "b", "ä", "d/f", "d/g", "d/h"):
+        (dav.root / "c" / path).touch()
+    monkeypatch.setattr(_tree, "_IN_GATE_S", -1)
+    entered: list[int] = []
+    unlink, acquire = os.unlink, GateLock.acquire
+
+    def enter(self: GateLock, *args: Any) -> None:
+        acquire(self, *args)
+        entered.append(0)
+
+    def count(path: bytes, **keys: Any) -> None:
+        entered[-1] += 1
+        if path == b"g":
+            raise PermissionError(errno.EPERM, "not yours")
+        unlink(path, **keys)
+
+    monkeypatch.setattr(GateLock, "acquire", enter)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", count)
+        reply = dav.delete("/c/")
+
+    assert reply.multistatus.statuses == {"/c/d/g": 403}
+    assert [entry.name for entry in (dav.root / "c/d").iterdir()] == ["g"]
+    assert sorted(os.listdir(dav.root / "c")) == ["d"]
+    assert max(entered) == 2  # the second is the look at why it cannot go
+
+
+@pytest.mark.rfc("DL-02")
+@pytest.mark.parametrize("files", [1, FEW, FEW + 1])
+def test_many_collections_go_whatever_their_size(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    """Each of them the first time that it is listed."""
+    monkeypatch.setattr(_tree, "_ATTEMPTS", 1)
+    dav = make_dav("filesystem", durability="none")
+    assert dav.root
+    for number in range(2 * FEW if files == 1 else 5):
+        collection = dav.root / f"c/d{number}"
+        collection.mkdir(parents=True)
+        for member in range(files):
+            (collection / f"f{member}").touch()
+        if number % 2:
+            (collection / "inner/empty").mkdir(parents=True)
 
     assert dav.delete("/c/").status == 204
     assert os.listdir(dav.root) == []
@@ -319,7 +440,7 @@ def test_of_a_collection_that_may_not_be_entered_no_member_is_told(
 def test_more_failures_than_fit_in_memory_are_all_told_of(
     hooked: AppDav, storage: HookedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tree, "_KEPT", 1000)
+    monkeypatch.setattr(_failures, "_KEPT", 1000)
     fill(hooked, "/c/")
     files = fill_many(storage, "/c", 150)
     for name in files:
@@ -335,7 +456,7 @@ def test_a_gate_that_cannot_be_had_stops_the_walk_with_503(
     make_dav: MakeDav, storage: HookedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever else failed: come again. What was gathered about it is dropped."""
-    monkeypatch.setattr(_tree, "_KEPT", 0)
+    monkeypatch.setattr(_failures, "_KEPT", 0)
     dav = make_dav("memory", overrides={"storage": storage}, gate_wait_s=0.05)
     fill(dav, "/c/", "/c/d/", "/c/x")
     storage.refuse("delete", "/c/x", AccessDenied("not yours"))
@@ -375,7 +496,7 @@ def test_a_walk_that_is_cancelled_stops_between_members(
     contexts: list[Any] = []
     made = _tree.TreeDelete.__init__
 
-    def remember(self: _tree.TreeDelete, rc: Any, failures: _tree.Failures) -> None:
+    def remember(self: _tree.TreeDelete, rc: Any, failures: _failures.Failures) -> None:
         contexts.append(rc)
         made(self, rc, failures)
 

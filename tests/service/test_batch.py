@@ -244,7 +244,7 @@ def test_what_is_too_long_to_be_told_is_said_to_be(
 ) -> None:
     """It is done all the same; nor does an atomic batch fail by that."""
     monkeypatch.setattr("davserver.service._operations._KEPT", 100)
-    monkeypatch.setattr("davserver.methods._tree._KEPT", 100)
+    monkeypatch.setattr("davserver.methods._failures._KEPT", 100)
     dav = make_dav()
     dav.mkcol("/c")
     for name in "ab":

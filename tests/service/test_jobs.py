@@ -268,7 +268,7 @@ def test_a_result_is_in_json_for_who_asked_in_the_first_place(dav: AppDav) -> No
 def test_a_long_result_is_kept_in_pieces(
     hooked: AppDav, storage: HookedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("davserver.methods._tree._KEPT", 500)
+    monkeypatch.setattr("davserver.methods._failures._KEPT", 500)
     monkeypatch.setattr("davserver.jobs._PIECE", 200)
     names = [f"/c/{number}" for number in range(30)]
     fill(hooked, "/c/", *names)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def copy(storage: Storage, name: str, *, to: DavPath = STAGED, mtime_ns: int | N
 
 def delete(storage: Storage, name: str, *, path: DavPath = SOURCE) -> None:
     with closing(storage.members(path)) as members:
-        for failed, error in members.delete_each([name]):
+        for failed, error in members.delete_each([name]).failures:
             assert failed == name
             raise error
 
@@ -243,7 +244,7 @@ def test_of_many_those_that_cannot_go_are_told_of_and_the_rest_goes(
     (source / "full" / "x").mkdir(parents=True)
     names = ["a", "none", "ä", "full", "b\udcff", "z"]
     with closing(make().members(SOURCE)) as members:
-        failures = [(name, type(error)) for name, error in members.delete_each(names)]
+        failures = [(name, type(error)) for name, error in members.delete_each(names).failures]
 
     assert failures == [("none", errors.ResourceNotFound), ("full", errors.CollectionNotEmpty)]
     assert os.listdir(source) == ["full"]
@@ -260,6 +261,102 @@ def test_a_collection_in_the_place_of_a_file_goes_only_when_it_is_empty(
         delete(storage, "full")
 
     assert os.listdir(source) == ["full"]
+
+
+def filled(collection: Path, *, count: int = 3) -> Path:
+    collection.mkdir()
+    for number in range(count):
+        (collection / f"f{number}").touch()
+    return collection
+
+
+def delete_collection(storage: Storage, name: str, *, limit: int = 8) -> int | None:
+    with closing(storage.members(SOURCE)) as members:
+        return members.delete_collection(name, limit=limit)
+
+
+@pytest.mark.parametrize("name", ["c", "ä", "a\udcff"])
+@pytest.mark.parametrize("count", [0, 1, 8])
+def test_a_collection_of_few_files_goes_with_them(
+    make: Make, source: Path, name: str, count: int
+) -> None:
+    filled(source / name, count=count)
+    (source / "f").touch()
+
+    assert delete_collection(make(), name) == count + 1
+    assert os.listdir(source) == ["f"]
+
+
+@pytest.mark.security("P-08")
+def test_links_in_such_a_collection_go_and_not_what_they_lead_to(
+    make: Make, source: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = filled(tmp_path_factory.mktemp("outside") / "c")
+    collection = filled(source / "c")
+    (collection / "to-collection").symlink_to(outside)
+    (collection / "to-file").symlink_to(outside / "f0")
+    os.mkfifo(collection / "fifo")
+
+    assert delete_collection(make(), "c") == 7
+    assert os.listdir(source) == []
+    assert len(os.listdir(outside)) == 3
+
+
+def with_collection(source: Path) -> None:
+    (filled(source / "c") / "inner").mkdir()
+
+
+def with_many(source: Path) -> None:
+    filled(source / "c", count=9)
+
+
+def with_hidden(source: Path) -> None:
+    (filled(source / "c") / ".davserver.other.0011223344556677").touch()
+
+
+def as_file(source: Path) -> None:
+    (source / "c").touch()
+
+
+def as_link(source: Path) -> None:
+    (source / "c").symlink_to(filled(source / "real").name)
+
+
+@pytest.mark.security("P-08", "P-14")
+@pytest.mark.parametrize(
+    "made",
+    [with_collection, with_many, with_hidden, as_file, as_link],
+    ids=lambda made: made.__name__,
+)
+def test_what_is_no_collection_of_few_files_stays_as_it_is(
+    make: Make, source: Path, made: Callable[[Path], None]
+) -> None:
+    made(source)
+    before = sorted(source.rglob("*"))
+
+    assert delete_collection(make(), "c") is None
+    assert sorted(source.rglob("*")) == before
+
+
+def test_of_a_collection_with_a_member_that_cannot_go_nothing_is_claimed(
+    make: Make, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who enters it then is told why."""
+    filled(source / "c")
+    unlink = os.unlink
+
+    def refuse(path: bytes, **keys: Any) -> None:
+        if path == b"f1":
+            raise PermissionError(errno.EPERM, "not yours")
+        unlink(path, **keys)
+
+    storage = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        gone = delete_collection(storage, "c")
+
+    assert gone is None
+    assert "f1" in os.listdir(source / "c")
 
 
 def test_what_is_gone_and_what_is_read_only_is_told(make: Make, source: Path) -> None:
