@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from itertools import chain
 from time import monotonic
 
 from davserver.auth.base import Privilege
@@ -78,7 +77,7 @@ class TreeDelete:
             self._descend(stack)
             return
         try:
-            few = None if frame.locked else next(frame.members, None)
+            few = None if frame.locked else frame.take()
             if few is not None:
                 self._delete_few(stack, few)
                 return
@@ -178,7 +177,7 @@ class TreeDelete:
             if not is_known and frame.target is None and not self._rc.services.quotas:
                 left = self._delete_unknown(frame, names, sizes)
                 if left:
-                    frame.members = chain((few.rest(left),), frame.members)
+                    frame.left = few.rest(left)
                 return
             doomed = self._doomed(frame, names) if is_known else []
             with removing(self._rc.services, view, doomed) as gone:

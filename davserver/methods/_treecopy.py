@@ -26,7 +26,7 @@ from davserver.methods._tree import expect_tree
 from davserver.methods._walking import Frame, Teller, child_key, refuse_cancelled
 from davserver.protocol.path import DavPath, Key
 from davserver.storage.base import Entry, Kind, LinkedEntry, Members, Stat
-from davserver.storage.listed import Listed
+from davserver.storage.listed import FEW, Listed
 from davserver.usage import given_way, require_room, room, size_of
 
 _FATAL = (NoSpace, QuotaExceeded, ParentMissing, ParentChanged)
@@ -149,10 +149,12 @@ class TreeCopy:
         frame = stack[-1]
         assert frame.target is not None
         if frame.pending:
-            self._descend(stack, frame.pending.pop())
+            self._copy_small(frame)
+            if frame.pending:
+                self._descend(stack, frame.pending.pop())
             return
         try:
-            few = next(frame.members, None)
+            few = frame.take()
             files, others = ((), ()) if few is None else self._to_copy(frame, few)
         except StorageError as error:
             if len(stack) == 1:
@@ -174,11 +176,36 @@ class TreeCopy:
     def _to_copy(self, frame: Frame, few: Listed) -> tuple[Sequence[str], Sequence[Entry]]:
         """Returns the names of files that nobody needs to look at, and the other members that may
         be copied. Raises StorageError."""
-        services = self._rc.services
-        is_each_asked_for = not (self._left is None and self._nonce is None)
-        if is_each_asked_for or services.path_rights is not None or services.state.bindings:
+        if self._is_each_asked_for():
             return (), self._permitted(frame, few.look(few.names))
         return few.files, few.look(few.without(few.files))
+
+    def _is_each_asked_for(self) -> bool:
+        """True where more must be known of each member than its name."""
+        services = self._rc.services
+        is_limited = not (self._left is None and self._nonce is None)
+        return is_limited or services.path_rights is not None or bool(services.state.bindings)
+
+    def _copy_small(self, frame: Frame) -> None:
+        """Copies collections of few files and nothing else that wait, up to one that is not."""
+        if self._is_each_asked_for():
+            return
+        count, teller = 0, self._teller
+        with closing(self._storage.members(frame.path, copy_to=frame.target)) as members:
+            while frame.pending and count < FEW:
+                refuse_cancelled(self._rc)
+                try:
+                    sizes = members.copy_collection(frame.pending[-1], limit=FEW, told=teller.tell)
+                except BaseException:
+                    teller.failed()
+                    raise
+                if sizes is None:
+                    teller.failed()
+                    return
+                frame.pending.pop()
+                count += len(sizes) + 1
+                teller.done(sum(sizes), count=len(sizes) + 1)
+                self.size += sum(sizes)
 
     def _copy_member(self, stack: list[Frame], entry: Entry, members: Members) -> None:
         frame = stack[-1]

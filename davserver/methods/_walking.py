@@ -20,13 +20,18 @@ _LEVELS = 64
 
 @dataclass(slots=True)
 class Frame:
-    """One level of a walk."""
+    """One level of a walk.
+
+    Attributes:
+        left: members that come before those of `members`: they were taken, and put back.
+    """
 
     path: DavPath
     key: Key
     target: DavPath | None = None
     listing: AbstractContextManager[Iterator[Entry]] | None = None
     members: Iterator[Listed] = field(default_factory=lambda: iter(()))
+    left: Listed | None = None
     pending: list[str] = field(default_factory=list)
     identity: tuple[int, int] | None = None
     failed: bool = False
@@ -43,7 +48,13 @@ class Frame:
         with listing as members:
             self.members = listed_of(iter(list(members)))
 
+    def take(self) -> Listed | None:
+        """Returns the next few members; None at their end. Raises StorageError."""
+        few, self.left = self.left, None
+        return next(self.members, None) if few is None else few
+
     def close(self) -> None:
+        self.left = None
         if self.listing is not None:
             self.listing.__exit__(None, None, None)
             self.listing = None
@@ -76,9 +87,9 @@ class Teller:
         self._rc.progress.passed(size)
         refuse_cancelled(self._rc)
 
-    def done(self, size: int) -> None:
-        """The file has so many bytes."""
-        self._rc.progress.did(size - self._so_far)
+    def done(self, size: int, *, count: int = 1) -> None:
+        """The file has so many bytes, or so many members have them together."""
+        self._rc.progress.did(size - self._so_far, count=count)
         self._so_far = 0
 
     def failed(self) -> None:

@@ -245,6 +245,11 @@ class Members(Protocol):
         """As Storage.copy of a file, to the same name in the other collection. Returns the bytes
         of the copy."""
 
+    def copy_collection(self, name: str, *, limit: int, told: Told = None) -> Sequence[int] | None:
+        """Copies a collection with its members, if those are no more than `limit`, and plain files
+        all. Returns the bytes of each; None, with nothing left of the copy: somebody has to enter
+        it. May do nothing. Raises what `told` raises."""
+
     def close(self) -> None: ...
 
 

@@ -9,23 +9,27 @@ from __future__ import annotations
 import math
 import os
 import stat as st
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from time import monotonic
 
-from davserver.errors import StorageError
+from davserver.errors import StorageError, StorageFailure
 from davserver.protocol.path import DavPath, encode_segments
 from davserver.storage import names
 from davserver.storage._oserrors import translate_io
 from davserver.storage.base import Deleted, Members, Storage, Told
 from davserver.storage.content import copy_content, write_all
 from davserver.storage.policy import Policy, new_mtime_ns
+from davserver.storage.scanning import remove_tree
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _IFMT = 0o170000
+_MUCH = 1 << 24
+"""Bytes of a collection that is copied at once: where a member fails all of it is done again."""
 _SMALL = 1 << 14  # bytes: read and written by hand, in two calls
 
 
@@ -61,6 +65,9 @@ class MembersByPath:
         source, target = self._path.child(name), self._copy_to.child(name)
         return self._storage.copy(source, target, mtime_ns=mtime_ns, told=told).size
 
+    def copy_collection(self, name: str, *, limit: int, told: Told = None) -> Sequence[int] | None:
+        return None
+
     def close(self) -> None:
         """There is nothing to close."""
 
@@ -69,19 +76,23 @@ class OpenMembers(MembersByPath):
     """Members in a directory that is held open, and where they are copied to in another."""
 
     def __init__(
-        self, policy: Policy, storage: Storage, path: DavPath, copy_to: DavPath | None
+        self,
+        policy: Policy,
+        storage: Storage,
+        ends: tuple[DavPath, DavPath | None],
+        fds: tuple[int, int],
+        left: int = sys.maxsize,
     ) -> None:
-        super().__init__(storage, path, copy_to)
+        """Takes the descriptors of both ends; -1 is none.
+
+        Args:
+            left: bytes that may be copied altogether.
+        """
+        super().__init__(storage, *ends)
         self._policy = policy
         self._kept_modes: set[int] = set()
-        self._fd = policy.resolver.open(path, _DIRECTORY)
-        self._target_fd = -1
-        if copy_to is not None:
-            try:
-                self._target_fd = policy.resolver.open(copy_to, _DIRECTORY)
-            except BaseException:
-                os.close(self._fd)
-                raise
+        self._fd, self._target_fd = fds
+        self._left = left
 
     def close(self) -> None:
         """Closes the directories."""
@@ -135,6 +146,9 @@ class OpenMembers(MembersByPath):
                 raise translate_io(error, self._path.child(name)) from error
             if found.st_mode & _IFMT != st.S_IFREG:
                 return super().copy(name, mtime_ns=mtime_ns, told=told)
+            if found.st_size > self._left:
+                raise StorageFailure(f"{name!r}: more than may be copied at once")
+            self._left -= found.st_size
             try:
                 target = os.open(raw, _CREATE, found.st_mode & 0o777, dir_fd=self._target_fd)
             except OSError:
@@ -142,6 +156,42 @@ class OpenMembers(MembersByPath):
             return self._fill(name, (source, target), found, mtime_ns, told)
         finally:
             os.close(source)
+
+    def copy_collection(self, name: str, *, limit: int, told: Told = None) -> Sequence[int] | None:
+        if not (name.isascii() and name.isprintable()):
+            return None
+        try:
+            fd = os.open(name.encode(), _DIRECTORY, dir_fd=self._fd)
+        except OSError:
+            return None
+        try:
+            listed = _few_plain_files(fd, limit)
+            return None if listed is None else self._copy_all(name, fd, listed, told)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
+    def _copy_all(
+        self, name: str, fd: int, listed: Sequence[str], told: Told
+    ) -> Sequence[int] | None:
+        """Copies a collection whose members are these. Raises OSError with nothing begun."""
+        assert self._copy_to is not None
+        raw = name.encode()
+        os.mkdir(raw, 0o777, dir_fd=self._target_fd)
+        try:
+            target_fd = os.open(raw, _DIRECTORY, dir_fd=self._target_fd)
+            try:
+                ends = self._path.child(name), self._copy_to.child(name)
+                below = OpenMembers(self._policy, self._storage, ends, (fd, target_fd), _MUCH)
+                return [below.copy(each, told=told) for each in listed]
+            finally:
+                os.close(target_fd)
+        except BaseException as error:
+            remove_tree(self._target_fd, raw)
+            if isinstance(error, (OSError, StorageError)):
+                return None  # who enters it is told why
+            raise
 
     def _fill(
         self,
@@ -186,17 +236,34 @@ class OpenMembers(MembersByPath):
 def _delete_members(fd: int, limit: int, until: float) -> int | None:
     """Deletes the members of a directory. Returns how many; None with some of them left, and with
     all of them where they are more, or there is a collection or a hidden name. Raises OSError."""
-    with os.scandir(fd) as directory:
-        found = list(islice(directory, limit + 1))
-    listed = names.all_from_os([entry.name for entry in found])
-    is_plain = len(found) <= limit and len(names.not_hidden(listed)) == len(found)
-    if not is_plain or any(entry.is_dir(follow_symlinks=False) for entry in found):
+    found = _few_members(fd, limit)
+    if found is None or any(entry.is_dir(follow_symlinks=False) for entry in found):
         return None
+    listed = names.all_from_os([entry.name for entry in found])
     for raw in encode_segments(listed):
         os.unlink(raw, dir_fd=fd)
         if monotonic() > until:
             return None
     return len(found)
+
+
+def _few_plain_files(fd: int, limit: int) -> list[str] | None:
+    """Returns the names in a directory; None where there is something that needs a look."""
+    found = _few_members(fd, limit)
+    if found is None or not all(entry.is_file(follow_symlinks=False) for entry in found):
+        return None
+    listed = [entry.name for entry in found]
+    joined = "".join(listed)
+    return listed if joined.isascii() and joined.isprintable() else None
+
+
+def _few_members(fd: int, limit: int) -> list[os.DirEntry[str]] | None:
+    """Returns what is in a directory; None where that is more, or there is a hidden name."""
+    with os.scandir(fd) as directory:
+        found = list(islice(directory, limit + 1))
+    listed = names.all_from_os([entry.name for entry in found])
+    is_plain = len(found) <= limit and len(names.not_hidden(listed)) == len(found)
+    return found if is_plain else None
 
 
 def _copy_small(source: int, target: int, size: int) -> int:
@@ -219,5 +286,16 @@ def open_members(
     is_staged = copy_to is None or any(map(names.is_hidden, copy_to.segments))
     if is_staged and not policy.read_only:
         with suppress(StorageError):
-            return OpenMembers(policy, storage, path, copy_to)
+            return OpenMembers(policy, storage, (path, copy_to), _open_both(policy, path, copy_to))
     return MembersByPath(storage, path, copy_to)
+
+
+def _open_both(policy: Policy, path: DavPath, copy_to: DavPath | None) -> tuple[int, int]:
+    fd = policy.resolver.open(path, _DIRECTORY)
+    if copy_to is None:
+        return fd, -1
+    try:
+        return fd, policy.resolver.open(copy_to, _DIRECTORY)
+    except BaseException:
+        os.close(fd)
+        raise

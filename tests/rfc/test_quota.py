@@ -12,6 +12,7 @@ import pytest
 
 from davserver.protocol.path import Key
 from davserver.state.base import Usage
+from davserver.storage.bymember import MembersByPath
 from tests.conftest import AppDav
 from tests.support.shares import make_shares
 from tests.support.trees import fill, hidden_names, tree
@@ -130,6 +131,26 @@ def test_a_deleted_tree_makes_room_for_as_much(dav: AppDav) -> None:
     assert usage(dav).used == 900
     assert dav.delete("/a/c/").status == 204
     assert usage(dav) == Usage(0, True)
+
+
+def test_a_copy_ends_with_the_first_member_that_does_not_fit(
+    dav: AppDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(dav, "/b/c/", "/b/c/d/")
+    for name in "fgh":
+        dav.put(f"/b/c/d/{name}", b"x" * 600)
+    copied: list[str] = []
+    copy = MembersByPath.copy
+
+    def note(self: MembersByPath, name: str, **options: Any) -> int:
+        copied.append(name)
+        return copy(self, name, **options)
+
+    monkeypatch.setattr(MembersByPath, "copy", note)
+
+    assert is_refused(dav.copy("/b/c/", "/a/c/"))
+    assert len(copied) == 1
+    assert on_disk(dav) == usage(dav).used == 0
 
 
 def test_properties_and_locks_do_not_count(dav: AppDav) -> None:

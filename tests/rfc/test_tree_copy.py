@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from davserver.errors import AccessDenied, NoSpace, QuotaExceeded, StorageFailure
 from davserver.protocol.path import DavPath
+from davserver.storage.bymember import OpenMembers
+from davserver.storage.listed import FEW
 from tests.conftest import AppDav
 from tests.support.storages import HookedStorage
 
@@ -135,3 +139,64 @@ def test_a_link_to_a_collection_above_is_not_copied_without_end(make_dav: MakeDa
     assert dav.copy("/c/", "/copy/").status == 201
     assert names(dav, "/copy/d/") == ["across/", "f"]
     assert dav.get("/copy/d/across/g").body == b"/beside/g"
+
+
+@pytest.mark.rfc("CP-12", "CP-13", "CP-18")
+def test_a_member_of_a_small_collection_that_cannot_be_copied_is_told_of_and_the_rest_is_there(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dav = make_dav("filesystem", durability="none")
+    fill(dav, "/c/", "/c/d/", "/c/d/f", "/c/d/g", "/c/d/h", "/c/e/", "/c/e/i", "/c/n/")
+    copy = OpenMembers.copy
+
+    def refuse(self: OpenMembers, name: str, **options: Any) -> int:
+        if name == "g":
+            raise AccessDenied("not yours")
+        return copy(self, name, **options)
+
+    monkeypatch.setattr(OpenMembers, "copy", refuse)
+
+    assert dav.copy("/c/", "/copy/").multistatus.statuses == {"/c/d/g": 403}
+    assert names(dav, "/copy/") == ["d/", "e/", "n/"]
+    assert names(dav, "/copy/d/") == ["f", "h"]
+    assert dav.get("/copy/e/i").body == b"/c/e/i"
+
+
+@pytest.mark.rfc("CP-12")
+@pytest.mark.parametrize("files", [1, FEW, FEW + 1])
+def test_many_collections_are_copied_whatever_their_size(make_dav: MakeDav, files: int) -> None:
+    dav = make_dav("filesystem", durability="none")
+    assert dav.root
+    for number in range(2 * FEW if files == 1 else 5):
+        collection = dav.root / f"c/d{number}"
+        collection.mkdir(parents=True)
+        for member in range(files):
+            (collection / f"f{member}").write_bytes(b"%d of %d" % (member, number))
+        if number % 2:
+            (collection / "inner/empty").mkdir(parents=True)
+
+    assert dav.copy("/c/", "/copy/").status == 201
+    assert contents(dav.root / "copy") == contents(dav.root / "c")
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Returns what each path in a folder holds; None for a folder."""
+    return {
+        str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes()
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.mark.rfc("CP-15")
+def test_a_small_collection_is_copied_by_each_link_to_it(make_dav: MakeDav) -> None:
+    dav = make_dav("filesystem", durability="none")
+    assert dav.root
+    fill(dav, "/c/", "/c/d/", "/c/d/f", "/beside/", "/beside/g")
+    os.symlink("d", dav.root / "c/again")
+    os.symlink("../beside", dav.root / "c/across")
+
+    assert dav.copy("/c/", "/copy/").status == 201
+    assert names(dav, "/copy/") == ["across/", "again/", "d/"]
+    assert names(dav, "/copy/again/") == names(dav, "/copy/d/") == ["f"]
+    assert names(dav, "/copy/across/") == ["g"]
+    assert not any(path.is_symlink() for path in (dav.root / "copy").rglob("*"))

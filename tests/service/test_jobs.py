@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import threading
@@ -599,6 +600,29 @@ def test_of_a_large_file_all_bytes_are_counted_once(dav: AppDav) -> None:
 
     expected = {"members": 2, "members_total": 2, "bytes": 50_000, "bytes_total": 50_000}
     assert told["progress"] == expected
+
+
+def test_of_a_collection_that_is_copied_again_all_bytes_are_counted_once(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dav = make_dav(durability="none", fallbacks=("reflink",))
+    fill(dav, "/c/", "/c/d/")
+    for name in ("f", "g"):
+        dav.put(f"/c/d/{name}", bytes(50_000))
+    utime, calls = os.utime, []
+
+    def fail_once(*args: Any, **options: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "not now")
+        utime(*args, **options)
+
+    monkeypatch.setattr(os, "utime", fail_once)
+    told = ended(dav, dav.copy("/c/", "/copy/", headers=ASYNC).headers["location"])
+
+    assert state_of(told) == ("succeeded", 201)
+    assert told["progress"]["bytes"] == told["progress"]["bytes_total"] == 100_000
+    assert told["progress"]["members"] == told["progress"]["members_total"] == 4
 
 
 # --- ends that nobody wrote down ------------------------------------------------------------------

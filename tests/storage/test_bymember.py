@@ -63,6 +63,33 @@ def delete(storage: Storage, name: str, *, path: DavPath = SOURCE) -> None:
             raise error
 
 
+def filled(collection: Path, *, count: int = 3) -> Path:
+    collection.mkdir()
+    for number in range(count):
+        (collection / f"f{number}").touch()
+    return collection
+
+
+def with_collection(source: Path) -> None:
+    (filled(source / "c") / "inner").mkdir()
+
+
+def with_many(source: Path) -> None:
+    filled(source / "c", count=9)
+
+
+def with_hidden(source: Path) -> None:
+    (filled(source / "c") / ".davserver.other.0011223344556677").touch()
+
+
+def as_file(source: Path) -> None:
+    (source / "c").touch()
+
+
+def as_link(source: Path) -> None:
+    (source / "c").symlink_to(filled(source / "real").name)
+
+
 # -- copies ------------------------------------------------------------------------------------
 
 
@@ -198,6 +225,127 @@ def test_where_somebody_may_look_a_file_is_never_half_there(make: Make, source: 
     assert kinds == [False, True]
 
 
+def copy_collection(storage: Storage, name: str, told: Any = None) -> Any:
+    with closing(storage.members(SOURCE, copy_to=STAGED)) as members:
+        return members.copy_collection(name, limit=8, told=told)
+
+
+@pytest.mark.parametrize("count", [0, 1, 8])
+def test_a_collection_of_few_files_is_copied_with_them(
+    make: Make, source: Path, staged: Path, count: int
+) -> None:
+    (source / "c").mkdir()
+    for number in range(count):
+        (source / f"c/f{number}").write_bytes(b"x" * number)
+        (source / f"c/f{number}").chmod(0o640)
+
+    assert sorted(copy_collection(make(), "c")) == list(range(count))
+    found = sorted((path.name, path.read_bytes()) for path in (staged / "c").iterdir())
+    assert found == [(f"f{number}", b"x" * number) for number in range(count)]
+    assert all(path.stat().st_mode & 0o777 == 0o640 for path in (staged / "c").iterdir())
+
+
+def with_link(source: Path) -> None:
+    (filled(source / "c") / "link").symlink_to("f0")
+
+
+def with_fifo(source: Path) -> None:
+    os.mkfifo(filled(source / "c") / "fifo")
+
+
+def with_another_spelling(source: Path) -> None:
+    (filled(source / "c") / "ä").touch()
+
+
+@pytest.mark.security("P-08", "P-14")
+@pytest.mark.parametrize(
+    "made",
+    [
+        with_collection,
+        with_many,
+        with_hidden,
+        with_link,
+        with_fifo,
+        with_another_spelling,
+        as_file,
+        as_link,
+    ],
+    ids=lambda made: made.__name__,
+)
+def test_what_is_no_collection_of_few_plain_files_is_not_copied_as_such(
+    make: Make, source: Path, staged: Path, made: Callable[[Path], None]
+) -> None:
+    made(source)
+
+    assert copy_collection(make(), "c") is None
+    assert os.listdir(staged) == []
+
+
+@pytest.mark.parametrize("size", [99, 100, 101])
+def test_a_collection_of_much_is_not_copied_at_once(
+    make: Make, source: Path, staged: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """If one of them failed at the end, all would be copied again."""
+    monkeypatch.setattr(bymember, "_MUCH", 100)
+    collection = filled(source / "c")
+    (collection / "f0").write_bytes(b"x" * (size // 2))
+    (collection / "f1").write_bytes(b"x" * (size - size // 2))
+    copied = copy_collection(make(), "c")
+
+    assert (copied is None) == (size > 100)
+    assert os.listdir(staged) == ([] if size > 100 else ["c"])
+
+
+def test_no_copy_takes_the_place_of_what_is_there(make: Make, source: Path, staged: Path) -> None:
+    filled(source / "c")
+    (staged / "c").mkdir()
+
+    assert copy_collection(make(), "c") is None
+    assert os.listdir(staged / "c") == []
+
+
+def test_of_a_collection_with_a_file_that_cannot_be_copied_nothing_is_left(
+    make: Make, source: Path, staged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who enters it then is told why."""
+    filled(source / "c")
+    utime = os.utime
+    calls: list[int] = []
+
+    def fail_once(*args: Any, **keys: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "broken")
+        utime(*args, **keys)
+
+    storage = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "utime", fail_once)
+        copied = copy_collection(storage, "c")
+
+    assert copied is None
+    assert os.listdir(staged) == []
+
+
+def test_who_is_told_of_a_collection_may_end_its_copy(
+    make: Make, source: Path, staged: Path
+) -> None:
+    (filled(source / "c") / "long").write_bytes(b"x" * 300_000)
+
+    def end(size: int) -> None:
+        raise errors.StorageFailure("no more")
+
+    def stop(size: int) -> None:
+        raise KeyboardInterrupt
+
+    storage = make(fallbacks=frozenset({"reflink"}))
+
+    assert copy_collection(storage, "c", end) is None
+    with pytest.raises(KeyboardInterrupt):
+        copy_collection(storage, "c", stop)
+    assert os.listdir(staged) == []
+
+
 # -- what is no plain file ---------------------------------------------------------------------
 
 
@@ -263,13 +411,6 @@ def test_a_collection_in_the_place_of_a_file_goes_only_when_it_is_empty(
     assert os.listdir(source) == ["full"]
 
 
-def filled(collection: Path, *, count: int = 3) -> Path:
-    collection.mkdir()
-    for number in range(count):
-        (collection / f"f{number}").touch()
-    return collection
-
-
 def delete_collection(storage: Storage, name: str, *, limit: int = 8) -> int | None:
     with closing(storage.members(SOURCE)) as members:
         return members.delete_collection(name, limit=limit)
@@ -300,26 +441,6 @@ def test_links_in_such_a_collection_go_and_not_what_they_lead_to(
     assert delete_collection(make(), "c") == 7
     assert os.listdir(source) == []
     assert len(os.listdir(outside)) == 3
-
-
-def with_collection(source: Path) -> None:
-    (filled(source / "c") / "inner").mkdir()
-
-
-def with_many(source: Path) -> None:
-    filled(source / "c", count=9)
-
-
-def with_hidden(source: Path) -> None:
-    (filled(source / "c") / ".davserver.other.0011223344556677").touch()
-
-
-def as_file(source: Path) -> None:
-    (source / "c").touch()
-
-
-def as_link(source: Path) -> None:
-    (source / "c").symlink_to(filled(source / "real").name)
 
 
 @pytest.mark.security("P-08", "P-14")
