@@ -135,9 +135,10 @@ class Session:
             inode = inode_of(self._name)
         except OSError as exc:
             raise StateFailure(f"the state file cannot be found: {exc}") from exc
-        if inode == self._inode and not self.is_damaged:
-            with self.mirror.mutex:
-                self.mirror.refresh()
+        if inode == self._inode and not (self.writer.is_damaged or self._reader.is_damaged):
+            mirror = self.mirror
+            with mirror.mutex:
+                mirror.refresh()
             return
         self.gate.widen()
         with self.mirror.mutex:

@@ -64,6 +64,7 @@ _REMOTE_TYPES = frozenset(
     }
 )
 
+HAS_LINKAT = IS_LINUX and hasattr(_libc, "linkat")
 HAS_STATX = IS_LINUX and hasattr(_libc, "statx")
 HAS_RENAMEAT2 = IS_LINUX and hasattr(_libc, "renameat2")
 HAS_SYNC_FILE_RANGE = IS_LINUX and hasattr(_libc, "sync_file_range")
@@ -91,6 +92,8 @@ if IS_LINUX:
     _syscall_untyped = ctypes.CDLL(None).syscall
     _OPENAT2 = ctypes.c_long(_SYS_OPENAT2)
     _HOW_SIZE = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
+if HAS_LINKAT:
+    _linkat = ctypes.CDLL(None).linkat
 if HAS_STATX:
     _statx = ctypes.CDLL(None).statx
     _told_statx = _libc.statx
@@ -254,6 +257,12 @@ def statx_each(dir_fd: int, names: Sequence[bytes], room: StatxRoom) -> tuple[li
     flags, wanted = repeat(_AT_SYMLINK_NOFOLLOW), repeat(_STATX_WANTED)
     failures = list(map(_statx, repeat(dir_fd), names, flags, wanted, room.slots))
     return failures, StatxRows(room.view[: len(names) * _STATX_SIZE].tobytes())
+
+
+def try_linkat(fd: int, dir_fd: int, name: bytes) -> bool:
+    """Gives an open file one more name; False where it fails, for whatever reason: Linux wants a
+    privilege for it (CAP_DAC_READ_SEARCH), since 6.10 only from who has not opened it itself."""
+    return HAS_LINKAT and not _linkat(fd, b"", dir_fd, name, _AT_EMPTY_PATH)
 
 
 def renameat2(src_fd: int, src: bytes, dst_fd: int, dst: bytes, flags: int) -> None:

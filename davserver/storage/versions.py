@@ -6,7 +6,7 @@ import errno
 import os
 from contextlib import suppress
 
-from davserver.storage import names
+from davserver.storage import _linux, names
 from davserver.storage._stat import Seen
 from davserver.storage.policy import Policy
 
@@ -47,6 +47,9 @@ def open_version(policy: Policy, dir_fd: int, mode: int = _PRIVATE) -> tuple[int
 
 def link_version(fd: int, dir_fd: int, name: bytes) -> None:
     """Gives what has no name one at which nothing stands. Raises FileExistsError, OSError."""
+    if _linux.try_linkat(fd, dir_fd, name):
+        return
+    # The way for everybody, which tells what is wrong, too; on ext4 the slower one by 10 us.
     # With a directory descriptor given, Python calls linkat, which follows the link.
     source = f"/proc/self/fd/{fd}"
     os.link(source, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=True)

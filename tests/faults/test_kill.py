@@ -126,7 +126,7 @@ def test_killed_at_any_step_everything_is_old_or_new(
 
 @pytest.mark.security("K-03")
 @pytest.mark.parametrize(
-    ("name", "publishes"), [("PUT new, durable", "link"), ("PUT over, durable", "rename")]
+    ("name", "publishes"), [("PUT new, durable", "try_linkat"), ("PUT over, durable", "rename")]
 )
 def test_the_disk_is_waited_for_before_publishing_and_before_the_answer(
     tmp_path: Path, crasher: Crasher, name: str, publishes: str

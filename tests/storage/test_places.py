@@ -12,6 +12,7 @@ import pytest
 
 from davserver import errors
 from davserver.protocol.path import DavPath
+from davserver.storage import _linux
 from davserver.storage.filesystem import FALLBACKS, FilesystemStorage
 from davserver.storage.places import Place
 
@@ -109,6 +110,18 @@ def test_a_new_version_has_what_the_old_one_had(
 
     assert attributes(root / "whole") == attributes(root / "pieces")
     assert os.getxattr(root / "whole", "user.colour") == b"red"
+
+
+def test_a_name_is_given_also_by_who_lacks_the_privilege_to_do_so_by_the_descriptor_alone(
+    storage: FilesystemStorage, root: Path, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_linux, "try_linkat", lambda *_: False)
+    (root / "old").write_bytes(b"old")
+    put_whole(storage, p("new"))
+    put_whole(storage, p("old"))
+
+    assert (root / "new").read_bytes() == (root / "old").read_bytes() == b"whole"
+    assert sorted(os.listdir(root)) == ["new", "old"]
 
 
 def test_all_of_it_is_written_though_the_system_takes_it_in_pieces(

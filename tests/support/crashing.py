@@ -268,6 +268,7 @@ def _wrap_everything(steps: _Steps) -> None:
         steps.wrap(os, name)
     steps.wrap(os, "open", if_=_creates)
     steps.wrap(_linux, "renameat2")
+    steps.wrap(_linux, "try_linkat")
     steps.wrap(fcntl, "ioctl")
     query = sqlfile.Database.query
 

@@ -142,7 +142,7 @@ def _wrapped(inner: Callable[..., Any], name: str, fuse: Fuse) -> Callable[..., 
 def faulty_system(fuse: Fuse) -> Iterator[None]:
     """The system calls of storage and state go through the fuse."""
     places: list[tuple[Any, str]] = [(os, name) for name in _SYSTEM]
-    places += [(_linux, "openat2"), (_linux, "renameat2"), (fcntl, "ioctl")]
+    places += [(_linux, "openat2"), (_linux, "renameat2"), (_linux, "try_linkat"), (fcntl, "ioctl")]
     places += [(_stat, "_statx"), (_stat, "_statx_each")]
     with ExitStack() as stack:
         for place, name in places:
