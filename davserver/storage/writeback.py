@@ -15,6 +15,7 @@ from davserver.storage import _linux
 STEP = 16 << 20
 """Bytes."""
 _UNKNOWN = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ESPIPE})
+"""Of beginning: the call is not known here."""
 
 
 class Writeback:
@@ -37,9 +38,11 @@ class Writeback:
         before, begun = self._awaited, self._begun
         try:
             _linux.begin_writeback(self._fd, begun, size - begun)
-            if before < begun:
-                _linux.await_writeback(self._fd, before, begun - before)
         except OSError as error:
             if error.errno not in _UNKNOWN:
                 raise
+        else:
+            if before < begun:
+                # Whatever this says is of what was written: a file system may call it EINVAL, too.
+                _linux.await_writeback(self._fd, before, begun - before)
         self._awaited, self._begun, self.due = begun, size, size + STEP

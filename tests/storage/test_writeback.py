@@ -141,6 +141,25 @@ def test_what_could_not_be_written_is_never_published(
     assert (tmp_path / "f").read_bytes() == b"old"
 
 
+@pytest.mark.security("F-05")
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_what_could_not_be_written_is_no_unknown_call(
+    make: Make, calls: Calls, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """File systems over a network, and in other processes, have errors of their own choice."""
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(_linux, "await_writeback", fail)
+    writer = make("full").create(PATH)
+    with pytest.raises(errors.StorageError):
+        put_on(writer, *[b"1234567890"] * 3)
+    with pytest.raises(errors.StorageFailure):
+        writer.commit(replace=True)
+    writer.discard()
+
+
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP])
 def test_where_the_system_cannot_it_is_left_to_fsync(
     make: Make, calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
