@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
+import gc
 import hashlib
 import os
 import socket
 import struct
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -51,7 +54,7 @@ class Lent:
         self.client, self.server = socket.socketpair()
         self.server.setblocking(False)
         self.told: list[int] = []
-        self.loan = SocketLoan(self.server, left, [b"here"], self.told.append)
+        self.loan = SocketLoan(os.dup(self.server.fileno()), left, [b"here"], self.told.append)
         self.passed: list[bytes] = []
 
     def pass_on(self, room: int = 1 << 20) -> bytes:
@@ -138,7 +141,7 @@ def test_a_client_that_left_is_found_out_by_the_transport(reset: bool) -> None:
         client = socket.create_connection(listener.getsockname())
         server, _ = listener.accept()
     server.setblocking(False)
-    loan = SocketLoan(server, 1000, [], lambda _: None)
+    loan = SocketLoan(os.dup(server.fileno()), 1000, [], lambda _: None)
     if reset:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
@@ -361,6 +364,45 @@ def test_what_is_short_or_of_no_known_length_is_not_lent(
     assert edge.bodies == [part]
     assert edge.refused
     assert not edge.loans
+
+
+def test_a_body_comes_by_the_loop_where_no_descriptor_is_left(
+    edge: Borrower, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = content[: 4 << 20]
+
+    def fail(_: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def work(client: socket.socket) -> None:
+        client.sendall(head(len(part)) + part)
+        answers(client, 1)
+
+    monkeypatch.setattr(os, "dup", fail)
+    edge.serve(work)
+
+    assert edge.bodies == [part]
+    assert edge.refused
+    assert not edge.loans
+
+
+def test_what_could_lend_is_gone_with_its_connection(edge: Borrower) -> None:
+    """Not only when the garbage is collected: connections are many."""
+    made: list[weakref.ref[object]] = []
+
+    def work(client: socket.socket) -> None:
+        (connection,) = edge._state.connections
+        made.append(weakref.ref(connection))
+
+    gc.disable()
+    try:
+        for _ in range(3):
+            edge.serve(work)
+        left = [each() for each in made[:-1]]  # the loop may still hold the last one
+    finally:
+        gc.enable()
+
+    assert left == [None, None]
 
 
 # -- the server ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from davserver.asgi import BODY_LOAN, BodyLoan
 from davserver.wire.chunks import ChunkedBody, MalformedChunk
@@ -28,6 +29,7 @@ class BodyIntake(Connection):
         if self._loan is not None:
             self._loan.stop()
         super().connection_lost(exc)
+        self._extensions.pop(BODY_LOAN, None)  # as with the parser: no cycle of references stays
 
     def _lend(self) -> BodyLoan | None:
         cycle = self.cycle
@@ -35,9 +37,13 @@ class BodyIntake(Connection):
             return None
         if cycle.disconnected or self.transport.is_closing():
             return None
-        self.flow.pause_reading()
         connected = self.transport.get_extra_info("socket")
-        self._loan = SocketLoan(connected, self._remaining, cycle.take_parts(), self._end_loan)
+        try:
+            fd = os.dup(connected.fileno())
+        except OSError:
+            return None  # too many are open: what is there suffices for the loop
+        self.flow.pause_reading()
+        self._loan = SocketLoan(fd, self._remaining, cycle.take_parts(), self._end_loan)
         return self._loan
 
     def _end_loan(self, size: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import time
 from collections.abc import Callable, Sequence
 
@@ -26,8 +25,8 @@ class SocketLoan:
     """A BodyLoan of a plain connection.
 
     Args:
-        connected: what its transport reads from; nobody else waits for that descriptor, so this
-            works with a duplicate.
+        fd: a duplicate of the descriptor that its transport reads from: others wait for that one.
+            Closed by `end`.
         left: bytes of the body that are still in the socket, or on their way.
         here: pieces that were read already.
         ended: called by `end`, with the bytes that were read from the socket.
@@ -37,12 +36,12 @@ class SocketLoan:
 
     def __init__(
         self,
-        connected: socket.socket,
+        fd: int,
         left: int,
         here: Sequence[bytes],
         ended: Callable[[int], None],
     ) -> None:
-        self._fd = os.dup(connected.fileno())
+        self._fd = fd
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self._ended = ended
