@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import os
 import signal
@@ -10,17 +11,23 @@ import ssl
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from cryptography import x509
 
 from davserver.config import Settings
 from davserver.serving import selfsigned
 from davserver.serving.tls import CertificateError, Certificates, Files, files_of, fingerprint
+from davserver.wire import connection
+from davserver.wire.guard import Guard
 from tests.support.certificates import digest_of, make_pair, shown_at
+from tests.support.edge import EdgeInProcess
 from tests.support.processes import await_true, below, serving
 from tests.support.server import Server
 from tests.test_cli import refused
@@ -448,3 +455,91 @@ def test_the_server_ends_though_a_client_keeps_its_connection(tmp_path: Path) ->
         code = server.stop()
 
     assert (status, code) == (201, 0)
+
+
+def test_the_server_ends_though_a_client_keeps_the_connection_of_its_last_answer(
+    tmp_path: Path,
+) -> None:
+    arguments = ["--tls", "self-signed"]
+    environment = {"DAVSERVER_GRACE_S": "60"}  # longer than a test waits for the end
+    server = Server(tmp_path, scheme="https", arguments=arguments, environment=environment)
+
+    def is_stopping() -> bool:
+        with socket.socket() as other:
+            return other.connect_ex(("127.0.0.1", server.port)) != 0
+
+    with server, server.connect() as http, ThreadPoolExecutor(1) as pool:
+        http.send_head("PUT", "/f", {"Content-Length": "2", "Expect": "100-continue"})
+        asked = http.await_continue()
+        ended = pool.submit(server.stop)
+        stopping = await_true(is_stopping)
+        http.send_raw(b"xy")
+        status = http.read_reply().status
+        code = ended.result()
+
+    assert (asked, stopping, status, code) == (100, True, 201, 0)
+
+
+@pytest.mark.parametrize(
+    "make_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_who_reads_slowly_gets_all_of_an_answer_though_the_server_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_loop: Callable[[], Any]
+) -> None:
+    """Of which a part waits behind TLS, where nothing tells of it, as the client reads nothing."""
+    monkeypatch.setattr(connection, "FAREWELL_S", 0.01)
+    edge = EdgeInProcess(write_idle_s=1, body_idle_s=1)  # it looks after them four times a second
+    edge._runner.close()
+    edge._runner = asyncio.Runner(loop_factory=make_loop)
+    edge._config.loaded_app = Plain(bytes(60_000))
+    context = Certificates(make_pair(tmp_path)).context
+    client = edge.run(stopped_before_it_is_read(edge, context))
+    edge.close()
+
+    assert client.endswith(bytes(60_000))
+
+
+class Plain:
+    """An application with one answer."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        fields = [(b"content-length", b"%d" % len(self._body))]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": self._body})
+
+
+async def stopped_before_it_is_read(edge: EdgeInProcess, context: ssl.SSLContext) -> bytes:
+    loop = asyncio.get_running_loop()
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.settimeout(20)
+        raw.connect(listener.getsockname())
+        accepted, _ = listener.accept()
+    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+    def ask() -> ssl.SSLSocket:
+        client = anybody().wrap_socket(raw)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return client
+
+    def read(client: ssl.SSLSocket) -> bytes:
+        with closing(client), client.makefile("rb") as file:
+            return file.read()
+
+    def make() -> Guard:
+        return Guard(edge._config, edge._state, {}, loop, edge=edge._edge)
+
+    asking = loop.run_in_executor(None, ask)
+    await loop.connect_accepted_socket(make, accepted, ssl=context)
+    client = await asking
+    async with asyncio.timeout(20):
+        while not edge._state.total_requests:
+            await asyncio.sleep(0.001)
+    (guard,) = edge._state.connections
+    guard.shutdown()
+    await asyncio.sleep(1)  # longer than the client of an idle connection has
+    return await loop.run_in_executor(None, read, client)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import fcntl
+import termios
 import time
 from abc import abstractmethod
 from typing import Any, Final
@@ -30,7 +32,7 @@ from davserver.wire.requesthead import Refused, request_line
 LINGER_S = 5.0
 """How long the rest of a refused request is read after the answer."""
 FAREWELL_S = 1.0
-"""How long an idle client of a server that stops has to answer the end of TLS."""
+"""How long a client of a server that stops has to answer the end of TLS."""
 UNKNOWN: Final = -1
 
 
@@ -91,6 +93,7 @@ class Connection(HttpToolsProtocol):
         self._idle_end = 0.0
         self._stalled: tuple[int, float] | None = None
         self._half_closed = False
+        self._is_last = False
         self._extensions: dict[str, dict[str, object]] = {}
         self._peer: Scope = {}
 
@@ -146,6 +149,7 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server stops: idle connections end now, others after their answer."""
+        self._is_last = True
         if self._phase is _LINGER:
             return
         if self._phase is _SMALL:
@@ -153,10 +157,7 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
             return
-        self.transport.close()
-        if self.scheme == "https" and not self.transport.get_write_buffer_size():
-            # Who keeps a connection in stock does not look at it, and never answers the end of TLS.
-            self.loop.call_later(FAREWELL_S, self.transport.abort)
+        self._close()
 
     def break_off(self) -> None:
         self._phase = _CLOSED
@@ -221,6 +222,7 @@ class Connection(HttpToolsProtocol):
 
     def _close(self) -> None:
         self._phase = _CLOSED
+        self._deadline = self._edge.now + FAREWELL_S
         self.transport.close()
 
     def _break_body(self, refused: Refused) -> None:
@@ -272,8 +274,17 @@ class Connection(HttpToolsProtocol):
                 self.break_off()
             elif phase is _IDLE:
                 self._close()
+            elif self._is_last and self.scheme == "https":
+                self._take_leave()
         if phase in _WRITING_PHASES:
             self._watch_writing(now)
+
+    def _take_leave(self) -> None:
+        """Ends what is closed, once its client has all of it: who keeps a connection in stock does
+        not look at it, and never answers the end of TLS."""
+        opened = self.transport.get_extra_info("socket")
+        if opened is not None and not _on_its_way(opened.fileno()):
+            self.break_off()
 
     def _watch_body(self, now: float) -> None:
         cycle = self.cycle
@@ -307,3 +318,13 @@ class Connection(HttpToolsProtocol):
             if self.cycle is not None:
                 self.cycle.disconnect()
             self.break_off()
+
+
+def _on_its_way(fd: int) -> bool:
+    """False when all that was sent has arrived. What waits in this process waits for that, so it
+    need not be asked for; under TLS it could not be."""
+    try:
+        queued = fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):  # it is closed
+        return True
+    return any(queued)
