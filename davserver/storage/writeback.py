@@ -14,8 +14,10 @@ from davserver.storage import _linux
 
 STEP = 16 << 20
 """Bytes."""
-_UNKNOWN = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ESPIPE})
-"""Of beginning: the call is not known here."""
+_UNKNOWN = frozenset(
+    {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ESPIPE, errno.EPERM}  # a seccomp filter
+)
+"""Of beginning: the call is not known here, or not allowed."""
 
 
 class Writeback:

@@ -160,7 +160,7 @@ def test_what_could_not_be_written_is_no_unknown_call(
     writer.discard()
 
 
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM])
 def test_where_the_system_cannot_it_is_left_to_fsync(
     make: Make, calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
