@@ -94,6 +94,7 @@ class Connection(HttpToolsProtocol):
         self._stalled: tuple[int, float] | None = None
         self._half_closed = False
         self._is_last = False
+        self._has_all = False
         self._extensions: dict[str, dict[str, object]] = {}
         self._peer: Scope = {}
 
@@ -283,7 +284,9 @@ class Connection(HttpToolsProtocol):
         """Ends what is closed, once its client has all of it: who keeps a connection in stock does
         not look at it, and never answers the end of TLS."""
         opened = self.transport.get_extra_info("socket")
-        if opened is not None and not _on_its_way(opened.fileno()):
+        had_all = self._has_all
+        self._has_all = opened is not None and not _on_its_way(opened.fileno())
+        if had_all and self._has_all:  # in between what waited in this process had its turn
             self.break_off()
 
     def _watch_body(self, now: float) -> None:
