@@ -12,6 +12,7 @@ from davserver.storage.base import (
     Entry,
     Located,
     Members,
+    Named,
     Part,
     Quota,
     Reader,
@@ -45,6 +46,9 @@ class OneShare:
         found = self.mounts.locate(self._in(path))
         return found._replace(link_to=found.link_to and self._out(found.link_to))
 
+    def named(self, path: DavPath) -> Named:
+        return self.mounts.named(self._in(path))
+
     def canonical(self, path: DavPath) -> Key:
         return self.mounts.canonical(self._in(path))
 
@@ -77,6 +81,9 @@ class OneShare:
 
     def make_collection(self, path: DavPath) -> None:
         self.mounts.make_collection(self._in(path))
+
+    def make_link(self, path: DavPath, target: DavPath, *, replace: bool = False) -> None:
+        self.mounts.make_link(self._in(path), self._in(target), replace=replace)
 
     def delete(self, path: DavPath) -> None:
         self.mounts.delete(self._in(path))
