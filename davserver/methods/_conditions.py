@@ -12,8 +12,9 @@ from davserver.methods.base import Method
 from davserver.protocol.ifheader import IfList, evaluate_if
 from davserver.protocol.locks import Lock
 from davserver.protocol.path import Key
-from davserver.protocol.preconditions import Outcome, ResourceState, evaluate_http
+from davserver.protocol.preconditions import Outcome, evaluate_http
 from davserver.protocol.quirks import is_if_ignored, is_if_true_by_member_tokens
+from davserver.protocol.resourcestate import ResourceState
 from davserver.state.base import StateReader
 from davserver.storage.base import Stat
 

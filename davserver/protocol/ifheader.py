@@ -14,7 +14,7 @@ from davserver.errors import BadRequest
 from davserver.protocol.etag import ETag
 from davserver.protocol.headers import parse_reference
 from davserver.protocol.path import DavPath
-from davserver.protocol.preconditions import ResourceState
+from davserver.protocol.resourcestate import ResourceState
 
 VALUE_LIMIT = 8192
 """Bytes. 100 lock tokens of the usual length fill less than 5,000."""

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from davserver.errors import BadRequest
 from davserver.protocol.dates import parse_http_date
-from davserver.protocol.etag import ETag, ETagList
+from davserver.protocol.etag import ETagList
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.quirks import is_unreadable_none_match_ignored
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceState:
-    """What conditions are compared with.
-
-    Attributes:
-        exists: a resource is mapped. False makes every entity-tag condition false.
-        etag: its entity-tag, None where there is none (a collection).
-        last_modified: seconds since the epoch, None where unknown.
-        lock_tokens: tokens of the locks in whose scope the URL is (RFC 4918 section 10.4.4).
-    """
-
-    exists: bool
-    etag: ETag | None = None
-    last_modified: int | None = None
-    lock_tokens: Collection[str] = ()
+from davserver.protocol.resourcestate import ResourceState
 
 
 class Outcome(enum.Enum):

@@ -39,9 +39,10 @@ from davserver.protocol.headers import (
 )
 from davserver.protocol.ifheader import evaluate_if, parse_if
 from davserver.protocol.path import DavPath
-from davserver.protocol.preconditions import HttpConditions, ResourceState, evaluate_http
+from davserver.protocol.preconditions import HttpConditions, evaluate_http
 from davserver.protocol.quirks import leaves_out_missing_properties, refresh_token_without_list
 from davserver.protocol.ranges import evaluate_if_range, parse_range
+from davserver.protocol.resourcestate import ResourceState
 from davserver.protocol.xmlguard import parse_xml
 from davserver.protocol.xmlread import parse_lockinfo, parse_propfind, parse_proppatch
 from davserver.wire.chunks import ChunkedBody, MalformedChunk

@@ -22,7 +22,7 @@ from davserver.protocol.ifheader import (
     parse_if,
 )
 from davserver.protocol.path import DavPath
-from davserver.protocol.preconditions import ResourceState
+from davserver.protocol.resourcestate import ResourceState
 
 OURS = (b"www.example.com",)
 A, B = "urn:uuid:a", "urn:uuid:b"
