@@ -11,9 +11,9 @@ from davserver.protocol.etag import ETag
 from davserver.protocol.preconditions import (
     HttpConditions,
     Outcome,
-    ResourceState,
     evaluate_http,
 )
+from davserver.protocol.resourcestate import ResourceState
 from davserver.service.base import Perform, Route
 from davserver.web.assets import assets
 

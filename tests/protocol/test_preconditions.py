@@ -11,9 +11,9 @@ from davserver.protocol.headers import DavHeaders
 from davserver.protocol.preconditions import (
     HttpConditions,
     Outcome,
-    ResourceState,
     evaluate_http,
 )
+from davserver.protocol.resourcestate import ResourceState
 
 MODIFIED = 1_700_000_000
 FILE = ResourceState(True, ETag("x"), MODIFIED)
