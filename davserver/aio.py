@@ -126,6 +126,7 @@ class Runner:
         self._first_strike = 0.0
         # Threads come only when something waits for one.
         self._short = ThreadPoolExecutor(32, thread_name_prefix="davserver")
+        self._store = ThreadPoolExecutor(32, thread_name_prefix="davserver-store")
         self._tree = ThreadPoolExecutor(4, thread_name_prefix="davserver-tree")
         self._hash = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="davserver-hash")
         self._turnstile = Turnstile(hash_threads)
@@ -194,6 +195,13 @@ class Runner:
         """
         return await _await(self._tree if tree else self._short, function, on_cancel)
 
+    async def store(
+        self, function: Callable[[], T], *, on_cancel: Callable[[], None] | None = None
+    ) -> T:
+        """As hop, for what writes bodies: where the disk is slow they wait for it in threads that
+        nobody else needs."""
+        return await _await(self._store, function, on_cancel)
+
     async def hash(self, function: Callable[[], T], *, on_cancel: Callable[[], None]) -> T:
         """As hop, for what reads whole files and computes: no more at once than there are
         processors."""
@@ -222,7 +230,7 @@ class Runner:
         self._ended.set()
         for thread in self._repeating:
             thread.join()
-        for pool in (self._short, self._tree, self._hash):
+        for pool in (self._short, self._store, self._tree, self._hash):
             pool.shutdown()
         self._turnstile.close()
 

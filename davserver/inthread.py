@@ -46,6 +46,11 @@ class InThread(Runner):
     ) -> T:
         return function()
 
+    async def store(
+        self, function: Callable[[], T], *, on_cancel: Callable[[], None] | None = None
+    ) -> T:
+        return function()
+
     async def hash(self, function: Callable[[], T], *, on_cancel: Callable[[], None]) -> T:
         return function()
 

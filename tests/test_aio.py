@@ -1,4 +1,4 @@
-"""Work in threads: what becomes of it when the task that waits for it is cancelled."""
+"""Work in threads: what becomes of it when its task is cancelled, and who waits for whom."""
 
 from __future__ import annotations
 
@@ -35,3 +35,23 @@ def test_what_a_thread_raises_after_its_task_was_cancelled_is_no_news() -> None:
 
     assert cancelled
     assert told == []
+
+
+def test_bodies_that_wait_for_a_slow_disk_hold_nobody_else() -> None:
+    runner = Runner(inline=True)
+    ended = threading.Event()
+
+    async def work() -> int:
+        waiting = [asyncio.ensure_future(runner.store(ended.wait)) for _ in range(200)]
+        await asyncio.sleep(0)  # they begin
+        try:
+            async with asyncio.timeout(10):
+                return await runner.hop(threading.active_count)
+        finally:
+            ended.set()
+            await asyncio.gather(*waiting)
+
+    threads = asyncio.run(work())
+    runner.close()
+
+    assert threads > 32

@@ -20,12 +20,13 @@ def test_everything_runs_where_it_is() -> None:
         return [
             runner.call(function),
             await runner.hop(function, tree=True),
+            await runner.store(function),
             await runner.hash(function, on_cancel=lambda: None),
             await runner.verify(function, address="-", same=None),
             await runner.batch(function),
         ]
 
-    assert finished(work()) == [threading.get_ident()] * 5
+    assert finished(work()) == [threading.get_ident()] * 6
     assert not runner.inline
     assert not runner.is_closed
     outer.close()

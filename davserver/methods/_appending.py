@@ -79,7 +79,7 @@ class Appending:
             # The server ends, and its threads have.
             function()
         else:
-            await runner.hop(function)
+            await runner.store(function)
 
     async def _receive(self, buffer: Gathered, take: Callable[[int], bool]) -> Gathered:
         received = 0

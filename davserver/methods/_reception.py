@@ -98,7 +98,7 @@ class Reception:
             for piece in loan.here:
                 buffer.add(piece)
             work = partial(self._write_apart, buffer, loan, room)
-            await self._runner.hop(work, on_cancel=loan.stop)
+            await self._runner.store(work, on_cancel=loan.stop)
             return loan.size
         finally:
             if loan is not None:
@@ -116,7 +116,7 @@ class Reception:
             self._writing = None
 
     async def _flush(self, buffer: Gathered) -> None:
-        await self._runner.hop(partial(self._write, *buffer.pieces))
+        await self._runner.store(partial(self._write, *buffer.pieces))
 
     async def settle(self) -> None:
         """Waits for the thread, after whatever ended this: what a thread works with is not closed
