@@ -20,7 +20,10 @@ WORDS = [b"alpha ", b"omega "]
 pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.parametrize(
-        "server", [{"workers": 1}, {"workers": 4}], ids=["1 worker", "4 workers"], indirect=True
+        "server",
+        [{"workers": 1}, {"workers": 4}, {"workers": 4, "arguments": ["--durability", "none"]}],
+        ids=["1 worker", "4 workers", "4 workers, inline"],
+        indirect=True,
     ),
 ]
 

@@ -18,7 +18,10 @@ NS = "{http://example.org/ns}"
 pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.parametrize(
-        "server", [{"workers": 1}, {"workers": 4}], ids=["1 worker", "4 workers"], indirect=True
+        "server",
+        [{"workers": 1}, {"workers": 4}, {"workers": 4, "arguments": ["--durability", "none"]}],
+        ids=["1 worker", "4 workers", "4 workers, inline"],
+        indirect=True,
     ),
 ]
 
