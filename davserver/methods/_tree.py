@@ -81,6 +81,9 @@ class TreeDelete:
             if few is not None:
                 self._delete_few(stack, few)
                 return
+        except ResourceNotFound:
+            self._pass_over(stack)
+            return
         except StorageError as error:
             frame.close()
             stack.pop()
@@ -94,6 +97,21 @@ class TreeDelete:
             return
         self._delete_collection(stack, frame)
 
+    def _pass_over(self, stack: list[Frame]) -> None:
+        """The collection is not there any more."""
+        frame = stack.pop()
+        frame.close()
+        if frame.failed and stack:
+            stack[-1].failed = True
+
+    def _require_in_place(self, frame: Frame) -> None:
+        """Inside the gate. Raises ResourceNotFound where a collection, or one above it, has been
+        moved away: by a link in its place the path would lead to what is to stay."""
+        named = self._storage.named(frame.path)
+        is_there = named.stat is not None and named.stat.kind is Kind.COLLECTION
+        if not is_there or named.key != frame.key:
+            raise ResourceNotFound(f"{frame.path.name!r} is not there any more")
+
     def _descend(self, stack: list[Frame]) -> None:
         parent = stack[-1]
         name = parent.pending.pop()
@@ -101,6 +119,7 @@ class TreeDelete:
         frame = Frame(path, key, None if parent.target is None else parent.target.child(name))
         try:
             with self._rc.hold([parent.key]) as view:
+                self._require_in_place(parent)
                 above = self._locks_on(view, parent.key)
                 if not above and self._is_small_and_gone(parent, name, view):
                     return
@@ -166,6 +185,7 @@ class TreeDelete:
         """Raises StorageError where they cannot be looked at."""
         frame = stack[-1]
         with self._rc.hold([frame.key]) as view:
+            self._require_in_place(frame)
             if locks := self._locks_on(view, frame.key):
                 self._refuse(stack, locks)
                 return
@@ -284,6 +304,7 @@ class TreeDelete:
                 above = self._locks_on(view, parent) if parent else []
                 locks = above + self._locks_on(view, frame.key)
                 if not locks:
+                    self._require_in_place(frame)
                     if frame.target is not None:
                         ends = frame.path, frame.target
                         require_copied(self._rc.services, view, *ends, self._nonce)

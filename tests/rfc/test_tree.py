@@ -311,6 +311,39 @@ def test_a_lock_taken_since_the_listing_began_keeps_what_is_in_a_small_collectio
         assert reply.multistatus.statuses == {locked: 423}
 
 
+@pytest.mark.rfc("DL-02")
+@pytest.mark.parametrize("files", [1, 2 * FEW], ids=["small", "long"])
+@pytest.mark.parametrize("level", [1, 2], ids=["entered next", "entered already"])
+def test_a_link_in_the_place_of_a_collection_in_the_walk_leads_to_nothing_that_goes(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch, files: int, level: int
+) -> None:
+    """What two requests of another client make of it: MOVE, and BIND in its place."""
+    dav = make_dav("filesystem", durability="none")
+    assert dav.root
+    root = dav.root
+    names = [f"f{number}" for number in range(files)]
+    for folder in ("c/d/e/g", "kept/e/g", "kept/g"):
+        (root / folder).mkdir(parents=True)
+        for name in names:
+            (root / folder / name).write_bytes(b"x")
+    kept = sorted((root / "kept").rglob("*"))
+    descend = _tree.TreeDelete._descend
+
+    def swap_first(self: _tree.TreeDelete, stack: list[_walking.Frame]) -> None:
+        if len(stack) == level and not (root / "moved").exists():
+            (root / "c/d").rename(root / "moved")
+            (root / "c/d").symlink_to("../kept")
+        descend(self, stack)
+
+    monkeypatch.setattr(_tree.TreeDelete, "_descend", swap_first)
+    reply = dav.delete("/c/")
+
+    assert (root / "moved").is_dir()
+    assert sorted((root / "kept").rglob("*")) == kept
+    assert reply.status == 204
+    assert not (root / "c").exists()
+
+
 @pytest.mark.rfc("DL-04")
 def test_a_member_of_a_small_collection_that_cannot_go_is_told_of_and_the_rest_goes(
     make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
