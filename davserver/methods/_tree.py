@@ -20,6 +20,7 @@ from davserver.errors import (
     Conflict,
     DavError,
     Forbidden,
+    NotACollection,
     ResourceNotFound,
     StorageError,
 )
@@ -53,6 +54,7 @@ class TreeDelete:
         self._failures = failures
         self._storage = rc.services.storage
         self._nonce = nonce
+        self._bindings: object = None
 
     def run(self, path: DavPath, key: Key, copied: DavPath | None = None) -> bool:
         """Returns True when all is gone. What failed is in the failures; an error of the
@@ -82,7 +84,9 @@ class TreeDelete:
                 self._delete_few(stack, few)
                 return
         except ResourceNotFound:
-            self._pass_over(stack)
+            frame.close()
+            stack.pop()
+            self._pass_over(stack, frame)
             return
         except StorageError as error:
             frame.close()
@@ -97,16 +101,23 @@ class TreeDelete:
             return
         self._delete_collection(stack, frame)
 
-    def _pass_over(self, stack: list[Frame]) -> None:
-        """The collection is not there any more."""
-        frame = stack.pop()
-        frame.close()
-        if frame.failed and stack:
-            stack[-1].failed = True
+    def _pass_over(self, stack: Sequence[Frame], frame: Frame) -> None:
+        """The collection is not there any more. Raises NotACollection where something else has
+        come in the place of all of it."""
+        if stack:
+            stack[-1].failed |= frame.failed
+        elif self._failures.count or frame.target is not None:
+            return
+        elif self._storage.named(frame.path).stat is not None:
+            raise NotACollection(f"{frame.path.name!r} is no collection any more")
 
-    def _require_in_place(self, frame: Frame) -> None:
+    def _require_in_place(self, view: GateView, frame: Frame, top: Frame) -> None:
         """Inside the gate. Raises ResourceNotFound where a collection, or one above it, has been
-        moved away: by a link in its place the path would lead to what is to stay."""
+        moved away, or has come to have a binding elsewhere since: then it stands there. By the link
+        in its place the path would lead to what is to stay."""
+        if view.bindings is not self._bindings:
+            release(self._rc.services, view, top.key, top.key)
+            self._bindings = view.bindings
         named = self._storage.named(frame.path)
         is_there = named.stat is not None and named.stat.kind is Kind.COLLECTION
         if not is_there or named.key != frame.key:
@@ -119,7 +130,7 @@ class TreeDelete:
         frame = Frame(path, key, None if parent.target is None else parent.target.child(name))
         try:
             with self._rc.hold([parent.key]) as view:
-                self._require_in_place(parent)
+                self._require_in_place(view, parent, stack[0])
                 above = self._locks_on(view, parent.key)
                 if not above and self._is_small_and_gone(parent, name, view):
                     return
@@ -185,7 +196,7 @@ class TreeDelete:
         """Raises StorageError where they cannot be looked at."""
         frame = stack[-1]
         with self._rc.hold([frame.key]) as view:
-            self._require_in_place(frame)
+            self._require_in_place(view, frame, stack[0])
             if locks := self._locks_on(view, frame.key):
                 self._refuse(stack, locks)
                 return
@@ -304,7 +315,7 @@ class TreeDelete:
                 above = self._locks_on(view, parent) if parent else []
                 locks = above + self._locks_on(view, frame.key)
                 if not locks:
-                    self._require_in_place(frame)
+                    self._require_in_place(view, frame, stack[0] if stack else frame)
                     if frame.target is not None:
                         ends = frame.path, frame.target
                         require_copied(self._rc.services, view, *ends, self._nonce)
@@ -313,7 +324,7 @@ class TreeDelete:
                         self._storage.delete(frame.path)
                         gone.append(frame.key)
         except ResourceNotFound:
-            return
+            self._pass_over(stack, frame)
         except CollectionNotEmpty as error:
             # Members came while we were in it.
             frame.attempts += 1

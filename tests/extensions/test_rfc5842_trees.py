@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from davserver.methods import _tree, _walking
 from davserver.state.memory import MemoryState
 from tests.conftest import AppDav
+from tests.support.asgi import AsgiDav
 from tests.support.binding import bind, parents, resource_id
 
 MakeDav = Callable[..., AppDav]
@@ -64,6 +66,47 @@ both_kinds = pytest.mark.parametrize("collection", [False, True], ids=["file", "
 
 
 # --- DELETE -------------------------------------------------------------------------------------
+
+
+@pytest.mark.rfc("BI-04")
+@pytest.mark.parametrize("files", [1, 300], ids=["small", "long"])
+@pytest.mark.parametrize(
+    ("bound", "level"),
+    [
+        pytest.param("/a/c", 1, id="entered next"),
+        pytest.param("/a/c", 2, id="entered already"),
+        pytest.param("/a", 1, id="the Request-URI"),
+    ],
+)
+def test_what_is_bound_while_the_walk_runs_stays_where_it_is_bound(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch, bound: str, level: int, files: int
+) -> None:
+    """All of it that was not gone by then."""
+    dav = make_dav("filesystem", durability="none")
+    for collection in ("/a/", "/a/c/", "/a/c/d/", "/b/"):
+        dav.mkcol(collection)
+    for number in range(files):
+        dav.put(f"/a/c/d/f{number}", b"x")
+    other = AsgiDav(dav.app)
+    descend = _tree.TreeDelete._descend
+    told: list[int] = []
+
+    def bind_first(self: _tree.TreeDelete, stack: list[_walking.Frame]) -> None:
+        if len(stack) == level and not told:
+            told.append(bind(other, "/b/", "y", bound).status)
+        descend(self, stack)
+
+    monkeypatch.setattr(_tree.TreeDelete, "_descend", bind_first)
+    reply = dav.delete("/a/")
+    other._runner.close()
+
+    assert told == [201]
+    assert reply.status == 204
+    assert dav.get("/a/").status == 404
+    assert dav.root
+    kept = dav.root / "b/y"
+    assert not kept.is_symlink()
+    assert len([path for path in kept.rglob("*") if path.is_file()]) == files
 
 
 @pytest.mark.rfc("BI-04")
