@@ -267,13 +267,15 @@ def _few_members(fd: int, limit: int) -> list[os.DirEntry[str]] | None:
 
 
 def _copy_small(source: int, target: int, size: int) -> int:
-    copied = 0
-    # A read that is given less than it asked for has come to the end.
-    while data := os.read(source, size + 1):
+    copied, asked = 0, size + 1
+    while data := os.read(source, asked):
         write_all(target, data)
         copied += len(data)
-        if len(data) <= size:
+        # Some file systems give less than is asked for before the end, too: FUSE with direct I/O.
+        if copied == size:
             break
+        if copied > size:
+            asked = _SMALL  # it grows, or its size was not told
     return copied
 
 

@@ -161,6 +161,40 @@ def test_what_grows_is_copied_to_its_end(make: Make, source: Path, staged: Path)
     assert (staged / "f").read_bytes() == b"0123456789" * 10
 
 
+@pytest.mark.parametrize("size", [0, 7, 100, 200], ids=str)
+def test_a_file_that_is_read_in_pieces_is_copied_to_its_end(
+    make: Make, monkeypatch: pytest.MonkeyPatch, source: Path, staged: Path, size: int
+) -> None:
+    """As some file systems give it, whatever its size was."""
+    read = os.read
+    (source / "f").write_bytes(b"0123456789" * 10)
+    with (source / "f").open("rb") as one, (staged / "f").open("wb") as other:
+        monkeypatch.setattr(os, "read", lambda fd, count: read(fd, min(count, 30)))
+        copied = bymember._copy_small(one.fileno(), other.fileno(), size)
+
+    assert copied == 100
+    assert (staged / "f").read_bytes() == b"0123456789" * 10
+
+
+def test_what_was_empty_is_not_copied_byte_by_byte(
+    make: Make, monkeypatch: pytest.MonkeyPatch, source: Path, staged: Path
+) -> None:
+    """It grows, or the file system tells no sizes."""
+    read, counts = os.read, []
+
+    def counted(fd: int, count: int) -> bytes:
+        counts.append(count)
+        return read(fd, count)
+
+    (source / "f").write_bytes(b"x" * 100_000)
+    with (source / "f").open("rb") as one, (staged / "f").open("wb") as other:
+        monkeypatch.setattr(os, "read", counted)
+        copied = bymember._copy_small(one.fileno(), other.fileno(), 0)
+
+    assert copied == 100_000
+    assert len(counts) < 20
+
+
 @pytest.mark.parametrize("name", ["ä", "a b", "a\u0308"])
 def test_any_name_that_may_be_made_is_copied(
     make: Make, source: Path, staged: Path, name: str
