@@ -21,6 +21,7 @@ from davserver.app import create_app
 from davserver.check import check
 from davserver.config import Settings
 from davserver.errors import StateFailure
+from davserver.state.gatelock import GateLock
 from davserver.state.memory import MemoryState
 from tests.support.server import Server
 from tests.test_cli import COMMAND, environment, refused
@@ -371,13 +372,13 @@ def test_somebody_who_stands_still_while_starting_is_not_waited_for_for_ever(
     state = tmp_path / "one"
     opened(root, state).close()
     monkeypatch.setattr("davserver.state.sqlite.OPEN_WAIT_S", 0.1)
-    fd = os.open(state / "starting", os.O_RDWR)
-    fcntl.flock(fd, fcntl.LOCK_EX)
+    starting = GateLock(state / "starting")
+    starting.acquire(0)
     begun = time.monotonic()
     with pytest.raises(StateFailure, match="starting"):
         opened(root, state)
     waited_s = time.monotonic() - begun
-    os.close(fd)
+    starting.close()
 
     assert waited_s < 5
     opened(root, state).close()

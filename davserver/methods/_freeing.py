@@ -30,7 +30,8 @@ def freed_after(storage: Storage, path: DavPath, stat: Stat | None) -> Iterator[
         stat: of what was there; anything may have come in its place.
     """
     reader: Reader | None = None
-    if is_long(stat):
+    # On a remote file system what is open can often not be replaced.
+    if is_long(stat) and storage.inline:
         with suppress(StorageError):  # it need not be readable to go
             reader = storage.open(path)
     try:

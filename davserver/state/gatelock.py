@@ -213,7 +213,11 @@ def _has_parts(fd: int) -> bool:
     if sys.platform != "linux":
         return False
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _NONE)
+        # Behind the parts, so that nobody is kept out of one.
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, _PARTS, 1))
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, _PARTS, 1))
+    except BlockingIOError:
+        return True  # somebody else is trying
     except OSError:
         return False
     return True
