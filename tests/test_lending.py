@@ -310,7 +310,7 @@ def test_a_body_that_comes_in_bursts_arrives_as_it_is(edge: Borrower, content: b
     edge.serve(work)
 
     assert edge.bodies == [part]
-    assert edge.loans > 1
+    assert edge.loans
 
 
 def test_what_was_fed_before_comes_first(edge: Borrower, content: bytes) -> None:
@@ -352,7 +352,7 @@ def test_what_is_short_or_of_no_known_length_is_not_lent(
     def work(client: socket.socket) -> None:
         if size < LEAST:
             client.sendall(head(size) + part[:10])
-            time.sleep(0.01)
+            assert await_true(lambda: edge.refused == 1)
             client.sendall(part[10:])
         else:
             chunked = b"PUT /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
