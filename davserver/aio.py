@@ -139,20 +139,9 @@ class Runner:
         """True while calls are quick enough for the event loop."""
         return self._inline and time.monotonic() >= self._slow_until
 
-    def attempt(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """As `call`; None while calls are too slow for the event loop."""
-        begun = time.monotonic()
-        if not self._inline or begun < self._slow_until:
-            return None
-        return self._timed(begun, function, *args, **kwargs)
-
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs here, and takes the storage off the loop when it was slow."""
-        return self._timed(time.monotonic(), function, *args, **kwargs)
-
-    def _timed(
-        self, begun: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+        begun = time.monotonic()
         before = _waits() if begun < self._watch_until else None
         try:
             return function(*args, **kwargs)

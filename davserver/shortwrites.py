@@ -108,9 +108,11 @@ class Writes:
         Args:
             method: as `find` has returned it.
             key: what `DirectStorage.direct_key` says of the path.
-            asker: is let in.
+            asker: is let in, and may write here.
         """
         services = self._services
+        if not services.storage.is_writable(path):
+            return None
         changing = [field for field in varying if field[0] in _CHANGING]
         rc = RequestContext(
             services=services,
@@ -126,8 +128,6 @@ class Writes:
             expected=key,
             direct=self._storage,
         )
-        if not rc.may_write(path):
-            return None
         if method is PUT:
             # The fields that `validate` looks at are none of those that are plain.
             read_conditions(rc, self._public)

@@ -13,6 +13,7 @@ import errno
 import gc
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from hypothesis import strategies as st
 from davserver.app import DavApp, create_app
 from davserver.asked import Asked
 from davserver.auth.passwords import hash_password
+from davserver.auth.usersfile import changing_users
 from davserver.config import Settings
 from davserver.configtables import Rule, Share, UserEntry
 from davserver.protocol.headers import DavHeaders
@@ -445,6 +447,25 @@ def test_who_has_signed_in_goes_straight_and_nobody_else(tmp_path: Path) -> None
         assert both.taken == 0
         assert statuses(anonymous) == [b"401"] * 5
         assert statuses(refused) == [b"401"] * 2
+
+
+def test_the_first_account_shuts_the_straight_way_to_all_others(tmp_path: Path) -> None:
+    put = message(b"PUT", b"/f.txt", body=b"9876543210")
+    with opened(tmp_path, anonymous=None, insecure_basic=True) as both:
+        before, _ = both.ask(*[PLAIN["GET"]] * TIMES, *[put] * TIMES)
+        taken = both.taken
+        entry = UserEntry(name="alice", password=hash_password("secret"))
+        with changing_users(tmp_path / "state" / "users.toml") as users:
+            users["alice"] = entry
+        time.sleep(0.1)  # longer than the file is left alone (accounts._LOOK_S)
+        both.taken = 0
+        both.edge._edge.at_once = both.at_once
+        after = both.exchange(PLAIN["GET"], put)  # fields that are known by now
+
+        assert taken == 2 * TIMES - 2
+        assert before.count(b"0123456789") == TIMES
+        assert both.taken == 0
+        assert statuses(after) == [b"401", b"401"]
 
 
 BOB = b"Authorization: Basic " + base64.b64encode(b"bob:secret")

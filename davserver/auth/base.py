@@ -95,6 +95,16 @@ class SessionKeeper(Protocol):
     def end_session(self, token: bytes) -> None: ...
 
 
+@runtime_checkable
+class Doorless(Protocol):
+    """An Authenticator that can tell before it sees a request that it will let everybody in."""
+
+    @property
+    def is_open(self) -> bool:
+        """True while nobody can sign in: whatever a request offers, it is the anonymous
+        principal's. Costs next to nothing."""
+
+
 class Authorizer(Protocol):
     """Answers whether a principal may do something to a path of the server."""
 

@@ -107,6 +107,10 @@ class SignIn:
         return ANONYMOUS if account is None else account.principal
 
     @property
+    def is_open(self) -> bool:
+        return not self._accounts.is_stale and self._accounts.roster.is_open
+
+    @property
     def session_s(self) -> float:
         return 0.0 if self._accounts.roster.is_open else self._sessions.lifetime_s
 
