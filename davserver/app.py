@@ -286,7 +286,8 @@ class DavApp:
             client = asked.peer["client"]
             address = client[0] if client else "-"
             told = name, asked.target, status, sent, seconds, principal.name, address
-            self._log.line(Access(*told, None, None, asked.fields.get(b"user-agent")))
+            id = dict(asked.varying).get(b"x-request-id") if asked.varying else None
+            self._log.line(Access(*told, None, id, asked.fields.get(b"user-agent")))
         if self._meter is not None:
             if asked.body:
                 self._meter.received(len(asked.body))

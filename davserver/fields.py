@@ -28,9 +28,13 @@ IDLE = frozenset(
         *(b"referer", b"sec-ch-ua", b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"sec-fetch-dest"),
         *(b"sec-fetch-mode", b"sec-fetch-site", b"sec-fetch-user", b"te", b"translate"),
         *(b"upgrade-insecure-requests", b"user-agent"),
+        # From proxies. Who asks, and under which addresses, is told by all fields (origin.py).
+        *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port"),
+        *(b"x-forwarded-proto", b"x-forwarded-server", b"x-real-ip"),
     }
 )
-"""Fields that change nothing about an answer, but to what browsers are told."""
+"""Fields that change nothing about an answer, but to what browsers are told and to who it is that
+asks."""
 _PLAIN = frozenset({"GET", "HEAD", "PUT", "OPTIONS"})
 """Methods to which Depth, Destination and Overwrite mean nothing: clients send them all the
 same."""

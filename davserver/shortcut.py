@@ -34,7 +34,10 @@ _TARGET = re.compile(rb"/[!\"$->@-~]*")
 
 _line = b"%b: %b\r\n".__mod__
 _READING = frozenset({b"GET", b"HEAD", b"PROPFIND"})
-_OF_CHANGES = frozenset({b"if", b"lock-token"})
+_REQUEST_ID = b"x-request-id"
+"""Is told in the log alone (app.py)."""
+_OF_READS = frozenset({_REQUEST_ID})
+_OF_CHANGES = frozenset({b"if", b"lock-token", _REQUEST_ID})
 
 
 class Shortcut:
@@ -76,7 +79,7 @@ class Shortcut:
     def _read(self, asked: Asked) -> Quick | None:
         method, target, fields, varying, body, _, lines = asked
         aim = self._aims.get(target) or self._aim(target)
-        authorization, byte_range = _split(varying) if varying else (b"", None)
+        authorization, byte_range = _split(varying, _OF_READS) if varying else (b"", None)
         if aim is None or authorization is None:
             return None
         reads = self._reads
@@ -195,7 +198,7 @@ def _quick(response: Response, lines: bytes, asker: Principal) -> Quick:
 
 
 def _split(
-    varying: Sequence[Header], others: Collection[bytes] = ()
+    varying: Sequence[Header], others: Collection[bytes]
 ) -> tuple[bytes | None, bytes | None]:
     """Returns Authorization, b"" where there is none, and Range. (None, None) for what else
     varies, but for `others`, for what is sent twice, and for credentials that count how often

@@ -11,6 +11,8 @@ import base64
 import contextlib
 import errno
 import gc
+import io
+import json
 import os
 import re
 import time
@@ -24,6 +26,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from davserver.accesslog import AccessLog
 from davserver.app import DavApp, create_app
 from davserver.asked import Asked
 from davserver.auth.passwords import hash_password
@@ -43,6 +46,13 @@ PROPFIND = (
     b"<D:displayname/><D:lockdiscovery/><D:quota-available-bytes/><X:color/></D:prop></D:propfind>"
 )
 XML = b"Content-Type: application/xml"
+PROXIED = (
+    *(b"X-Forwarded-For: 198.51.100.7", b"X-Forwarded-Proto: https", b"Via: 1.1 front"),
+    *(b"X-Forwarded-Host: nas.example", b"X-Forwarded-Port: 443", b"X-Real-IP: 198.51.100.7"),
+    *(b"Forwarded: for=198.51.100.7;proto=https", b"X-Forwarded-Server: front"),
+)
+PROXY = ("192.0.2.1",)
+"""The peer of `Wire`."""
 
 
 def message(method: bytes, target: bytes, *fields: bytes, body: bytes = b"") -> bytes:
@@ -82,6 +92,9 @@ PLAIN = {
     ),
     "Brief": propfind(b"/f.txt", b"Brief: t"),
     "PROPFIND of what is locked": propfind(b"/locked"),
+    "GET through a proxy": message(b"GET", b"/f.txt", *PROXIED),
+    "GET with an id": message(b"GET", b"/f.txt", b"X-Request-ID: 5f", b"Range: bytes=2-4"),
+    "PROPFIND with an id": propfind(b"/f.txt", *PROXIED, b"x-request-id: 5f"),
 }
 """What the straight way answers."""
 OTHER = {
@@ -119,6 +132,7 @@ OTHER = {
     ),
     "PROPFIND of nothing": propfind(b"/none"),
     "another method": message(b"OPTIONS", b"/f.txt"),
+    "two ids": message(b"GET", b"/f.txt", b"X-Request-ID: 1", b"X-Request-ID: 2"),
 }
 """What it leaves to the pipeline."""
 
@@ -283,6 +297,7 @@ def test_what_is_not_goes_the_usual_way(both: Both, request_: bytes) -> None:
                 *(b"X-Forwarded-For: 1.2.3.4", b"Authorization: Basic eDp5", b"Overwrite: Q"),
                 *(b"Content-Type: text/xml", b"TE: trailers", b"Expect: 100-continue"),
                 *(b"Lock-Token: <urn:x>", b"If: (<urn:x>)", b"Translate: f", b"Origin: http://a"),
+                *(b"X-Request-ID: 5f", b"x-request-id:", b"X-Forwarded-Proto: https"),
             ]
         ),
         max_size=4,
@@ -447,6 +462,46 @@ def test_who_has_signed_in_goes_straight_and_nobody_else(tmp_path: Path) -> None
         assert both.taken == 0
         assert statuses(anonymous) == [b"401"] * 5
         assert statuses(refused) == [b"401"] * 2
+
+
+@pytest.mark.parametrize(
+    ("trusted", "told", "answer"),
+    [
+        (PROXY, b"X-Forwarded-Proto: https", b"200"),
+        (PROXY, b"Forwarded: for=198.51.100.7;proto=https", b"200"),
+        (PROXY, b"X-Forwarded-Proto: http", b"403"),
+        ((), b"X-Forwarded-Proto: https", b"403"),
+    ],
+)
+def test_a_password_goes_straight_where_a_proxy_that_is_trusted_tells_of_tls(
+    tmp_path: Path, trusted: Sequence[str], told: bytes, answer: bytes
+) -> None:
+    user = UserEntry(name="alice", password=hash_password("secret"))
+    requests = [message(b"GET", b"/f.txt", ALICE, told, b"X-Request-ID: %d" % n) for n in range(5)]
+    with opened(tmp_path, user=[user], anonymous="none", trusted_proxies=trusted) as both:
+        straight, usual = both.ask(*requests)
+
+        assert straight == usual
+        assert statuses(straight) == [answer] * 5
+        assert both.taken == (3 if answer == b"200" else 0)
+
+
+def test_the_log_tells_the_same_of_what_went_straight(both: Both) -> None:
+    stream = io.BytesIO()
+    both.app._log = AccessLog(stream, form="json")
+    sent = [PLAIN["GET through a proxy"], PLAIN["GET with an id"], PLAIN["PROPFIND with an id"]]
+    try:
+        both.ask(*[request for request in sent for _ in range(TIMES)])
+        both.app._log.flush()
+    finally:
+        both.app._log = None
+    entries = [json.loads(line) for line in stream.getvalue().splitlines()]
+    for entry in entries:
+        del entry["time"], entry["ms"]
+
+    assert both.taken > TIMES
+    assert entries[: len(entries) // 2] == entries[len(entries) // 2 :]
+    assert [entry.get("request_id") for entry in entries].count("5f") == 4 * TIMES
 
 
 def test_the_first_account_shuts_the_straight_way_to_all_others(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from davserver.state.base import Change, Step, StepKind
 from davserver.state.sqlite import SqliteState
 from davserver.storage.filesystem import FilesystemStorage
 from tests.support.processes import await_true
-from tests.test_shortcut import Both, message, opened, populate, statuses
+from tests.test_shortcut import PROXIED, PROXY, Both, message, opened, populate, statuses
 
 XML = b"Content-Type: text/xml"
 LOCKINFO = (
@@ -165,6 +165,11 @@ def pairs(folder: Path, **keys: Any) -> Iterator[Pair]:
 
 STRAIGHT = {
     "a new file": [put(b"/new", b"one")],
+    "through a proxy": [
+        put(b"/f.txt", b"one", *PROXIED, b"X-Request-ID: 5f"),
+        lock(b"/f.txt", *PROXIED, b"X-Request-ID: 5f"),
+        proppatch(b"/f.txt", *PROXIED, b"X-Request-ID: 5f", submits(0)),
+    ],
     "an empty file": [message(b"PUT", b"/new", b"Content-Length: 0")],
     "a file below": [put(b"/c/deep/new", b"one")],
     "over another": [put(b"/f.txt", b"one")],
@@ -336,6 +341,18 @@ def test_any_sequence_is_answered_the_same(pair: Pair, chosen: list[bytes]) -> N
     _reset(pair.straight)
     _reset(pair.usual)
     pair.ask_pipeline(*chosen)
+
+
+def test_an_address_that_a_proxy_tells_of_is_the_servers(tmp_path: Path) -> None:
+    tagged = submits(0, b"<https://nas.example/f.txt> ")
+    told, other = b"X-Forwarded-Host: nas.example", b"X-Forwarded-Host: other.example"
+    for pair in pairs(tmp_path, trusted_proxies=PROXY):
+        done, taken = pair.ask(lock(b"/f.txt"), *know(put(b"/f.txt", b"x", tagged, told)))
+        foreign, _ = pair.ask(*know(put(b"/f.txt", b"x", tagged, other)))
+
+        assert done == [b"200", b"204", b"204", b"204"]
+        assert taken
+        assert foreign == [b"412"] * 3
 
 
 def test_who_may_only_read_changes_nothing(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class DavHeaders:
 
     def with_fields(self, fields: Iterable[tuple[bytes, bytes]]) -> DavHeaders:
         """Returns these fields and others: what is kept is kept of both, so that nothing recalled
-        may depend on those (Authorization, Cookie, Range, If, Lock-Token), nor on a
+        may depend on those (Authorization, Cookie, Range, If, Lock-Token, X-Request-ID), nor on a
         Content-Length that the edge has let pass."""
         other = DavHeaders(fields, self._known)
         other.items = [*self.items, *other.items]

@@ -35,7 +35,12 @@ KNOWN_LIMIT = 2_048
 """Bytes of header fields that are remembered as read."""
 
 CONTENT_LENGTH = b"content-length"
-VARYING = frozenset({b"authorization", CONTENT_LENGTH, b"cookie", b"range", b"if", b"lock-token"})
+VARYING = frozenset(
+    {
+        *(b"authorization", CONTENT_LENGTH, b"cookie", b"range", b"if", b"lock-token"),
+        b"x-request-id",
+    }
+)
 """Fields that are not remembered with the others."""
 
 _NAMES = b"|".join(sorted(VARYING))
@@ -44,7 +49,10 @@ _VARYING_NAME = re.compile(rb"(?i)\n(?:%b)[ \t]*:" % _NAMES)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _USUAL = tuple(
     (name.lower(), b"\r\n%b: " % name)
-    for name in (b"Content-Length", b"Authorization", b"Range", b"If", b"Lock-Token")
+    for name in (
+        *(b"Content-Length", b"Authorization", b"Range", b"If", b"Lock-Token"),
+        b"X-Request-ID",
+    )
 )
 _VALUE = re.compile(rb"[!-~](?:[ -~]*[!-~])?")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?: |\Z)")
