@@ -138,22 +138,28 @@ class Mirror:
         count = self.commits.read()
         if count is not None and count == self._count and self._version is not None:
             return
-        # Before the question, so that what is committed after it is asked about again.
-        self._count = count
         self._properties.clear()
         self._is_bare = None
         if self._committed and self._version is not None:
             # Who writes is in the gate, and that is this worker: has it committed?
             if self._newest() >= self._seq:
                 self._committed.clear()
-            return
-        version = self._reader.data_version()
-        if version == self._version:
-            return
+        else:
+            self._follow(is_told=count is not None)
+        # Only now: a failure above is tried again. It is the count of before the question, so that
+        # what is committed after it is asked about again.
+        self._count = count
+
+    def _follow(self, *, is_told: bool) -> None:
+        """Reads what others have committed; `is_told`: the count says that somebody has."""
+        version = self._version
+        if version is None or not is_told:
+            version = self._reader.data_version()
+            if version == self._version:
+                return
         if self._version is None or not self._catch_up():
             self._load()
-        # Only now: a failure above is tried again. What is committed meanwhile moves it further.
-        self._version = version
+        self._version = version  # what is committed meanwhile moves it further
 
     def invalidate(self) -> None:
         """After a rollback: what is here was perhaps never true."""
