@@ -23,7 +23,7 @@ from davserver.protocol.path import Key
 _FIRST_PAUSE_S = 0.0002
 _LONGEST_PAUSE_S = 0.005
 # Who must not wait looks again so often: a thread hop would take as long as this, and more work.
-_LOOKS_AGAIN = 4
+_LOOKS_AGAIN = 8
 _BRIEF_PAUSE_S = 0.00005
 
 _PARTS = 32
