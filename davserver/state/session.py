@@ -135,7 +135,8 @@ class Session:
             inode = inode_of(self._name)
         except OSError as exc:
             raise StateFailure(f"the state file cannot be found: {exc}") from exc
-        if inode == self._inode and not (self.writer.is_damaged or self._reader.is_damaged):
+        is_same = inode is not None and inode == self._inode
+        if is_same and not (self.writer.is_damaged or self._reader.is_damaged):
             mirror = self.mirror
             with mirror.mutex:
                 mirror.refresh()

@@ -279,7 +279,7 @@ class SqlView:
         self._properties = None
 
     def rollback(self) -> None:
-        """Undoes what was not committed."""
+        """Undoes what was not committed: who goes on in the gate sees nothing of it."""
         dirty, is_full = self._dirty_mirror, isinstance(self._failed, StateFull)
         self._forget()
         self._failed = None
@@ -292,6 +292,10 @@ class SqlView:
         finally:
             if dirty:
                 self._mirror.invalidate()
+        if dirty:
+            # In the gate nobody looks whether it is doubtful.
+            with self._mirror.mutex:
+                self._mirror.refresh()
 
     def _make_room(self) -> None:
         """The log may hold pages many times over; what is in it is put where it belongs."""

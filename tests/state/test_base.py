@@ -544,6 +544,32 @@ def test_a_change_that_is_only_remembered_is_told_of_until_it_is_settled(state: 
     assert not state.has_changes()
 
 
+@pytest.mark.security("Q-03")
+def test_who_goes_on_after_a_rollback_finds_what_there_was(state: State, lock: MakeLock) -> None:
+    """Still in the gate: a lock whose removal was undone holds, one that was not granted does not,
+    and a change that could not be settled is there to be recovered."""
+    change = Change("id", "r", state.owner, ())
+    link, target = key(b"link"), key(b"a")
+    with state.hold([], wait_s=0) as view:
+        view.add_lock(lock("old", b"a"))
+        view.record(change)
+        view.bind({link: target})
+    with state.hold([], wait_s=0) as view:
+        view.remove_lock("old")
+        view.add_lock(lock("new", b"b"))
+        view.settle(change)
+        view.bind({link: None})
+        view.rollback()
+
+        assert tokens(view.covering(key(b"a"), now=1)) == ["old"]
+        assert tokens(view.beneath(key(b""), now=1)) == ["old"]
+        assert view.lock("new", now=1) is None
+        assert [change] == list(view.changes())
+        assert view.bindings.target(link) == target
+        view.settle(change)
+    assert not state.has_changes()
+
+
 def test_keys_with_rows_are_those_at_and_below(state: State) -> None:
     paths = [b"a", b"a/b", b"a/b/c", b"ab", b"b"]
     with state.hold([], wait_s=0) as view:

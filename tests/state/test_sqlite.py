@@ -636,6 +636,26 @@ def test_a_new_state_begins_when_the_file_is_removed(
     assert "state.sqlite3 is gone" in caplog.text
 
 
+@pytest.mark.security("Q-06")
+def test_a_new_state_begins_though_there_was_no_room_for_it_at_first(
+    state: SqliteState, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch(state, b"1")
+    os.unlink(folder / "state.sqlite3")
+
+    def full(*_: object, **__: object) -> None:
+        raise StateFull("no room")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(session, "prepare", full)
+        for _ in range(2):
+            with pytest.raises(StateFull), state.hold([A], wait_s=0):
+                pass
+    patch(state, b"2")
+
+    assert state.properties(A) == {X: b"2"}
+
+
 def test_restored_backup_is_shared_again(folder: Path, state: SqliteState) -> None:
     patch(state, b"1")
     state.session().writer.query("VACUUM INTO ?", [str(folder / "backup")])
