@@ -233,8 +233,10 @@ def _recover_all(
         try:
             trees, rest = take_up(services, view, change)
         except StorageError as error:
-            # It stays in the journal; the rest of the tree is served meanwhile.
+            # It stays in the journal; the rest of the tree is served meanwhile. Rows that have
+            # followed already go back: whoever tries again would have them follow twice.
             logger.error("change %s cannot be recovered: %s", change.id, error)
+            view.rollback()
             continue
         left_over += trees
         doubt(services, view, _keys(services.storage, change))

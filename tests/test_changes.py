@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
-from davserver.errors import AccessDenied, StorageFailure
+from davserver.errors import AccessDenied, StateFull, StorageFailure
 from davserver.protocol.path import DavPath
 from davserver.recovery import identity, remove_tree
 from davserver.state.base import Change, Step, StepKind
+from davserver.state.sqlfile import Database
 from davserver.state.sqlite import SqliteState
 from davserver.storage.faulty import FaultyStorage
+from davserver.storage.filesystem import FilesystemStorage
 from tests.conftest import AppDav, make_app_dav
+from tests.support.binding import bind
 from tests.support.dying import Death, DyingWorker
 from tests.support.storages import FoldingStorage, HookedStorage
 from tests.support.trees import hidden_names
@@ -368,6 +371,60 @@ def test_a_change_that_cannot_be_undone_now_waits_and_stops_nobody(make_dav: Mak
 
     storage.on("rename", f"/{aside.name}", lambda: None)
     assert dav.members("/") == ["/a", "/b/", "/c"]
+    assert journal(dav) == []
+
+
+@pytest.mark.rfc("BI-07", "MV-02")
+def test_what_cannot_be_recovered_at_first_follows_once(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link to what was moved cannot be pointed anew for a while. Rows that had followed before
+    that was met would go with those of another target when they follow again."""
+    dav = make_dav("filesystem")
+    fill(dav, {"/a": b"new", "/d/": None})
+    assert bind(dav, "/d/", "link", "/a").status == 201
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AccessDenied("not now")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(FilesystemStorage, "make_link", refuse)
+        assert dav.request("MOVE", "/a", {"Destination": "/b"}).status == 201
+        for _ in range(2):
+            assert dav.get("/b").body == b"new"
+        assert len(journal(dav)) == 1
+
+    assert dav.get("/d/link").body == b"new"
+    assert topics(dav)["/b"] == _topic("/a", b"new")
+    assert journal(dav) == []
+
+
+@pytest.mark.rfc("MV-02")
+def test_nobody_builds_on_what_cannot_be_recovered_now(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A MOVE is over but for its rows, which would go with what a PUT replaces."""
+    dav = make_dav("filesystem")
+    fill(dav, FILE)
+    moved_file = stat(dav, "/a")
+    dav.app.services.storage.rename(at("/a"), at("/b"))
+    record(dav, DEAD, Step(StepKind.PUBLISH, at("/a"), at("/b"), identity=identity(moved_file)))
+    left = 2
+    query = Database.query
+
+    def full(self: Database, sql: str, bindings: Any = ()) -> Any:
+        nonlocal left
+        if sql == "COMMIT" and left:
+            left -= 1
+            raise StateFull("no room")
+        return query(self, sql, bindings)
+
+    monkeypatch.setattr(Database, "query", full)
+    reply = dav.put("/b", b"another")
+
+    assert (reply.status, left) == (507, 0)
+    assert dav.get("/b").body == b"new"
+    assert topics(dav) == {"/b": _topic("/a", b"new")}
     assert journal(dav) == []
 
 
