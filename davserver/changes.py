@@ -224,7 +224,9 @@ def _publish(
         if leaving is not None and leaves is not None:
             _go_on(view, leaving, leaves)
         view.commit()
-    return aside
+        return aside
+    # Recovery removes it: by its being there it tells that what comes to stand at `path` is not it.
+    return None
 
 
 def _source(leaving: Change) -> DavPath:

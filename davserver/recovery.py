@@ -173,14 +173,14 @@ def recover(services: Services, *, wait_s: float) -> None:
 def recover_inside(services: Services, view: GateView, paths: Iterable[DavPath | None]) -> None:
     """As recover, for who has just entered the gate and is going to change what is at `paths`:
     nobody builds on what is half done. What takes long, and harms nobody, waits for `recover`.
-    Raises StateError when it must stay so there."""
+    Raises StateError, StorageError when it must stay so there."""
     if not view.changes():
         return
     try:
-        remove_trees(services.storage, _recover_all(services, view)[0])
+        remove_trees(services.storage, _recover_all(services, view, needed=paths)[0])
     except StateError as error:
         view.rollback()
-        if any(_concerns(change, path) for change in view.changes() for path in paths if path):
+        if any(_concerns(change, paths) for change in view.changes()):
             raise
         logger.warning("nothing can be recovered now: %s", error)
 
@@ -208,19 +208,23 @@ def undo_all(storage: Storage, log: UndoLog) -> list[DavPath]:
     return left_over
 
 
-def _concerns(change: Change, path: DavPath) -> bool:
+def _concerns(change: Change, paths: Iterable[DavPath | None]) -> bool:
     if is_atomic(change):
         return True  # perhaps
-    ends = (end for step in change.steps for end in (step.source, step.target) if end is not None)
-    return any(end.covers(path) or path.covers(end) for end in ends)
+    ends = [end for step in change.steps for end in (step.source, step.target) if end is not None]
+    return any(e.covers(path) or path.covers(e) for path in paths if path for e in ends)
 
 
 def _recover_all(
-    services: Services, view: GateView, owners: contextlib.ExitStack | None = None
+    services: Services,
+    view: GateView,
+    owners: contextlib.ExitStack | None = None,
+    needed: Iterable[DavPath | None] = (),
 ) -> tuple[list[DavPath | None], list[Change]]:
     """Changes of dead workers, and those that this one could not settle: whoever is at work on
     one is in the gate, or has another owner for it. Returns hidden trees to remove, and changes to
-    carry out after the gate: with `owners` they are ours, else they stay the dead worker's."""
+    carry out after the gate: with `owners` they are ours, else they stay the dead worker's. Raises
+    StateError, and StorageError for what concerns those that are `needed`."""
     state = services.state
     left_over: list[DavPath | None] = []
     leaving: list[Change] = []
@@ -237,6 +241,9 @@ def _recover_all(
             # followed already go back: whoever tries again would have them follow twice.
             logger.error("change %s cannot be recovered: %s", change.id, error)
             view.rollback()
+            if not is_atomic(change) and _concerns(change, needed):
+                remove_trees(services.storage, left_over)
+                raise
             continue
         left_over += trees
         doubt(services, view, _keys(services.storage, change))

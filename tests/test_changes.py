@@ -400,6 +400,39 @@ def test_what_cannot_be_recovered_at_first_follows_once(
 
 
 @pytest.mark.rfc("MV-02")
+@pytest.mark.parametrize("is_ours", [True, False], ids=["by us", "behind the server"])
+@pytest.mark.parametrize("source", [FILE, TREE], ids=["file", "tree"])
+def test_what_comes_to_stand_where_a_move_has_left_half_stays(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch, source: Tree, is_ours: bool
+) -> None:
+    """The old tree at the Destination went by way of the source, for a moment. As long as the rows
+    cannot follow, nothing is to be created there by us; what somebody else creates is not it."""
+    dav = make_dav("filesystem")
+    assert dav.root
+    fill(dav, source | OLD_TREE | {"/d/": None})
+    assert bind(dav, "/d/", "link", "/a").status == 201
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AccessDenied("not now")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(FilesystemStorage, "make_link", refuse)
+        assert dav.request("MOVE", "/a", {"Destination": "/b"}).status == 204
+        if is_ours:
+            assert dav.put("/a", b"fresh").status == 403
+            assert dav.put("/c", b"elsewhere").status == 201
+            assert dav.get("/a").status == 404
+        else:
+            (dav.root / "a").write_bytes(b"fresh")
+    assert not is_ours or dav.put("/a", b"fresh").status == 201
+
+    assert dav.get("/a").body == b"fresh"
+    assert expected_topics(moved(source)).items() <= topics(dav).items()
+    assert journal(dav) == []
+    assert hidden_names(dav) == []
+
+
+@pytest.mark.rfc("MV-02")
 def test_nobody_builds_on_what_cannot_be_recovered_now(
     make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
 ) -> None:
