@@ -84,7 +84,7 @@ def attempt_of(
     """
     proxies = settings.trusted_proxies
     client = scope.get("client")
-    sender = (client and client[0], scope.get("scheme"), proxies)
+    sender = (client and client[0], is_trusted(scope, proxies), scope.get("scheme"), proxies)
     private, address = headers.recall_for(sender, partial(_sender, scope, proxies))
     asserted = None
     if settings.proxy_header is not None:

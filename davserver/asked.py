@@ -17,7 +17,7 @@ class Asked(NamedTuple):
         fields: the header fields without those of `varying`; the same object for each request
             that has the same ones.
         varying: the fields that are another with each request, but Content-Length.
-        peer: what an ASGI scope says of the other end: `client` and `scheme`.
+        peer: what an ASGI scope says of the other end: `client` and `scheme`, and `server`.
         lines: header lines of every answer.
     """
 

@@ -21,9 +21,13 @@ _FORWARDED_PROTO = re.compile(rb'proto\s*=\s*"?([a-z]+)', re.IGNORECASE)
 
 
 def is_trusted(scope: Scope, proxies: Collection[str]) -> bool:
-    """True when the peer may tell us how the client reached it. A Unix socket's peer may."""
+    """True when the peer may tell us how the client reached it. A Unix socket's peer may; who has
+    no address where the server has one is anybody, who broke off before being asked for it."""
     client = scope.get("client")
-    return client is None or client[0] in proxies
+    if client is not None:
+        return client[0] in proxies
+    server = scope.get("server")
+    return server is None or server[1] is None
 
 
 def authorities(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from davserver.origin import client_address, is_private, raw_path
+from davserver.origin import client_address, is_private, is_trusted, raw_path
 from davserver.protocol.headers import DavHeaders
+from tests.support.processes import await_true
+from tests.support.server import Server
 
 PROXIES = ("127.0.0.1", "10.0.0.1")
 
@@ -52,6 +59,34 @@ def test_the_address_is_the_last_that_no_trusted_proxy_has(
     peer: str | None, fields: dict[str, str], address: str
 ) -> None:
     assert client_address(scope(peer), headers(**fields), proxies=PROXIES) == address
+
+
+@pytest.mark.security("T-02")
+@pytest.mark.parametrize(
+    ("server", "trusted"),
+    [(("/run/dav.sock", None), True), (None, True), (("127.0.0.1", 80), False)],
+)
+def test_who_has_no_address_is_a_proxy_on_a_unix_socket_alone(server: Any, trusted: bool) -> None:
+    assert is_trusted(scope(None, server=server), PROXIES) is trusted
+
+
+@pytest.mark.security("T-02", "A-06")
+def test_who_breaks_off_before_it_is_taken_in_is_no_trusted_proxy(tmp_path: Path) -> None:
+    """The kernel still has what it sent, and tells its address no more."""
+    told = {"DAVSERVER_PROXY_HEADER": "Remote-User", "DAVSERVER_TRUSTED_PROXIES": "192.0.2.1"}
+    put = b"PUT /%d HTTP/1.1\r\nHost: x\r\nRemote-User: alice\r\nContent-Length: 1\r\n\r\nx"
+    with Server(tmp_path, environment=told) as server:
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            for number in range(3):
+                with socket.create_connection(("127.0.0.1", server.port)) as peer:
+                    peer.sendall(put % number)
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+
+        assert await_true(lambda: server.log_text().count(" PUT /") == 3)
+        assert list(server.root.iterdir()) == []
 
 
 @pytest.mark.security("A-01")

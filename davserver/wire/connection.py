@@ -107,7 +107,7 @@ class Connection(HttpToolsProtocol):
         self.server = get_local_addr(transport)
         self.client = get_remote_addr(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
-        self._peer = {"client": self.client, "scheme": self.scheme}
+        self._peer = {"client": self.client, "server": self.server, "scheme": self.scheme}
         if self.is_plain_socket and CAN_SEND:
             self._extensions = {FILE_MESSAGE: {}}
         self._address = self.client[0] if self.client else "-"

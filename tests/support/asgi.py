@@ -138,7 +138,8 @@ class AsgiDav(Dav):
             "root_path": self.root_path,
             "headers": [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in fields],
             "client": self.client,
-            "server": ("127.0.0.1", 8080),
+            # Who comes by a Unix socket has no address, and the server no port.
+            "server": ("127.0.0.1", 8080) if self.client else ("/run/dav.sock", None),
             "state": {},
         }
 
