@@ -103,6 +103,7 @@ class Reads:
         self._storage = storage
         self._state = state
         self._base = base
+        self._body_limit = min(_BODY_LIMIT, services.settings.xml_body_limit)
 
     # --- GET and HEAD ---------------------------------------------------------------------------
 
@@ -178,7 +179,7 @@ class Reads:
 
     def plan(self, fields: DavHeaders, body: bytes) -> Plan | None:
         form = fields.recall(_propfind_form)
-        if form is None or len(body) > _BODY_LIMIT:
+        if form is None or len(body) > self._body_limit:
             return None
         plan = self._services.live.compile(body, form.charset, minimal=form.minimal)
         # What is told of bindings may have to wait for the gate.

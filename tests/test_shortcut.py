@@ -523,6 +523,14 @@ def test_the_first_account_shuts_the_straight_way_to_all_others(tmp_path: Path) 
         assert statuses(after) == [b"401", b"401"]
 
 
+def test_no_body_is_larger_than_the_limit(tmp_path: Path) -> None:
+    with opened(tmp_path, xml_body_limit=len(PROPFIND) - 1) as both:
+        straight, usual = both.ask(*[PLAIN["PROPFIND of a file"]] * TIMES)
+
+        assert straight == usual
+        assert statuses(straight) == [b"413"] * TIMES
+
+
 BOB = b"Authorization: Basic " + base64.b64encode(b"bob:secret")
 RULES = [
     Rule(path="/c", access="none", users=["bob"]),
