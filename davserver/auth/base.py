@@ -53,10 +53,13 @@ class Attempt(NamedTuple):
     session: bytes | None = None
 
     @property
-    def credentials(self) -> bytes | None:
-        """Credentials that prove the same whichever request they come with; None: of this one."""
+    def credentials(self) -> object:
+        """What is the same of all attempts of an address that prove the same; None: of this one
+        alone. The word of a proxy goes before a password, which counts only where it is safe."""
         field = self.authorization
-        return field if field is not None and field[:6].lower() == b"basic " else None
+        if field is None or field[:6].lower() != b"basic ":
+            return None
+        return field, self.secure, self.asserted
 
 
 class Authenticator(Protocol):

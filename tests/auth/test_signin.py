@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from collections.abc import Callable
@@ -403,6 +404,36 @@ def test_odd_words_of_a_proxy(proxied: AppDav) -> None:
     assert proxied.get("/", {"Remote-User": "\xe9"}).status == 200
     twice = [("Remote-User", "alice"), ("Remote-User", "bob")]
     assert proxied.request("GET", "/", twice).status == 400
+
+
+@pytest.mark.security("A-01", "A-06")
+@pytest.mark.parametrize(
+    ("one", "other", "refused"),
+    [
+        ({"Remote-User": "alice"}, {"Remote-User": "bob"}, 403),
+        ({"X-Forwarded-Proto": "https"}, {"X-Forwarded-Proto": "http"}, 401),
+    ],
+    ids=["the word of a proxy", "over http"],
+)
+def test_the_same_password_at_once_is_not_the_same_request(
+    make_signed: Make, one: dict[str, str], other: dict[str, str], refused: int
+) -> None:
+    """While the users file is read all wait for it, who could be told at once as well."""
+    dav = make_signed(
+        proxy_header="Remote-User",
+        rule=[
+            {"path": "/", "users": ["alice"], "access": "write"},
+            {"path": "/", "access": "none"},
+        ],
+    )
+    with changing_users(users_path(dav.app.services.settings)) as entries:
+        entries["carol"] = parse_user(entry("carol"))
+
+    async def put_both() -> list[int]:
+        put = [dav.send("PUT", "/f", basic("alice") | fields, b"x") for fields in (one, other)]
+        return [done.reply.status for done in await asyncio.gather(*put)]
+
+    assert dav.run(put_both()) == [201, refused]
 
 
 def test_the_field_means_nothing_where_it_is_not_set(signed: AppDav) -> None:
