@@ -18,6 +18,7 @@ from davserver.aio import ClientDisconnect, Runner
 from davserver.asgi import Receive, Scope, Send
 from davserver.asked import Asked
 from davserver.auth.base import Authenticator, Authorizer, PathAuthorizer
+from davserver.auth.signin import SignIn
 from davserver.config import Settings, require_apart
 from davserver.context import Header, RequestContext, Response, Services
 from davserver.counting import keep_counted
@@ -83,10 +84,15 @@ def create_app(
         require_apart(chosen)
     registry = build_registry()
     in_memory = JobStore(None)
+    sign_in: SignIn | None = None
 
     def open_services(settings: Settings) -> Services:
+        nonlocal sign_in
         # First, for it can fail and opens nothing yet.
-        asked = authenticator or build_sign_in(settings, clock=clock)
+        if authenticator is None:
+            sign_in = build_sign_in(settings, clock=clock, before=sign_in)
+        asked = authenticator or sign_in
+        assert asked is not None
         opened, disk = open_parts(settings, store, storage)
         rights = authorizer or build_authorizer(settings, asked, disk)
         return Services(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from davserver.auth.accounts import Accounts, Source
@@ -32,8 +32,8 @@ def users_path(settings: Settings) -> Path:
     return settings.users or settings.state_folder / "users.toml"
 
 
-def read_accounts(settings: Settings) -> Accounts:
-    """Returns who has an account. Raises AccountsError."""
+def read_accounts(settings: Settings, known: Collection[Path] = ()) -> Accounts:
+    """Returns who has an account; for `known` see there. Raises AccountsError."""
     sources = [Source(users_path(settings), read_users, optional=True)]
     if settings.htpasswd is not None:
         sources.append(Source(settings.htpasswd, read_htpasswd))
@@ -42,18 +42,21 @@ def read_accounts(settings: Settings) -> Accounts:
         sources,
         realm=settings.realm,
         must_sign_in=settings.proxy_header is not None,
+        known=known,
     )
 
 
-def build_sign_in(settings: Settings, *, clock: Callable[[], float]) -> SignIn:
-    """Returns the Authenticator of the settings. Raises AccountsError."""
+def build_sign_in(
+    settings: Settings, *, clock: Callable[[], float], before: SignIn | None = None
+) -> SignIn:
+    """Returns the Authenticator of the settings, after that of other ones. Raises AccountsError."""
     folder = settings.state_folder
     key = SharedKey(folder / "signin.key")
     failures = SharedTable(folder / "signin.failures", buckets=FAILURE_BUCKETS)
     nonces = SharedTable(folder / "signin.nonces", buckets=NONCE_BUCKETS)
     ended = SharedTable(folder / "signin.ended", buckets=SESSION_BUCKETS)
     return SignIn(
-        read_accounts(settings),
+        read_accounts(settings, () if before is None else before.accounts.known),
         realm=settings.realm,
         digest=Digest(
             Nonces(nonces, key, realm=settings.realm, lifetime_s=settings.nonce_s),

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from davserver.auth.usersfile import changing_users
 from davserver.config import Settings, SettingsError
+from davserver.configtables import parse_user
 from davserver.errors import StateFailure
 from davserver.serving.reload import Change, Watch, keep_fixed
 from davserver.state.memory import MemoryState
@@ -21,6 +23,7 @@ from davserver.storage.memory import MemoryStorage
 from tests.conftest import AppDav
 from tests.support.asgi import drive
 from tests.support.certificates import make_pair
+from tests.support.credentials import entry
 from tests.support.processes import await_true, below, serving
 from tests.support.server import Server
 
@@ -102,6 +105,23 @@ def test_parts_of_the_embedder_stay_open(make_dav: Callable[..., AppDav]) -> Non
 
     assert dav.get("/f").body == b"x"
     assert dav.put("/f", b"y", {"If": lock.untagged}).status == 204
+
+
+@pytest.mark.security("A-06")
+def test_accounts_that_were_lost_before_it_let_nobody_in(
+    make_dav: Callable[..., AppDav], tmp_path: Path
+) -> None:
+    dav = make_dav(anonymous=None, users=tmp_path / "users.toml")
+    before = dav.put("/f", b"x").status
+    with changing_users(tmp_path / "users.toml") as entries:
+        entries["alice"] = parse_user(entry("alice"))
+    await_true(lambda: dav.put("/f", b"x").status == 401)
+    (tmp_path / "users.toml").unlink()
+    for _ in range(2):
+        reload(dav)
+
+    assert before == 201
+    assert dav.put("/f", b"x").status == 403
 
 
 @pytest.mark.parametrize("log", [True, False])

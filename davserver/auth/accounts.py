@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -130,6 +130,10 @@ class Accounts:
         sources: files, in the order in which they win.
         realm: that Digest is for.
         must_sign_in: somebody can sign in by other means: a proxy's.
+        known: files that accounts were read from before, by others of this process.
+
+    Attributes:
+        known: the same, with those that these were read from.
 
     Raises AccountsError when a file cannot be used.
     """
@@ -141,11 +145,13 @@ class Accounts:
         *,
         realm: str,
         must_sign_in: bool = False,
+        known: Collection[Path] = (),
     ) -> None:
         self._listed = tuple(listed)
         self._sources = tuple(sources)
         self._realm = realm
-        self._is_open = not listed and not must_sign_in
+        self.known = {source.path for source in sources}.intersection(known)
+        self._is_open = not (listed or must_sign_in or self.known)
         self._lock = threading.Lock()
         self._next_look = 0.0
         self._seen = tuple(_signature(source.path) for source in self._sources)
@@ -192,6 +198,7 @@ class Accounts:
                 continue
             # Once there are accounts, their loss lets nobody in.
             self._is_open = False
+            self.known.add(source.path)
         return make_roster(entries, realm=self._realm, is_open=self._is_open)
 
 
