@@ -95,9 +95,11 @@ class Place:
             modified_ns = new_mtime_ns(mtime_ns)
             os.utime(fd, ns=(modified_ns, modified_ns))
             new = os.fstat(fd)
-            is_changed = old is not None and adopt(fd, self._dir_fd, self._name, old, new)
+            kept = None if old is None else adopt(fd, self._dir_fd, self._name, old, new)
+            if kept is not None:
+                mode = kept
             # Else a version without a name has been opened with the mode that it is to have.
-            if is_changed or new.st_mode & _PERMISSIONS != mode:
+            if kept is not None or new.st_mode & _PERMISSIONS != mode:
                 os.fchmod(fd, mode)
         except OSError as error:
             raise translate_io(error, self._path) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 
 from davserver.storage import _linux, names
 from davserver.storage._stat import Seen
@@ -13,7 +12,17 @@ from davserver.storage.policy import Policy
 _O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 _HAS_PROC = os.path.isdir("/proc/self/fd")
-_ATTRIBUTES = ("user.", "system.posix_acl_access", "com.apple.")
+ACL = "system.posix_acl_access"
+"""The attribute that says who else may do what with a file."""
+_ATTRIBUTES = ("user.", ACL, "com.apple.")
+_MAY_NOT = frozenset(
+    {
+        *(errno.EPERM, errno.EACCES, errno.EINVAL),  # EINVAL: who is not known in a container
+        *(errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODATA),
+        *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP),  # it has been removed or replaced meanwhile
+    }
+)
+"""Of owners and attributes: they cannot be kept, and nothing is broken."""
 MODE_MASK = 0o777
 """Never setuid, setgid or sticky: the content is another one now."""
 _PRIVATE = 0o600
@@ -66,13 +75,22 @@ def remove_hidden(policy: Policy, dir_fd: int, hidden: bytes) -> None:
         policy.abandoned.add(hidden)
 
 
-def adopt(fd: int, dir_fd: int, name: bytes, old: Seen, new: os.stat_result) -> bool:
+def adopt(fd: int, dir_fd: int, name: bytes, old: Seen, new: os.stat_result) -> int | None:
     """Gives a new version the owner and the extended attributes of the old one at a name, as far as
-    this process may. Returns False where there is nothing to give."""
+    this process may, and none of the ACL that its directory gives to new files.
+
+    Returns the mode that is to be set after that; None where nothing was to be changed. Raises
+    OSError: it is no version of that file that others may read, where the old one was not for them.
+    """
     is_anothers = old.uid != new.st_uid or old.gid != new.st_gid
+    mode = old.mode & MODE_MASK
     if is_anothers:
         _adopt_owner(fd, old.uid, old.gid)
-    return (hasattr(os, "listxattr") and _adopt_xattrs(fd, dir_fd, name)) or is_anothers
+    given = _adopt_xattrs(fd, dir_fd, name) if hasattr(os, "listxattr") else {}
+    if given.get(ACL) is False:
+        # The bits of the group were those of all whom the ACL names.
+        mode &= ~0o070
+    return mode if given or is_anothers else None
 
 
 def _adopt_owner(fd: int, uid: int, gid: int) -> None:
@@ -80,31 +98,51 @@ def _adopt_owner(fd: int, uid: int, gid: int) -> None:
         try:
             os.fchown(fd, owner, gid)
             return
-        except OSError:
-            continue
+        except OSError as error:
+            if error.errno not in _MAY_NOT:
+                raise
 
 
-def _adopt_xattrs(fd: int, dir_fd: int, name: bytes) -> bool:
+def _adopt_xattrs(fd: int, dir_fd: int, name: bytes) -> dict[str, bool]:
+    """Returns whether each attribute that there was to set, or to remove, was."""
     if _HAS_PROC:
-        # Most files have none that count: asked by name, in one call.
-        with suppress(OSError):
-            path = b"/proc/self/fd/%d/%b" % (dir_fd, name)
-            if not any(map(_is_adopted, os.listxattr(path, follow_symlinks=False))):
-                return False
+        # Asked by its name, in one call, a file need not be readable.
+        return _copy_xattrs(b"/proc/self/fd/%d/%b" % (dir_fd, name), fd)
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         old_fd = os.open(name, flags, dir_fd=dir_fd)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno not in _MAY_NOT:
+            raise
+        return {}
     try:
-        for attribute in filter(_is_adopted, os.listxattr(old_fd)):
-            os.setxattr(fd, attribute, os.getxattr(old_fd, attribute))
-    except OSError:
-        return True  # a file system without them; the content is what counts
+        return _copy_xattrs(old_fd, fd)
     finally:
         os.close(old_fd)
-    return True
 
 
-def _is_adopted(attribute: str) -> bool:
-    return attribute.startswith(_ATTRIBUTES)
+def _copy_xattrs(old: int | bytes, fd: int) -> dict[str, bool]:
+    given = dict.fromkeys(_adopted(old), True)
+    if ACL not in given and ACL in _adopted(fd):
+        os.removexattr(fd, ACL)
+        return given | {ACL: True}
+    for attribute in given:
+        try:
+            value = os.getxattr(old, attribute, follow_symlinks=isinstance(old, int))
+            os.setxattr(fd, attribute, value)
+        except OSError as error:
+            if error.errno not in _MAY_NOT:
+                raise
+            given[attribute] = False
+    return given
+
+
+def _adopted(file: int | bytes) -> list[str]:
+    """Returns the names of the attributes that a new version has, too."""
+    try:
+        listed = os.listxattr(file, follow_symlinks=isinstance(file, int))
+    except OSError as error:
+        if error.errno not in _MAY_NOT:
+            raise
+        return []
+    return [attribute for attribute in listed if attribute.startswith(_ATTRIBUTES)]

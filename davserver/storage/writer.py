@@ -179,15 +179,16 @@ class FileWriter:
         os.fchmod(self._fd, mode)
 
     def _adopt_attributes(self, new: os.stat_result) -> int | None:
-        """Returns the old version's mode."""
+        """Returns the old version's mode, None where there is none. Raises OSError: what stands
+        there may not be for everybody."""
         try:
             old = look(self._dir_fd, self._name, plain=self._policy.resolver.plain)
-        except OSError:
+        except FileNotFoundError:
             return None
         if not st.S_ISREG(old.mode):
             return None
-        adopt(self._fd, self._dir_fd, self._name, old, new)
-        return old.mode
+        kept = adopt(self._fd, self._dir_fd, self._name, old, new)
+        return old.mode if kept is None else kept
 
     def commit(self, *, replace: bool, expect: ETag | None = None) -> Stat:
         """Publishes, if the target is still in the same directory. One rename at most."""

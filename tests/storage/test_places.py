@@ -6,6 +6,7 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,15 @@ import pytest
 from davserver import errors
 from davserver.protocol.path import DavPath
 from davserver.storage import _linux
+from davserver.storage._stat import Seen
 from davserver.storage.filesystem import FALLBACKS, FilesystemStorage
 from davserver.storage.places import Place
 
 P = Callable[[str], DavPath]
 _ENTRIES = [(1, 7, -1), (2, 6, 12_345), (4, 5, -1), (16, 7, -1), (32, 4, -1)]
 DEFAULT_ACL = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *one) for one in _ENTRIES)
+_GIVES_AWAY = [] if os.geteuid() else ["fchown"]
+_GUARDING = [(1, 6, -1), (2, 6, 12_345), (4, 0, -1), (16, 6, -1), (32, 0, -1)]
 pytestmark = pytest.mark.usefixtures("no_leak")
 
 
@@ -58,18 +62,20 @@ def find(storage: FilesystemStorage, path: DavPath) -> Place:
 
 
 def put_whole(storage: FilesystemStorage, path: DavPath, data: bytes = b"whole") -> None:
-    place = find(storage, path)
-    place.fill(data, None)
-    place.publish()
-    place.close()
+    with closing(find(storage, path)) as place:
+        place.fill(data, None)
+        place.publish()
 
 
 def put_in_pieces(storage: FilesystemStorage, path: DavPath) -> None:
     writer = storage.create(path)
-    writer.write(b"who", b"le")
-    writer.seal()
-    writer.commit(replace=True)
-    writer.settle()
+    try:
+        writer.write(b"who", b"le")
+        writer.seal()
+        writer.commit(replace=True)
+        writer.settle()
+    finally:
+        writer.discard()
 
 
 def attributes(path: Path) -> tuple[object, ...]:
@@ -110,6 +116,106 @@ def test_a_new_version_has_what_the_old_one_had(
 
     assert attributes(root / "whole") == attributes(root / "pieces")
     assert os.getxattr(root / "whole", "user.colour") == b"red"
+
+
+@pytest.mark.parametrize("put", [put_whole, put_in_pieces])
+def test_a_new_version_has_no_acl_that_the_old_one_had_not(
+    storage: FilesystemStorage, root: Path, p: P, put: Callable[..., None]
+) -> None:
+    """What a collection gives to new files may let others in than the old one was open to."""
+    (root / "f").write_bytes(b"old")
+    (root / "f").chmod(0o640)
+    before = attributes(root / "f")[:-1]
+    os.setxattr(root, "system.posix_acl_default", DEFAULT_ACL)
+    put(storage, p("f"))
+
+    assert attributes(root / "f") == (*before, b"whole")
+
+
+@pytest.fixture
+def guarded(root: Path) -> Path:
+    """A file for somebody that its group is not for."""
+    (root / "f").write_bytes(b"old")
+    if os.geteuid() == 0:
+        os.chown(root / "f", 12_345, 54_321)
+    os.setxattr(root / "f", "user.colour", b"red")
+    entries = b"".join(struct.pack("<HHi", *one) for one in _GUARDING)
+    os.setxattr(root / "f", "system.posix_acl_access", struct.pack("<I", 2) + entries)
+    return root / "f"
+
+
+def refusing(call: Callable[..., object], number: int, name: object) -> Callable[..., object]:
+    """Refuses to do anything with a name, or with all of them."""
+
+    def refuse(*args: object, **options: object) -> object:
+        if name is None or name in args:
+            raise OSError(number, os.strerror(number))
+        return call(*args, **options)
+
+    return refuse
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["listxattr", "getxattr", "setxattr", *_GIVES_AWAY])
+@pytest.mark.parametrize("put", [put_whole, put_in_pieces])
+def test_a_version_that_lacks_what_keeps_others_out_is_not_published(
+    storage: FilesystemStorage,
+    root: Path,
+    guarded: Path,
+    p: P,
+    monkeypatch: pytest.MonkeyPatch,
+    put: Callable[..., None],
+    call: str,
+    number: int,
+) -> None:
+    before = attributes(guarded)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refusing(getattr(os, call), number, None))
+        with pytest.raises(errors.StorageError):
+            put(storage, p("f"))
+
+    assert attributes(guarded) == before
+
+
+@pytest.mark.parametrize("put", [put_whole, put_in_pieces])
+def test_where_an_acl_may_not_be_kept_the_group_gets_nothing_of_it(
+    storage: FilesystemStorage,
+    guarded: Path,
+    p: P,
+    monkeypatch: pytest.MonkeyPatch,
+    put: Callable[..., None],
+) -> None:
+    acl = "system.posix_acl_access"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "setxattr", refusing(os.setxattr, errno.EPERM, acl))
+        put(storage, p("f"))
+
+    assert guarded.stat().st_mode & 0o777 == 0o600
+    assert os.getxattr(guarded, "user.colour") == b"red"
+
+
+def test_what_cannot_be_looked_at_before_it_is_replaced_is_kept(
+    storage: FilesystemStorage, root: Path, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mode is not known: the new version might be open to everybody."""
+    (root / "f").write_bytes(b"old")
+    (root / "f").chmod(0o600)
+    writer = storage.create(p("f"))
+    writer.write(b"new")
+
+    def fail(dir_fd: int, name: bytes, **_: object) -> Seen:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("davserver.storage.writer.look", fail)
+        with pytest.raises(errors.StorageFailure):
+            writer.seal()
+    with pytest.raises(errors.StorageFailure):
+        writer.commit(replace=True)
+    writer.discard()
+
+    assert attributes(root / "f")[0] == 0o100600
+    assert (root / "f").read_bytes() == b"old"
 
 
 def test_a_name_is_given_also_by_who_lacks_the_privilege_to_do_so_by_the_descriptor_alone(
