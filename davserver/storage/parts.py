@@ -22,6 +22,7 @@ from davserver.storage.beginning import open_writer
 from davserver.storage.content import copy_content, write_all
 from davserver.storage.found import Found
 from davserver.storage.policy import Policy
+from davserver.storage.versions import ACL
 from davserver.storage.writer import Begun, FileWriter
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -162,21 +163,33 @@ def _is_movable(begun: Begun, found: Found) -> bool:
     """True when a rename into the target's collection can be done, and makes the same of the file
     as if it had been written there."""
     here, there = os.fstat(begun.fd), os.fstat(found.dir_fd)
-    if here.st_dev != there.st_dev or _has_default_acl(found.dir_fd):
+    if here.st_dev != there.st_dev or _has_acl(found.dir_fd, _DEFAULT_ACL):
         return False
-    if there.st_mode & st.S_ISGID and here.st_gid != there.st_gid:
+    if _has_acl(begun.fd, ACL):
+        return False  # what the place of parts gives to new files
+    gid = _group_of_new(found.dir_fd, begun.dir_fd)
+    if gid not in (None, here.st_gid):
         try:
-            os.fchown(begun.fd, -1, there.st_gid)
+            os.fchown(begun.fd, -1, gid)
         except OSError:
             return False
     return True
 
 
-def _has_default_acl(dir_fd: int) -> bool:
+def _group_of_new(dir_fd: int, begun_dir_fd: int) -> int | None:
+    """Returns the group of what is made in a collection, None where that is the one of what was
+    begun in the other."""
+    there = os.fstat(dir_fd)
+    if there.st_mode & st.S_ISGID:
+        return there.st_gid
+    return os.getegid() if os.fstat(begun_dir_fd).st_mode & st.S_ISGID else None
+
+
+def _has_acl(fd: int, kind: str) -> bool:
     if not hasattr(os, "getxattr"):
         return False
     try:
         # By its name: the descriptor may be one that only stands for a path.
-        return bool(os.getxattr(f"/proc/self/fd/{dir_fd}", _DEFAULT_ACL))
+        return bool(os.getxattr(f"/proc/self/fd/{fd}", kind))
     except OSError:
         return False

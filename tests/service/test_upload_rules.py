@@ -422,7 +422,7 @@ def test_what_cannot_be_renamed_is_copied(
 def test_a_collection_whose_members_inherit_rights_gets_a_copy(
     make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts_module, "_has_default_acl", lambda dir_fd: True)
+    monkeypatch.setattr(parts_module, "_has_acl", lambda fd, kind: "default" in kind)
     dav = make_dav("filesystem")
     upload = begin(dav, "/a", b"one")
     inode = parts(dav.root)[0].stat().st_ino
@@ -714,6 +714,32 @@ def test_a_default_acl_is_what_a_put_would_have_given(make_dav: MakeDav) -> None
     name = "system.posix_acl_access"
     found = [os.getxattr(Path(dav.root or "", "c", file), name) for file in "ab"]
     assert found[0] == found[1]
+
+
+def test_what_the_place_of_its_parts_gives_is_not_what_a_put_would_have_given(
+    make_dav: MakeDav,
+) -> None:
+    """Parts are in the root, whose ACL and group are for what stands there."""
+    dav = make_dav("filesystem")
+    dav.mkcol("/c")
+    root = Path(dav.root or "")
+    entries = [(1, 7, -1), (2, 6, 12_345), (4, 5, -1), (16, 7, -1), (32, 0, -1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    if os.geteuid() == 0:
+        os.chown(root, -1, 54_321)
+        root.chmod(0o2755)
+    try:
+        os.setxattr(root, "system.posix_acl_default", acl)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+    append(dav, begin(dav, "/c/a", b"one"), 3, last=True)
+    dav.put("/c/b", b"one")
+
+    one, other = (root / "c" / name for name in "ab")
+    assert os.listxattr(one) == os.listxattr(other) == []
+    assert one.stat().st_gid == other.stat().st_gid
+    assert one.stat().st_mode == other.stat().st_mode
 
 
 @pytest.mark.security("S-11")
