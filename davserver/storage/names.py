@@ -80,6 +80,11 @@ def hidden_name(owner: str) -> str:
     return f"{_MARK}.{owner}.{os.urandom(8).hex()}"
 
 
+def kept_name() -> str:
+    """Returns a fresh hidden name without an owner: what has it is never removed."""
+    return f"{_MARK}.{os.urandom(8).hex()}"
+
+
 def is_hidden(name: str) -> bool:
     """True for a reserved name, in any case and normalisation."""
     if name[:1] != "." and name.isascii():

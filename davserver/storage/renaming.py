@@ -65,7 +65,9 @@ def exchange_names(policy: Policy, one: Found, other: Found) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.EINVAL):
                 raise
-    aside = names.encode(names.hidden_name(policy.owner))
+    # A file system below the root may not know what the root's does. No journal knows this name:
+    # were this worker to die now, or the way back to fail, who lists the collection must leave it.
+    aside = names.encode(names.kept_name())
     os.rename(one.name, aside, src_dir_fd=one.dir_fd, dst_dir_fd=one.dir_fd)
     try:
         os.rename(other.name, one.name, src_dir_fd=other.dir_fd, dst_dir_fd=one.dir_fd)

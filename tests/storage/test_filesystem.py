@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -481,6 +481,60 @@ def test_an_exchange_that_fails_halfway_is_undone(
     assert sorted(os.listdir(root)) == ["a", "b"]
     assert (root / "a").read_bytes() == b"a"
     assert (root / "b").read_bytes() == b"b"
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_what_an_exchange_is_at_when_its_worker_dies_is_not_removed(
+    make: Make, p: P, root: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Where the system cannot exchange, three renames do: no journal knows the name between."""
+    storage = make(fallbacks=frozenset({"renameat2"}))
+    put(storage, p("a"), b"a")
+    put(storage, p("b"), b"b")
+    rename, calls = os.rename, []
+
+    def die(*args: object, **options: object) -> None:
+        calls.append(args)
+        if len(calls) == step:
+            raise SystemExit
+        rename(*args, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", die)
+        with pytest.raises(SystemExit):
+            storage.exchange(p("a"), p("b"))
+    with make(owner="another", is_alive=lambda owner: owner == "another").scan(p("")) as members:
+        listed = [entry.name for entry in members]
+
+    assert sorted(path.read_bytes() for path in root.iterdir()) == [b"a", b"b"]
+    assert len(listed) == 1
+
+
+def test_a_part_that_cannot_be_opened_leaves_no_descriptor(
+    make: Make, p: P, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = make()
+    before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+    fstat = os.fstat
+    for failing in range(1, 5):
+        calls = []
+
+        def fail(fd: int, calls: list[int] = calls, failing: int = failing) -> os.stat_result:
+            calls.append(fd)
+            if len(calls) == failing:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return fstat(fd)
+
+        path = storage.hidden(p("a"))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fstat", fail)
+            with suppress(errors.StorageFailure):
+                part = storage.open_part(path, create=True)
+                assert part is not None
+                part.close()
+        assert calls
+
+    assert before == (os.listdir("/proc/self/fd") if before else [])
 
 
 def test_a_folding_file_system_gives_one_key(make: Make, p: P) -> None:
