@@ -15,7 +15,7 @@ import stat as st
 
 from davserver.errors import ResourceNotFound, StorageFailure
 from davserver.protocol.path import DavPath
-from davserver.storage._oserrors import creating, show, translate_io
+from davserver.storage._oserrors import creating, show, translate_io, translating
 from davserver.storage._stat import look
 from davserver.storage.base import Bytes, Stat
 from davserver.storage.beginning import open_writer
@@ -121,7 +121,8 @@ def open_part(policy: Policy, path: DavPath, *, create: bool) -> FilePart | None
                 return None
             if create:
                 policy.sync_directory(found.dir_fd)
-            begun = Begun(fd, found.take(), found.name, os.fstat(fd).st_size)
+            size = os.fstat(fd).st_size
+            begun = Begun(fd, found.take(), found.name, size)
         except BaseException:
             os.close(fd)
             raise
@@ -146,7 +147,7 @@ def _is_held(fd: int, found: Found) -> bool:
 def take_up(policy: Policy, part: FilePart, path: DavPath, *, copies: bool) -> FileWriter:
     """Returns the writer of what is in a part. Raises as Storage.create does."""
     begun = part.begun
-    with policy.resolver.find(path) as found:
+    with policy.resolver.find(path) as found, translating(path):
         is_movable = found.missing <= 1 and _is_movable(begun, found)
     if is_movable and not copies:
         return open_writer(policy, path, begun=begun)
