@@ -21,7 +21,7 @@ from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath
 from davserver.storage import names
 from davserver.storage._oserrors import creating, show, translate_io, translating
-from davserver.storage._stat import look
+from davserver.storage._stat import Seen, look
 from davserver.storage.base import Bytes, Reader, Stat
 from davserver.storage.content import copy_by_hand, copy_range
 from davserver.storage.found import Found
@@ -71,6 +71,7 @@ class FileWriter:
         self._mode = mode
         self._name = found.name
         self._replaces = found.stat is not None
+        self._like: Seen | None = None
         self._size = 0
         self._failed = False
         self._published = False
@@ -170,9 +171,8 @@ class FileWriter:
 
     def _set_mode(self, new: os.stat_result) -> None:
         mode = self._mode
-        if self._replaces:
-            old = self._adopt_attributes(new)
-            mode = old if mode is None else mode
+        if self._replaces and mode is None:
+            mode = self._adopt_attributes(new)
         if mode is None:
             mode = 0o666 & ~self._policy.umask
         mode &= MODE_MASK
@@ -187,6 +187,7 @@ class FileWriter:
             return None
         if not st.S_ISREG(old.mode):
             return None
+        self._like = old
         kept = adopt(self._fd, self._dir_fd, self._name, old, new)
         return old.mode if kept is None else kept
 
@@ -199,6 +200,9 @@ class FileWriter:
                 _require_publishable(self._path, found, replace=replace, expect=expect)
                 self._name = found.name
                 self._replaces = found.stat is not None
+                if not _is_like(self._like, found.seen):
+                    # Made, made anew or made private by somebody since.
+                    self._set_mode(os.fstat(self._fd))
                 # Before, for once it is published nothing may fail any more.
                 stat = look(self._fd, b"", plain=self._policy.resolver.plain).stat
                 self._publish(replace=replace)
@@ -279,6 +283,13 @@ class FileWriter:
         for fd in fds:
             if fd >= 0:
                 os.close(fd)
+
+
+def _is_like(one: Seen | None, other: Seen | None) -> bool:
+    """False where a version that was made like one file would not be like the other."""
+    if other is None:
+        return True
+    return one is not None and one[1:] == other[1:] and one.stat.inode == other.stat.inode
 
 
 def _require_publishable(

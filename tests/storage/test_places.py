@@ -6,7 +6,7 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from davserver import errors
 from davserver.protocol.path import DavPath
 from davserver.storage import _linux
 from davserver.storage._stat import Seen
+from davserver.storage.base import Writer
 from davserver.storage.filesystem import FALLBACKS, FilesystemStorage
 from davserver.storage.places import Place
 
@@ -61,6 +62,14 @@ def find(storage: FilesystemStorage, path: DavPath) -> Place:
     return place
 
 
+@contextmanager
+def closing_writer(writer: Writer) -> Iterator[Writer]:
+    try:
+        yield writer
+    finally:
+        writer.discard()
+
+
 def put_whole(storage: FilesystemStorage, path: DavPath, data: bytes = b"whole") -> None:
     with closing(find(storage, path)) as place:
         place.fill(data, None)
@@ -68,14 +77,11 @@ def put_whole(storage: FilesystemStorage, path: DavPath, data: bytes = b"whole")
 
 
 def put_in_pieces(storage: FilesystemStorage, path: DavPath) -> None:
-    writer = storage.create(path)
-    try:
+    with closing_writer(storage.create(path)) as writer:
         writer.write(b"who", b"le")
         writer.seal()
         writer.commit(replace=True)
         writer.settle()
-    finally:
-        writer.discard()
 
 
 def attributes(path: Path) -> tuple[object, ...]:
@@ -216,6 +222,31 @@ def test_what_cannot_be_looked_at_before_it_is_replaced_is_kept(
 
     assert attributes(root / "f")[0] == 0o100600
     assert (root / "f").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["while it came", "when it was here"])
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_version_is_like_the_one_that_it_replaces_and_no_older_one(
+    storage: FilesystemStorage, root: Path, p: P, was_there: bool, sealed: bool
+) -> None:
+    """Somebody makes the file, or makes it private, during an upload."""
+    if was_there:
+        (root / "f").write_bytes(b"old")
+        (root / "f").chmod(0o644)
+    with closing_writer(storage.create(p("f"))) as writer:
+        writer.write(b"new")
+        if sealed:
+            writer.seal()
+        (root / "f").write_bytes(b"private")
+        os.setxattr(root / "f", "user.colour", b"red")
+        (root / "f").chmod(0o600)
+        if not sealed:
+            writer.seal()
+        writer.commit(replace=True)
+
+    assert (root / "f").read_bytes() == b"new"
+    assert (root / "f").stat().st_mode & 0o777 == 0o600
+    assert os.getxattr(root / "f", "user.colour") == b"red"
 
 
 def test_a_name_is_given_also_by_who_lacks_the_privilege_to_do_so_by_the_descriptor_alone(
