@@ -21,7 +21,7 @@ from davserver.storage import names
 from davserver.storage._oserrors import translate_io
 from davserver.storage.base import Deleted, Members, Storage, Told
 from davserver.storage.content import copy_content, write_all
-from davserver.storage.policy import Policy, new_mtime_ns
+from davserver.storage.policy import Policy, let_go, new_mtime_ns
 from davserver.storage.scanning import remove_tree
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -96,9 +96,7 @@ class OpenMembers(MembersByPath):
 
     def close(self) -> None:
         """Closes the directories."""
-        for fd in (self._fd, self._target_fd):
-            if fd >= 0:
-                os.close(fd)
+        let_go(self._fd, self._target_fd)
 
     def delete_each(self, listed: Sequence[str], *, until: float = math.inf) -> Deleted:
         failures: list[tuple[str, StorageError]] = []
@@ -155,7 +153,7 @@ class OpenMembers(MembersByPath):
                 return super().copy(name, mtime_ns=mtime_ns, told=told)
             return self._fill(name, (source, target), found, mtime_ns, told)
         finally:
-            os.close(source)
+            let_go(source)
 
     def copy_collection(self, name: str, *, limit: int, told: Told = None) -> Sequence[int] | None:
         if not (name.isascii() and name.isprintable()):
@@ -221,7 +219,7 @@ class OpenMembers(MembersByPath):
                 raise translate_io(error, self._path.child(name)) from error
             raise
         finally:
-            os.close(target)
+            let_go(target)
         return copied
 
     def _keep_mode(self, target: int, mode: int) -> None:

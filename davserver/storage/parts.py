@@ -21,7 +21,7 @@ from davserver.storage.base import Bytes, Stat
 from davserver.storage.beginning import open_writer
 from davserver.storage.content import copy_content, write_all
 from davserver.storage.found import Found
-from davserver.storage.policy import Policy
+from davserver.storage.policy import Policy, let_go
 from davserver.storage.versions import ACL
 from davserver.storage.writer import Begun, FileWriter
 
@@ -103,8 +103,7 @@ class FilePart:
     def close(self) -> None:
         if self._is_open:
             self._is_open = False
-            os.close(self._begun.fd)
-            os.close(self._begun.dir_fd)
+            let_go(self._begun.fd, self._begun.dir_fd)
 
 
 def open_part(policy: Policy, path: DavPath, *, create: bool) -> FilePart | None:

@@ -11,7 +11,7 @@ from davserver.protocol.path import DavPath, Key
 from davserver.storage._oserrors import show, translate_io, translate_new
 from davserver.storage._stat import Seen, get_looker, stat_of_file
 from davserver.storage.base import Stat
-from davserver.storage.policy import Policy, may_write, new_mtime_ns, require_file
+from davserver.storage.policy import Policy, let_go, may_write, new_mtime_ns, require_file
 from davserver.storage.renaming import rename_new
 from davserver.storage.versions import (
     MODE_MASK,
@@ -130,12 +130,11 @@ class Place:
         if self._hidden is not None:
             remove_hidden(self._policy, self._dir_fd, self._hidden)
             self._hidden = None
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        let_go(fd)
         if self._own:
-            os.close(self._dir_fd)
             self._own = False
+            let_go(self._dir_fd)
 
 
 def find_place(policy: Policy, path: DavPath, key: Key) -> Place | None:

@@ -73,6 +73,10 @@ class Policy:
         """Makes the content of a file durable. Raises OSError: it is then lost, never retried."""
         if self.durability != "none":
             _fsync(fd)
+        elif not self.inline:
+            # Over a network what there was no room for is told when the file is closed, whoever
+            # does it (close(2)): that has to be before it takes the place of another one.
+            os.close(os.dup(fd))
 
     def writeback(self, fd: int, size: int) -> Writeback | None:
         """Returns what writes a long file to disk as it comes, its first `size` bytes apart; None
@@ -88,6 +92,15 @@ class Policy:
             _fsync(fd)
         finally:
             os.close(fd)
+
+
+def let_go(*fds: int) -> None:
+    """Closes what is open. What the system says of it comes too late to matter: what had to be
+    known was asked for by `sync_file`."""
+    for fd in fds:
+        if fd >= 0:
+            with suppress(OSError):
+                os.close(fd)
 
 
 def _fsync(fd: int) -> None:

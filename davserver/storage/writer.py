@@ -25,7 +25,7 @@ from davserver.storage._stat import Seen, look
 from davserver.storage.base import Bytes, Reader, Stat
 from davserver.storage.content import copy_by_hand, copy_range
 from davserver.storage.found import Found
-from davserver.storage.policy import Policy, new_mtime_ns, require_file
+from davserver.storage.policy import Policy, let_go, new_mtime_ns, require_file
 from davserver.storage.renaming import rename_new
 from davserver.storage.versions import (
     MODE_MASK,
@@ -280,9 +280,7 @@ class FileWriter:
         self._failed = self._failed or not self._published
         fds = (self._fd, self._dir_fd, self._begun_fd)
         self._fd = self._dir_fd = self._begun_fd = -1
-        for fd in fds:
-            if fd >= 0:
-                os.close(fd)
+        let_go(*fds)
 
 
 def _is_like(one: Seen | None, other: Seen | None) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -684,6 +685,95 @@ def test_a_remote_file_system_is_not_inline(make: Make, monkeypatch: pytest.Monk
     monkeypatch.setattr(_linux, "_libc", type("Libc", (), {"fstatfs": staticmethod(nfs)}))
 
     assert not make().inline
+
+
+@pytest.mark.security("F-01", "F-02")
+@pytest.mark.usefixtures("no_leak")
+@pytest.mark.parametrize("how", ["put", "put new", "copy", "member", "part"])
+@pytest.mark.parametrize("fallbacks", [frozenset(), FALLBACKS], ids=["all", "none"])
+def test_what_there_is_no_room_for_over_a_network_replaces_nothing(
+    make: Make,
+    p: P,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fallbacks: frozenset[str],
+    how: str,
+) -> None:
+    """NFS says so when the file is closed, and of every descriptor of it."""
+    monkeypatch.setattr(_linux, "is_remote", lambda fd: True)
+    (root / "a").write_bytes(b"old")
+    (root / "long").write_bytes(b"much longer")
+    (root / ".davserver.me.1").mkdir()
+    close = os.close
+
+    def full(fd: int) -> None:
+        found = os.fstat(fd)
+        is_new = stat.S_ISREG(found.st_mode) and found.st_size == len(b"much longer")
+        inode = os.stat(root / "long").st_ino
+        close(fd)
+        if is_new and found.st_ino != inode:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    storage = make(durability="none", fallbacks=fallbacks)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", full)
+        with pytest.raises(errors.QuotaExceeded):
+            _change(storage, p, how)
+    storage.close()
+
+    assert (root / "a").read_bytes() == b"old"
+    assert sorted(os.listdir(root)) == [".davserver.me.1", "a", "long"]
+    assert os.listdir(root / ".davserver.me.1") == []
+
+
+def _change(storage: FilesystemStorage, p: P, how: str) -> None:
+    if how == "copy":
+        storage.copy(p("long"), p("b"))
+    elif how == "member":
+        with closing(storage.members(p(""), copy_to=p(".davserver.me.1"))) as members:
+            members.copy("long")
+    elif how == "part":
+        part = storage.open_part(p(".davserver.me.2"), create=True)
+        assert part is not None
+        with closing(part):
+            try:
+                part.write(b"much longer")
+                part.sync()
+            finally:
+                part.remove()
+    else:
+        put(storage, p("a" if how == "put" else "b"), b"much longer")
+
+
+@pytest.mark.usefixtures("no_leak")
+def test_what_is_said_when_it_is_given_up_hides_nothing(
+    make: Make, p: P, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason why it was is told, and nothing stays open."""
+    storage = make(durability="none")
+    close = os.close
+
+    def full(*args: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def closed(fd: int) -> None:
+        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+        close(fd)
+        if is_file:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        patch.setattr(os, "close", closed)
+        with pytest.raises(errors.NoSpace):
+            put(storage, p("a"), b"new")
+        place = storage.find_place(p("a"), storage.direct_key(p("a")))
+        assert place is not None
+        with pytest.raises(errors.NoSpace), closing(place):
+            place.fill(b"new", None)
+    storage.close()
+
+    assert os.listdir(root) == []
 
 
 def test_special_files_are_never_opened(make: Make, root: Path, p: P) -> None:
