@@ -73,15 +73,16 @@ def _take_back(services: Services, held: HeldView, change: Change, log: UndoLog)
     """Returns hidden trees to remove. What cannot be undone now stays in the journal, for whoever
     meets it."""
     view = held.view
-    view.rollback()
     left_over: list[DavPath] = []
     try:
+        view.rollback()
         left_over += undo_all(services.storage, log)
         held.take_back_numbers()
         view.settle(change)
         view.commit()
     except (StorageError, StateError) as error:
         logger.error("change %s stays half done: %s", change.id, error)
+        log.close()
         with suppress(StateError):
             view.rollback()
             held.doubt_numbers()

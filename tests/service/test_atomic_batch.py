@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from davserver.counting import recount
 from davserver.errors import NoSpace, StateFailure, StorageFailure
 from davserver.protocol.path import DavPath
+from davserver.state.sqlfile import Database
 from davserver.storage.faulty import FaultyStorage
 from davserver.storage.memory import MemoryStorage
 from tests.conftest import AppDav
@@ -306,6 +308,38 @@ def test_a_quota_is_as_it_was(make_dav: Callable[..., AppDav], tmp_path: Any, us
     assert (failed.status, left) == (207, 10 - used)
     assert statuses(full) == [507]
     assert done.status == 200
+    assert dav.prop("/team", "{DAV:}quota-available-bytes").text == "8"
+
+
+def test_a_quota_is_counted_again_where_the_state_cannot_be_read_to_take_back(
+    make_dav: Callable[..., AppDav], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "team").mkdir()
+    share = {"name": "team", "path": tmp_path / "team", "quota": 10}
+    dav = make_dav(root=None, share=[share])
+    dav.put("/team/f", b"12")
+    operations = (
+        {"op": "put", "href": "/team/g", "content": "34"},
+        {"op": "lock", "href": "/team/g"},
+        {"op": "mkcol", "href": "/team/none/c"},
+    )
+    query = Database.query
+    is_undone = False
+
+    def fail_after_rollback(self: Database, sql: str, bindings: Any = ()) -> Any:
+        nonlocal is_undone
+        if is_undone:
+            is_undone = False
+            raise StateFailure("not now")
+        is_undone = sql == "ROLLBACK"
+        return query(self, sql, bindings)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Database, "query", fail_after_rollback)
+        assert post(dav, *operations, atomic=True).status >= 207
+    assert dav.members("/team/") == ["/team/f"]
+    recount(dav.app.services, lambda: False)
+
     assert dav.prop("/team", "{DAV:}quota-available-bytes").text == "8"
 
 
