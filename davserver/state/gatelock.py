@@ -197,8 +197,11 @@ class GateLock:
     def release(self) -> None:
         self._holder = None
         self._is_patient = True
-        self._unlock()
-        self._mutex.release()
+        try:
+            self._unlock()
+        finally:
+            # Whatever the other processes find: this one may lock the same bytes again.
+            self._mutex.release()
 
     def close(self) -> None:
         """Closes the file; a fork's copy leaves the parent's hold alone."""

@@ -68,6 +68,27 @@ def test_two_files_of_one_path_exclude_each_other(tmp_path: Path) -> None:
     other.close()
 
 
+def test_what_cannot_be_unlocked_can_be_entered_again(
+    pair: tuple[GateLock, GateLock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair
+    one.acquire(0)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    with monkeypatch.context() as system:
+        for call in ("fcntl", "flock"):
+            system.setattr(fcntl, call, fail)
+        with pytest.raises(OSError, match="no locks"):
+            one.release()
+    one.acquire(0)
+    one.release()
+
+    other.acquire(0)
+    other.release()
+
+
 @pytest.fixture(params=["parts", "whole"])
 def pair(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
