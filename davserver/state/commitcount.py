@@ -21,8 +21,10 @@ class CommitCount:
     def __init__(self, path: Path) -> None:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(fd).st_size < 8:
-                os.ftruncate(fd, 8)
+            if os.fstat(fd).st_size <= 8:
+                # Behind it, where nobody counts: a hole would be filled by the first commit, and
+                # where the disk is full by then, the system kills who does it.
+                os.pwrite(fd, b"\0", 8)
             self._map = mmap.mmap(fd, 8)
         finally:
             os.close(fd)

@@ -261,8 +261,8 @@ class UsageFolder:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(fd).st_size < _BYTES:
-                os.ftruncate(fd, _BYTES)
+            if os.fstat(fd).st_size <= _BYTES:
+                os.pwrite(fd, b"\0", _BYTES)  # so that there is room, as in commitcount.py
             mapped = mmap.mmap(fd, _BYTES)
         finally:
             os.close(fd)

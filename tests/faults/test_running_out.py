@@ -7,6 +7,8 @@ was there stays whole, refusals say why, and once there is room again everything
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from tests.support.confined import (
     on_small_disk,
     remount,
+    require_root,
     seen_by,
     with_few_descriptors,
 )
@@ -29,6 +32,28 @@ OLD = b"old content" * 1_000
 SPACE = "{DAV:}sufficient-disk-space"
 PIECE = bytes(range(256)) * 64
 pytestmark = pytest.mark.timeout(60)
+MAPPED = """
+import sys
+from contextlib import suppress
+from pathlib import Path
+from davserver.errors import StateFull
+from davserver.protocol.path import Key
+from davserver.state.commitcount import CommitCount
+from davserver.state.usage import UsageFolder
+
+folder = Path(sys.argv[1])
+count = CommitCount(folder / "commits")
+with suppress(OSError), open(folder / "fill", "wb", buffering=0) as file:
+    while True:
+        file.write(bytes(512))
+count.begin()
+count.end()
+print(count.read())
+try:
+    UsageFolder(folder / "usage", "0" * 16, lambda owner: True).of(Key("a", b""))
+except StateFull:
+    print("full")
+"""
 
 
 def is_full(reply: Reply) -> bool:
@@ -137,6 +162,17 @@ def test_on_a_full_disk_everything_is_old_and_goes_on_once_there_is_room(small: 
         assert dav.put("/old", OLD, own).status == 204
         assert dav.proppatch("/old", set={TOPIC: "of the old"}, headers=own).status == 207
         check_old(dav, token)
+
+
+@pytest.mark.security("F-01")
+def test_what_is_mapped_has_its_room_or_is_refused(tmp_path: Path) -> None:
+    """Who writes to a hole of a mapped file when the disk is full is killed by the system."""
+    require_root("unshare", "mount")
+    mount = 'mount -t tmpfs -o size=64k none "$1" && exec "$2" -c "$3" "$1"'
+    command = ["unshare", "-m", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, MAPPED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    assert (done.stdout, done.returncode) == ("2\nfull\n", 0), done.stderr
 
 
 @pytest.mark.security("F-01", "X-06")
