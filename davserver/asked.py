@@ -8,6 +8,8 @@ from typing import NamedTuple
 from davserver.asgi import Scope
 from davserver.protocol.headers import DavHeaders
 
+Lines = Callable[[], bytes]
+
 
 class Asked(NamedTuple):
     """One request.
@@ -18,7 +20,8 @@ class Asked(NamedTuple):
             that has the same ones.
         varying: the fields that are another with each request, but Content-Length.
         peer: what an ASGI scope says of the other end: `client` and `scheme`, and `server`.
-        lines: header lines of every answer.
+        lines: gives the header lines of every answer. Asked for last: nothing that is told may be
+            later than its Date (RFC 9110 section 8.8.2.1).
     """
 
     method: bytes
@@ -27,7 +30,7 @@ class Asked(NamedTuple):
     varying: Sequence[tuple[bytes, bytes]]
     body: bytes
     peer: Scope
-    lines: bytes
+    lines: Lines
 
 
 AtOnce = Callable[[Asked], bytes | bytearray | None]

@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from davserver.admission import attempt_of
-from davserver.asked import Asked
+from davserver.asked import Asked, Lines
 from davserver.auth.base import ANONYMOUS, Doorless, Principal, Privilege
 from davserver.context import Header, Response, Services
 from davserver.errors import DavError, StateError, StorageError
@@ -178,7 +178,7 @@ def build_shortcut(services: Services) -> Shortcut | None:
     return Shortcut(services, storage, state, split_path(settings.prefix))
 
 
-def failure(lines: bytes) -> Quick:
+def failure(lines: Lines) -> Quick:
     """Returns the answer where something has gone wrong that nobody has thought of (500)."""
     fields = (
         (b"content-type", b"text/plain; charset=utf-8"),
@@ -187,13 +187,13 @@ def failure(lines: bytes) -> Quick:
     return _quick(Response(500, fields, b"internal error\n"), lines, ANONYMOUS)
 
 
-def _quick(response: Response, lines: bytes, asker: Principal) -> Quick:
+def _quick(response: Response, lines: Lines, asker: Principal) -> Quick:
     body = response.body
     assert isinstance(body, bytes)
     status, size = response.status, len(body)
     fields = b"".join(map(_line, response.headers))
     length = b"" if status == 204 else b"content-length: %d\r\n" % size
-    message = b"%b\r\n%b%b%b\r\n%b" % (status_line(status), lines, fields, length, body)
+    message = b"%b\r\n%b%b%b\r\n%b" % (status_line(status), lines(), fields, length, body)
     return status, message, size, asker
 
 

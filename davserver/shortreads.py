@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import ref
 
+from davserver.asked import Lines
 from davserver.auth.base import Principal, Privilege
 from davserver.context import Services
 from davserver.fields import IDLE
@@ -108,7 +109,7 @@ class Reads:
     # --- GET and HEAD ---------------------------------------------------------------------------
 
     def get(
-        self, aim: Aim, wanted: bytes | None, asker: Principal, lines: bytes, is_head: bool
+        self, aim: Aim, wanted: bytes | None, asker: Principal, lines: Lines, is_head: bool
     ) -> Quick | None:
         services = self._services
         stored = self._state.settled(aim.key, now=services.clock())
@@ -128,7 +129,7 @@ class Reads:
         reader: DirectReader,
         wanted: bytes | None,
         asker: Principal,
-        lines: bytes,
+        lines: Lines,
         is_head: bool,
     ) -> Quick | None:
         stat = reader.stat
@@ -142,7 +143,7 @@ class Reads:
             first, last = ranges[0]
             length, status = last - first + 1, 206
             told = self._describe(aim, stat), first, last, stat.size, length
-            head = _PART % (status_line(206), lines, *told)
+            head = _PART % (status_line(206), lines(), *told)
         if is_head:
             return status, head, 0, asker
         if length > CHUNK:
@@ -153,14 +154,15 @@ class Reads:
             return None
         return status, message, length, asker
 
-    def _head(self, aim: Aim, stat: Stat, lines: bytes) -> bytes:
-        """Returns all that comes before the content, kept while `lines` are the same object."""
-        if aim.head_lines is lines and aim.stat == stat:
-            return aim.head
-        told = self._describe(aim, stat)
-        aim.head = _WHOLE % (status_line(200), lines, told, stat.size)
+    def _head(self, aim: Aim, stat: Stat, lines: Lines) -> bytes:
+        """Returns all that comes before the content, kept while `lines` gives the same object."""
+        told, every = self._describe(aim, stat), lines()
         # Nothing is kept of what may be told otherwise the next time.
-        aim.head_lines = lines if aim.stat == stat else None
+        is_kept = told is aim.lines
+        if is_kept and aim.head_lines is every:
+            return aim.head
+        aim.head = _WHOLE % (status_line(200), every, told, stat.size)
+        aim.head_lines = every if is_kept else None
         return aim.head
 
     def _describe(self, aim: Aim, stat: Stat) -> bytes:
@@ -185,7 +187,7 @@ class Reads:
         # What is told of bindings may have to wait for the gate.
         return plan if plan.names_only or not plan.tells_bindings else None
 
-    def propfind(self, aim: Aim, plan: Plan, asker: Principal, lines: bytes) -> Quick | None:
+    def propfind(self, aim: Aim, plan: Plan, asker: Principal, lines: Lines) -> Quick | None:
         services, path = self._services, aim.path
         now = services.clock()
         stored = self._state.settled(aim.key, now=now)
@@ -202,7 +204,7 @@ class Reads:
             told = self._tell(aim, plan, asker, stat, stored, can_write=can_write)
         head = b"%b\r\n%b%b: %b\r\ncontent-length: %d\r\n\r\n" % (
             status_line(207),
-            lines,
+            lines(),
             *XML,
             len(told.body),
         )

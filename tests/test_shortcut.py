@@ -12,6 +12,7 @@ import contextlib
 import errno
 import gc
 import io
+import itertools
 import json
 import os
 import re
@@ -33,6 +34,7 @@ from davserver.auth.passwords import hash_password
 from davserver.auth.usersfile import changing_users
 from davserver.config import Settings
 from davserver.configtables import Rule, Share, UserEntry
+from davserver.protocol.dates import parse_http_date
 from davserver.protocol.headers import DavHeaders
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, Step, StepKind
@@ -523,6 +525,38 @@ def test_the_first_account_shuts_the_straight_way_to_all_others(tmp_path: Path) 
         assert statuses(after) == [b"401", b"401"]
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        PLAIN["GET"],
+        PLAIN["HEAD"],
+        PLAIN["a range"],
+        propfind(b"/f.txt", body=PROPFIND.replace(b"displayname", b"getlastmodified")),
+        message(b"PUT", b"/f.txt", body=b"0123456789"),
+    ],
+    ids=["GET", "HEAD", "a part", "PROPFIND", "PUT"],
+)
+def test_nothing_is_told_that_is_later_than_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: bytes
+) -> None:
+    """RFC 9110 section 8.8.2.1; here each look at the clock is a second later."""
+    clock = map(float, itertools.count(1_000_000_000))
+    with opened(tmp_path) as both:
+        (both.root / "f.txt").write_bytes(b"0123456789")  # later than any of these seconds
+        object.__setattr__(both.app.services, "clock", lambda: next(clock))
+        monkeypatch.setattr("davserver.wire.connection.time.time", lambda: next(clock))
+        both.edge._state.default_headers = [(b"date", b"")]
+        both.edge._edge.at_once = both.at_once
+        answers = both.exchange(*[request_] * TIMES)
+
+    dates = re.findall(rb"\r\ndate: ([^\r]*)", answers)
+    told = re.findall(rb"getlastmodified>([^<]+)<|last-modified: ([^\r]*)", answers)
+    assert both.taken == TIMES - 2
+    assert len(dates) == len(told) == TIMES
+    for date, modified in zip(dates, told, strict=True):
+        assert (parse_http_date(b"".join(modified)) or 0) < (parse_http_date(date) or 0)
+
+
 def test_no_body_is_larger_than_the_limit(tmp_path: Path) -> None:
     with opened(tmp_path, xml_body_limit=len(PROPFIND) - 1) as both:
         straight, usual = both.ask(*[PLAIN["PROPFIND of a file"]] * TIMES)
@@ -642,7 +676,7 @@ def test_an_answer_of_the_straight_way_has_its_line_in_the_log(
     app._serving()
     peer = {"client": ("192.0.2.1", 1), "scheme": "http"}
     headers = DavHeaders([(b"host", b"x")])
-    answer = app.at_once(Asked(b"GET", b"/f", headers, (), b"", peer, b""))
+    answer = app.at_once(Asked(b"GET", b"/f", headers, (), b"", peer, lambda: b""))
     app.close()
 
     assert answer is not None

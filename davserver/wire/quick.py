@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from time import time
 from typing import NamedTuple
 
 from davserver.asked import Asked
@@ -120,14 +119,14 @@ class QuickWay(BodyIntake):
             or self.transport.is_closing()
         ):
             return False
-        state = self.server_state
-        lines = edge.default_lines(state.default_headers, time())
-        asked = Asked(words[0], words[1], known.parsed, varying, rest, self._peer, lines)
+        asked = Asked(
+            words[0], words[1], known.parsed, varying, rest, self._peer, self.default_lines
+        )
         answer = edge.at_once(asked)
         if answer is None:
             return False
         self.transport.write(answer)
-        state.total_requests += 1
+        self.server_state.total_requests += 1
         self._phase = _IDLE
         self._deadline = edge.now + edge.settings.keep_alive_s
         return True
