@@ -344,5 +344,6 @@ def _with_location(rc: RequestContext, response: Response) -> Response:
 
 
 def has_body(rc: RequestContext) -> bool:
-    length = rc.headers.get(b"content-length")
-    return length not in (None, b"0") or rc.headers.get(b"transfer-encoding") is not None
+    # RFC 9110 section 8.6: 1*DIGIT, so that 00 is nothing as well.
+    length = (rc.headers.get(b"content-length") or b"").strip(b"0")
+    return length != b"" or rc.headers.get(b"transfer-encoding") is not None

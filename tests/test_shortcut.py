@@ -75,6 +75,7 @@ PLAIN = {
     ),
     "HEAD": message(b"HEAD", b"/f.txt"),
     "an empty file": message(b"GET", b"/empty"),
+    "no body, said at length": message(b"GET", b"/f.txt", b"Content-Length: 00"),
     "HTML, in its sandbox": message(b"GET", b"/page.html"),
     "a file below": message(b"GET", b"/c/deep/g%20h.bin"),
     "a name that is not ASCII": message(b"GET", b"/%C3%A9t%C3%A9.txt"),
