@@ -55,7 +55,7 @@ def _next(
 
 def hand_over(services: Services, view: GateView, key: Key, link: Key) -> None:
     """Has the resource at `key` and a link to it change places, with all that is stored of it.
-    Raises StorageError, with everything as it was."""
+    Raises StorageError, with everything as it was, or the rest of it left to recovery."""
     storage = services.storage
     path, goal = storage.path_of(key), storage.path_of(link)
     stat = storage.named(path).stat
@@ -70,7 +70,11 @@ def hand_over(services: Services, view: GateView, key: Key, link: Key) -> None:
         with left_to_recovery(view):
             _end(services, view, change)
         raise
-    _end(services, view, change)
+    try:
+        _end(services, view, change)
+    except BaseException:
+        view.rollback()  # rows that have gone over already would do so once more
+        raise
 
 
 def _swap(storage: Storage, path: DavPath, goal: DavPath) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from davserver.errors import AccessDenied, StateFull, StorageFailure
-from davserver.protocol.path import DavPath
+from davserver.handover import hand_over
+from davserver.protocol.path import DavPath, Key
 from davserver.recovery import identity, remove_tree
 from davserver.state.base import Change, Step, StepKind
 from davserver.state.sqlfile import Database
@@ -396,6 +397,37 @@ def test_what_cannot_be_recovered_at_first_follows_once(
 
     assert dav.get("/d/link").body == b"new"
     assert topics(dav)["/b"] == _topic("/a", b"new")
+    assert journal(dav) == []
+
+
+@pytest.mark.rfc("BI-04")
+def test_what_is_half_handed_over_is_handed_over_once(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the failure is one of many in one gate, as in the walk of a DELETE."""
+    dav = make_dav("filesystem")
+    fill(dav, {"/a": b"new", "/d/": None})
+    assert bind(dav, "/d/", "link", "/a").status == 201
+    make_link, made = FilesystemStorage.make_link, 0
+
+    def refuse_third(self: FilesystemStorage, *paths: DavPath, replace: bool = False) -> None:
+        nonlocal made
+        made += 1
+        if made == 3:
+            raise AccessDenied("not now")
+        make_link(self, *paths, replace=replace)
+
+    key, link = Key("", b"a"), Key("", b"d/link")
+    monkeypatch.setattr(FilesystemStorage, "make_link", refuse_third)
+    with (
+        dav.app.services.state.hold([], wait_s=1) as view,
+        pytest.raises(AccessDenied),
+    ):
+        hand_over(dav.app.services, view, key, link)
+
+    assert len(journal(dav)) == 1
+    assert dav.get("/d/link").body == b"new"
+    assert topics(dav)["/d/link"] == _topic("/a", b"new")
     assert journal(dav) == []
 
 
