@@ -15,6 +15,7 @@ from dataclasses import replace
 from davserver.binding import carry_locks, end_hand_over, move_rows
 from davserver.context import Services
 from davserver.errors import (
+    ResourceExists,
     ResourceNotFound,
     StateError,
     StateFailure,
@@ -368,6 +369,10 @@ def _recover_publish(
         keeps_lock = bool(step.values.get(KEEPS_LOCK))
         follow(services, view, (key, here.key, here.stat.kind), keeps_lock=keeps_lock)
         return aside
+    elif aside not in (None, source) and is_aside and here.stat is not None:
+        # Somebody beside this server made it while the old target was aside. As long as it is
+        # there the old one has no place, and the journal keeps it from being swept away.
+        raise ResourceExists(f"{target.name!r} is there again")
     if source.is_reserved:
         view.clear(key)
         return source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -327,6 +328,39 @@ def test_what_somebody_else_put_at_the_target_stays(dav: AppDav) -> None:
     assert dav.members("/") == ["/a", "/b/"]
     assert topics(dav) == expected_topics(FILE | OLD_TREE)
     assert journal(dav) == []
+
+
+@pytest.mark.parametrize("method", ["COPY", "MOVE"])
+def test_what_was_set_aside_outlives_who_takes_its_place_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Without an exchange the old target is aside for a moment, in which somebody beside this
+    server makes another one: then it cannot come back yet."""
+    before = make_app_dav(tmp_path, "filesystem", durability="none", fallbacks=("renameat2",))
+    fill(before, TREE | OLD_TREE)
+    rename = os.rename
+
+    def followed(source: bytes, target: bytes, **options: Any) -> None:
+        rename(source, target, **options)
+        if source == b"b":
+            (tmp_path / "root" / "b").mkdir()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", followed)
+        refused = before.request(method, "/a", {"Destination": "/b"})
+    before.propfind("/", depth="infinity")
+    before.close()
+    dav = make_app_dav(tmp_path, "filesystem", durability="none", fallbacks=("renameat2",))
+    try:
+        assert refused.status == 409
+        assert dav.members("/b/") == []
+        (tmp_path / "root" / "b").rmdir()
+        assert dav.members("/b/") == ["/b/f", "/b/h"]
+        assert dav.get("/b/h").body == b"old"
+        assert hidden_names(dav) == []
+        assert dav.members("/a/") == ["/a/d/", "/a/f"]
+    finally:
+        dav.close()
 
 
 def test_what_came_to_stand_at_the_source_meanwhile_stays(dav: AppDav) -> None:
