@@ -208,7 +208,9 @@ def populate(root: Path) -> None:
     (root / "page.html").write_text("<script>")
     (root / "large").write_bytes(os.urandom(300_000))
     (root / "link").symlink_to("f.txt")
-    (root / "out").symlink_to("/etc/passwd")
+    outside = root.parent / "outside"
+    outside.write_bytes(b"nobody's business")
+    (root / "out").symlink_to(outside)
     os.mkfifo(root / "fifo")
 
 

@@ -126,6 +126,7 @@ def test_sound_plays_from_any_place(files: Files, folder: Path) -> None:
 
 def test_markdown_is_set(files: Files) -> None:
     paper = open_file(files, "read.md").locator("article")
+    paper.locator("ul").wait_for()  # the last of it
 
     assert paper.get_by_role("heading", name="Title").count() == 1
     assert paper.locator("em").text_content() == "words"
