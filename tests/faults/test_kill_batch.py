@@ -64,8 +64,10 @@ class Field:
         self.before = look(self._template.fresh(), {})
         base = self._template.fresh()
         begun = time.perf_counter()
-        reply = self.start(base).ask(self.request)
+        running = self.start(base)
+        reply = running.ask(self.request)
         self.duration_s = time.perf_counter() - begun
+        running.kill()
         assert reply is not None
         assert reply.status == 200, reply
         self.after = look(base, {})
