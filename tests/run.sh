@@ -129,7 +129,8 @@ unset PYTHONDONTWRITEBYTECODE
 # session for itself, and the table of clients sees all tests of a run.
 side_by_side() {
     case " $* " in *" --long "* | *" --client-table "*) return ;; esac
-    echo "-n $(getconf _NPROCESSORS_ONLN) --maxprocesses 8"
+    # One more than there are processors: a third of the time a test waits for something.
+    echo "-n $(($(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 8"
 }
 
 install_clients "$@"
