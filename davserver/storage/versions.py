@@ -123,9 +123,6 @@ def _adopt_xattrs(fd: int, dir_fd: int, name: bytes) -> dict[str, bool]:
 
 def _copy_xattrs(old: int | bytes, fd: int) -> dict[str, bool]:
     given = dict.fromkeys(_adopted(old), True)
-    if ACL not in given and ACL in _adopted(fd):
-        os.removexattr(fd, ACL)
-        return given | {ACL: True}
     for attribute in given:
         try:
             value = os.getxattr(old, attribute, follow_symlinks=isinstance(old, int))
@@ -134,6 +131,9 @@ def _copy_xattrs(old: int | bytes, fd: int) -> dict[str, bool]:
             if error.errno not in _MAY_NOT:
                 raise
             given[attribute] = False
+    if ACL not in given and ACL in _adopted(fd):
+        os.removexattr(fd, ACL)
+        given[ACL] = True
     return given
 
 

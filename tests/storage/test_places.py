@@ -131,11 +131,13 @@ def test_a_new_version_has_no_acl_that_the_old_one_had_not(
     """What a collection gives to new files may let others in than the old one was open to."""
     (root / "f").write_bytes(b"old")
     (root / "f").chmod(0o640)
+    os.setxattr(root / "f", "user.colour", b"red")
     before = attributes(root / "f")[:-1]
     os.setxattr(root, "system.posix_acl_default", DEFAULT_ACL)
     put(storage, p("f"))
 
     assert attributes(root / "f") == (*before, b"whole")
+    assert os.getxattr(root / "f", "user.colour") == b"red"
 
 
 @pytest.fixture
