@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from davserver.protocol.path import Key
 from davserver.state.base import Change, Step, StepKind
 from davserver.state.sqlite import SqliteState
 from davserver.storage.filesystem import FilesystemStorage
+from tests.support.descriptors import can_tell, open_descriptors
 from tests.support.shares import make_shares
 from tests.support.trees import TOPIC, at, fill
 
@@ -90,7 +90,7 @@ def test_one_folder_is_no_two_shares(tmp_path: Path) -> None:
         subprocess.run(["umount", "-l", str(tmp_path / "b")], check=True)
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc here")
+@pytest.mark.skipif(not can_tell, reason="no /proc here")
 @pytest.mark.parametrize("fault", ["missing", "another folder"])
 def test_a_share_that_cannot_be_opened_leaves_nothing_open(
     shares: Settings, tmp_path: Path, fault: str
@@ -101,11 +101,11 @@ def test_a_share_that_cannot_be_opened_leaves_nothing_open(
         shares = settings(tmp_path, "a", "c")
         moved = Share(name="b", path=tmp_path / "c")
         shares = shares.model_copy(update={"share": (shares.share[0], moved)})
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises((StorageError, StateFailure)):
         open_parts(shares)
 
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() - before == set()
 
 
 def test_the_state_remembers_the_folder_of_each_share(shares: Settings, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ class Session:
             except OSError as exc:
                 raise StateFailure(f"the state folder cannot be used: {exc}") from exc
             self._open()
+            undo.callback(self._close_database)
             self.mirror = Mirror(self._reader, self.commits)
             with self.mirror.mutex:
                 self.mirror.refresh()
@@ -88,19 +89,23 @@ class Session:
     def _connect(self, *, create: bool, thorough: bool = False) -> None:
         before = inode_of(self._path)
         self._inode: int | None = None
-        self.writer = prepare(self._path, full=self._full, create=create, thorough=thorough)
-        try:
+        with contextlib.ExitStack() as undo:
+            self.writer = prepare(self._path, full=self._full, create=create, thorough=thorough)
+            undo.callback(self.writer.close)
             after = inode_of(self._path)
             if not create and before != after:
                 # It was replaced while it was opened.
                 raise NotMade
             self._reader = Database(self._path, full=self._full)
+            undo.callback(self._reader.close)
             self._reader.query("PRAGMA query_only = ON")
             self.writer.watch_log(self._log.is_due)
-        except BaseException:
-            self.writer.close()
-            raise
+            undo.pop_all()
         self._inode = after
+
+    def _close_database(self) -> None:
+        self._reader.close()
+        self.writer.close()
 
     @property
     def is_damaged(self) -> bool:
@@ -144,8 +149,7 @@ class Session:
         self.gate.widen()
         with self.mirror.mutex:
             thorough = self.is_damaged
-            self._reader.close()
-            self.writer.close()
+            self._close_database()
             if inode is None:
                 set_aside(self._path, why="is gone")
             self._open_or_replace(thorough=thorough)
@@ -161,8 +165,7 @@ class Session:
         if self.pid == os.getpid():
             self._log.close()
         with self.mirror.mutex:
-            self._reader.close()
-            self.writer.close()
+            self._close_database()
             self.commits.close()
         self.usage.close(is_parting=self.pid == os.getpid())
         self.gate.close()

@@ -45,9 +45,13 @@ class Database:
             self._cursor = self._connection.cursor()
         except apsw.Error as exc:
             raise _translated(exc) from exc
-        # WAL loses the last commits at a power cut unless each waits for the disk.
-        self.query(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-        self.query("PRAGMA fullfsync = ON")
+        try:
+            # WAL loses the last commits at a power cut unless each waits for the disk.
+            self.query(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+            self.query("PRAGMA fullfsync = ON")
+        except BaseException:
+            self.close()
+            raise
 
     def query(self, sql: str, bindings: Sequence[rows.Value] = ()) -> list[rows.Row]:
         try:

@@ -22,6 +22,7 @@ from davserver.storage.listed import FEW
 from tests.conftest import AppDav
 from tests.support.asgi import AsgiDav
 from tests.support.confined import without_override
+from tests.support.descriptors import open_descriptors
 from tests.support.storages import HookedStorage
 
 D = "{DAV:}"
@@ -241,14 +242,14 @@ def test_delete_and_copy_of_a_tree_deeper_than_the_listings_kept_open(
     for _ in range(2):  # opens what stays open
         assert dav.copy("/c/file", "/warm").status in (201, 204)
         assert dav.delete("/warm").status == 204
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
 
     assert dav.copy("/c/", "/copy/").status == 201
     copied = [len(files) for _, _, files in os.walk(dav.root / "copy")]
     assert copied == [1] * (levels + 1)
     assert dav.delete("/c/").status == 204
     assert os.listdir(dav.root) == ["copy"]
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() - before == set()
 
 
 @pytest.mark.rfc("DL-02", "DL-11")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from davserver.state import session, sqlfile, sqlview
 from davserver.state.base import Change, GateView
 from davserver.state.rows import SCHEMA_VERSION
 from davserver.state.sqlite import SqliteState
+from tests.support.descriptors import can_tell, open_descriptors
 
 MakeLock = Callable[..., Lock]
 X = QName("{urn:t}x")
@@ -587,6 +589,21 @@ def test_damaged_file_is_kept_aside_and_a_new_one_begins(
     assert state.properties(A) == {X: b"2"}
     levels = {record.levelno for record in caplog.records if aside[0].name in record.message}
     assert levels == {logging.ERROR}
+
+
+@pytest.mark.skipif(not can_tell, reason="lists open files by /proc")
+def test_a_damaged_file_that_was_set_aside_is_closed(folder: Path, state: SqliteState) -> None:
+    patch(state, b"1")
+    state.close()
+    _overwrite(folder / "state.sqlite3", 0, b"\xa5" * 4096)
+    gc.disable()  # it would close what the errors, which refer to each other, refer to
+    try:
+        patch(state, b"2")
+        links = [link for _, link in open_descriptors()]
+    finally:
+        gc.enable()
+
+    assert [link for link in links if link.startswith(str(_set_aside(folder)[0]))] == []
 
 
 def test_two_damaged_files_do_not_replace_each_other(folder: Path, state: SqliteState) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,11 @@ def logs(request: pytest.FixtureRequest, tmp_path: Path) -> UndoLogs:
     return UndoFolder(tmp_path / "undo", full=request.param == "durable files")
 
 
+def last_of(logs: UndoLogs, id: str) -> Step | None:
+    with closing(logs.log(id)) as log:
+        return log.last()
+
+
 def test_the_last_comes_first(logs: UndoLogs) -> None:
     log = logs.log("a")
     for step in STEPS:
@@ -36,7 +42,7 @@ def test_the_last_comes_first(logs: UndoLogs) -> None:
     log.close()
 
     assert seen == STEPS[::-1]
-    assert logs.log("a").last() is None
+    assert last_of(logs, "a") is None
 
 
 def test_one_that_is_opened_again_goes_on(logs: UndoLogs) -> None:
@@ -51,8 +57,8 @@ def test_one_that_is_opened_again_goes_on(logs: UndoLogs) -> None:
     second.close()
 
     assert found == STEPS[0]
-    assert logs.log("a").last() == STEPS[2]
-    assert logs.log("b").last() is None
+    assert last_of(logs, "a") == STEPS[2]
+    assert last_of(logs, "b") is None
 
 
 def test_one_that_is_removed_is_empty(logs: UndoLogs) -> None:
@@ -61,7 +67,7 @@ def test_one_that_is_removed_is_empty(logs: UndoLogs) -> None:
     log.remove()
     log.remove()
 
-    assert logs.log("a").last() is None
+    assert last_of(logs, "a") is None
 
 
 def test_others_than_those_that_are_kept_go(logs: UndoLogs) -> None:
@@ -72,8 +78,8 @@ def test_others_than_those_that_are_kept_go(logs: UndoLogs) -> None:
         log.close()
     logs.keep(["b"])
 
-    assert logs.log("a").last() is None
-    assert logs.log("b").last() == STEPS[0]
+    assert last_of(logs, "a") is None
+    assert last_of(logs, "b") == STEPS[0]
 
 
 def test_a_line_that_is_not_whole_was_never_begun(tmp_path: Path) -> None:
@@ -90,7 +96,7 @@ def test_a_line_that_is_not_whole_was_never_begun(tmp_path: Path) -> None:
     assert again.last() == STEPS[0]
     again.append(STEPS[1])
     again.close()
-    assert logs.log("a").last() == STEPS[1]
+    assert last_of(logs, "a") == STEPS[1]
 
 
 def test_where_no_room_is_a_step_is_refused_and_the_rest_can_be_undone(
@@ -109,7 +115,7 @@ def test_where_no_room_is_a_step_is_refused_and_the_rest_can_be_undone(
     log.close()
 
     assert found == STEPS[0]
-    assert logs.log("a").last() is None
+    assert last_of(logs, "a") is None
 
 
 def test_one_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from davserver.protocol.path import DavPath
 from davserver.storage.base import Storage
+from tests.support.descriptors import open_descriptors
 
 Make = Callable[..., Storage]
 
@@ -47,15 +47,7 @@ def no_leak() -> Iterator[None]:
     """Fails the test that leaves a descriptor open."""
     before = open_descriptors()
     yield
-    after = open_descriptors()
-
-    assert before == after
-
-
-def open_descriptors() -> set[str]:
-    if not os.path.isdir("/proc/self/fd"):
-        return set()
-    return set(os.listdir("/proc/self/fd"))
+    assert open_descriptors() - before == set()
 
 
 @pytest.fixture
