@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import mmap
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -187,18 +190,18 @@ def exchanged(root: Path, target: str, extensions: dict[str, object]) -> list[di
 
 
 def test_a_server_that_takes_files_gets_all_of_a_cached_one_in_stretches(tmp_path: Path) -> None:
-    (tmp_path / "large").write_bytes(bytes(5 << 18))
+    (tmp_path / "large").write_bytes(bytes(5 << 20))
     *messages, last = exchanged(tmp_path, "/large", {FILE_MESSAGE: {}})
     stretches = [(message["offset"], message["count"]) for message in messages]
 
     assert {message["type"] for message in messages} == {FILE_MESSAGE}
-    assert stretches == [(0, 1 << 19), (1 << 19, 1 << 19), (2 << 19, 1 << 18)]
+    assert stretches == [(0, 2 << 20), (2 << 20, 2 << 20), (4 << 20, 1 << 20)]
     assert last == {"type": "http.response.body", "body": b""}
 
 
 @pytest.mark.parametrize(
     ("size", "extensions"),
-    [(5 << 19, {}), (1 << 18, {FILE_MESSAGE: {}})],
+    [(5 << 20, {}), (1 << 18, {FILE_MESSAGE: {}})],
     ids=["another server", "a small file"],
 )
 def test_otherwise_the_bytes_themselves_are_sent(
@@ -285,3 +288,66 @@ def test_a_file_that_ends_early_is_an_error(
 
     with pytest.raises(RuntimeError, match="got shorter"):
         run_sender(ends[0], tmp_path / "file", work)
+
+
+@pytest.mark.parametrize("missing", [1, 4000, 5000, 70_000, 100_000])
+def test_of_a_file_that_gets_shorter_nothing_is_made_up(
+    ends: tuple[socket.socket, socket.socket],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: int,
+) -> None:
+    """A mapping shows zeros up to the end of the page in which a file ends."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 100_000)
+    write = os.write
+
+    def shorten(fd: int, data: memoryview) -> int:
+        if fd == own:
+            os.truncate(path, 100_000 - missing)
+        return write(fd, data)
+
+    async def work(sender: FileSender, fd: int) -> None:
+        nonlocal own
+        own = sender._fd
+        monkeypatch.setattr(os, "write", shorten)
+        await sender.send(fd, 0, 100_000)
+
+    own = -1
+    with pytest.raises(RuntimeError, match="got shorter"):
+        run_sender(ends[0], path, work)
+    ends[0].close()
+    received = b""
+    while piece := ends[1].recv(1 << 20):
+        received += piece
+
+    assert len(received) < 100_000
+
+
+def test_where_nothing_can_be_mapped_it_is_read(
+    ends: tuple[socket.socket, socket.socket], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = Random(2).randbytes(150_001)
+    (tmp_path / "file").write_bytes(content)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    received = bytearray()
+
+    async def work(sender: FileSender, fd: int) -> None:
+        await sender.send(fd, 1, 150_000)
+
+    reader = threading.Thread(target=lambda: received.extend(iter_all(ends[1])))
+    reader.start()
+    run_sender(ends[0], tmp_path / "file", work)
+    ends[0].close()
+    reader.join(10)
+
+    assert received == content[1:]
+
+
+def iter_all(end: socket.socket) -> Iterator[int]:
+    while piece := end.recv(1 << 16):
+        yield from piece

@@ -1,19 +1,27 @@
 """Stretches of files that go from the page cache into a connection's socket.
 
-For answers that hold FILE_MESSAGE (asgi.py). Through one buffer, and not by sendfile(2): that hands
-over page by page, and takes 1.5 times the processor's time (Linux 6.18, loopback: 2,200 MB a second
-where this reaches 3,900).
+For answers that hold FILE_MESSAGE (asgi.py). Written to the socket from where the page cache has
+them, by a mapping that nobody reads but the kernel: that copies once. A buffer copies twice, and
+sendfile(2) hands over page by page (Linux 6.18, loopback, a processor's time for 1 GiB: 0.30, 0.38
+and 0.49 s).
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import mmap
 import os
 import threading
 
 CAN_SEND = hasattr(os, "preadv")
-ROOM = 1 << 19
-"""Bytes that are passed on at once."""
+ROOM = 1 << 16
+"""Bytes that are read into a buffer at once."""
+_SHORTER = "the file got shorter while it was sent"
+_LAST = 1 << 12
+"""Bytes at the end of each stretch that are always read. A file may get shorter while it is sent:
+of its last page a mapping shows zeros, which nobody could tell from what was there; reading says
+that nothing is there, and the connection breaks before it looks complete."""
 
 
 class _Room(threading.local):
@@ -54,25 +62,51 @@ class FileSender:
         Raises RuntimeError when the file got shorter, OSError when the client is gone.
         """
         while self._fd >= 0:
-            sent = self._pass_on(fd, offset, count)
+            if count > ROOM:
+                wanted = count - _LAST
+                sent = self._pass_on_mapped(fd, offset, wanted)
+            else:
+                wanted = count
+                sent = self._pass_on(fd, offset, wanted)
             self.sent += sent
             offset += sent
             count -= sent
             if not count:
                 return
-            if sent < ROOM:
+            if sent < wanted:
                 await self._until_writable()
 
     def _pass_on(self, fd: int, offset: int, count: int) -> int:
-        """Returns how many bytes the socket has taken."""
+        """Returns how many bytes the socket has taken, of at most ROOM."""
         room = _room.view
         size = os.preadv(fd, [room[:count]], offset)
-        if not size:
-            raise RuntimeError("the file got shorter while it was sent")
+        if size < count:
+            raise RuntimeError(_SHORTER)
+        return self._write(room[:size])
+
+    def _pass_on_mapped(self, fd: int, offset: int, count: int) -> int:
+        """Returns how many bytes the socket has taken."""
+        before = offset % mmap.ALLOCATIONGRANULARITY
         try:
-            return os.write(self._fd, room[:size])
+            mapped = mmap.mmap(fd, before + count, access=mmap.ACCESS_READ, offset=offset - before)
+        except ValueError as exc:
+            raise RuntimeError(_SHORTER) from exc
+        except OSError:
+            # Not every file system has that.
+            return self._pass_on(fd, offset, min(count, ROOM))
+        with mapped, memoryview(mapped) as view, view[before:] as wanted:
+            return self._write(wanted)
+
+    def _write(self, data: memoryview) -> int:
+        try:
+            return os.write(self._fd, data)
         except BlockingIOError:
             return 0
+        except OSError as exc:
+            if exc.errno == errno.EFAULT:
+                # Not a byte of it is left, or the disk cannot be read.
+                raise RuntimeError(_SHORTER) from exc
+            raise
 
     async def _until_writable(self) -> None:
         fd = self._fd
