@@ -37,7 +37,7 @@ from davserver.homes import Homes
 from davserver.jobs import is_wanted
 from davserver.methods._checks import check, check_kind, locate
 from davserver.methods._rights import authorize, check_rights
-from davserver.methods.base import BodyPolicy, Method
+from davserver.methods.base import BodyPolicy, Method, SyncHandler, TakesLong
 from davserver.methods.get import not_modified
 from davserver.origin import raw_path, split_path
 from davserver.protocol.accept import JSON
@@ -210,7 +210,7 @@ class Pipeline:
         else:
             await parse_document(rc, method)
         if method.stream is None:
-            return await self._run(rc, method, lambda: _execute(rc, method))
+            return await self._handle(rc, method)
         body = self._take_small_body(rc, method)
         response = None if body is None else self._at_once(rc, method, body)
         if response is not None:
@@ -246,6 +246,37 @@ class Pipeline:
             return services.runner.call(method.whole, rc, self._direct, body)
         except (DavError, StateError, StorageError):
             return None
+
+    async def _handle(self, rc: RequestContext, method: Method) -> Response:
+        handle, services = method.handle, rc.services
+        assert handle is not None
+        is_ours = services is self._services and not rc.progress.is_watched
+        brief = None
+        if method.brief is not None and is_ours and not services.storage.durable:
+            brief = method.brief(rc)
+        found = None if brief is None else self._briefly(rc, method, brief)
+        if isinstance(found, Response):
+            return found
+        if found is None:
+            return await self._run(rc, method, lambda: _execute(rc, method))
+        return await self._run(rc, method, lambda: handle(rc, found))
+
+    def _briefly(
+        self, rc: RequestContext, method: Method, brief: SyncHandler
+    ) -> Response | Target | None:
+        """Does at once what takes little time. Returns the Target where it may take long, or
+        the gate is held; None where not even that can be looked up here."""
+        runner = rc.services.runner
+        if not runner.inline:
+            return None
+        rc.wait_s = 0.0
+        found = runner.call(_prepare, rc, method)
+        if isinstance(found, Response):
+            return found
+        try:
+            return runner.call(brief, rc, found)
+        except (GateBusy, TakesLong):
+            return found
 
     def _may_be_whole(self, rc: RequestContext) -> bool:
         """True for a small body that our own server gives us, and nobody waits to send."""

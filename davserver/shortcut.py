@@ -18,6 +18,7 @@ from davserver.asked import Asked, Lines
 from davserver.auth.base import ANONYMOUS, Doorless, Principal, Privilege
 from davserver.context import Header, Response, Services
 from davserver.errors import DavError, StateError, StorageError
+from davserver.methods.base import TakesLong
 from davserver.origin import split_path
 from davserver.protocol.mediatypes import media_type
 from davserver.protocol.path import DavPath
@@ -37,7 +38,7 @@ _READING = frozenset({b"GET", b"HEAD", b"PROPFIND"})
 _REQUEST_ID = b"x-request-id"
 """Is told in the log alone (app.py)."""
 _OF_READS = frozenset({_REQUEST_ID})
-_OF_CHANGES = frozenset({b"if", b"lock-token", _REQUEST_ID})
+_OF_CHANGES = frozenset({b"if", b"lock-token", b"destination", _REQUEST_ID})
 
 
 class Shortcut:
@@ -72,7 +73,7 @@ class Shortcut:
             return None
         try:
             return runner.call(self._read if asked.method in _READING else self._change, asked)
-        except (DavError, StorageError, StateError, OSError):
+        except (DavError, StorageError, StateError, OSError, TakesLong):
             # Nothing has been done, and nothing counted: the pipeline tells what is wrong.
             return None
 

@@ -1,4 +1,5 @@
-"""The straight way for what changes a resource: PUT of a small body, LOCK, UNLOCK, PROPPATCH.
+"""The straight way for what changes a resource: PUT of a small body, LOCK, UNLOCK, PROPPATCH,
+MKCOL, and MOVE and DELETE where they take little time.
 
 Where publishing waits for no disk, half of such a request went into checks that are made again in
 the gate. Here the body has come with the head, and the checks in the gate are the only ones. What
@@ -16,8 +17,12 @@ from davserver.asgi import Message, Scope
 from davserver.auth.base import Principal
 from davserver.context import Header, RequestContext, Response, Services, Target
 from davserver.fields import IDLE, public_authorities, read_conditions, read_fields
-from davserver.methods.base import BodyPolicy, Method
+from davserver.methods._rights import authorize
+from davserver.methods.base import Method
+from davserver.methods.delete import DELETE
 from davserver.methods.lock import LOCK
+from davserver.methods.mkcol import MKCOL
+from davserver.methods.move import MOVE
 from davserver.methods.proppatch import PROPPATCH
 from davserver.methods.put import PUT, put_direct
 from davserver.methods.unlock import UNLOCK
@@ -38,8 +43,12 @@ _PLAIN = {
     LOCK.name: IDLE | _CONDITIONS | _OF_BODY | {b"depth", b"timeout"},
     UNLOCK.name: IDLE | _CONDITIONS | {b"accept", b"content-length"},
     PROPPATCH.name: IDLE | _CONDITIONS | _OF_BODY,
+    MKCOL.name: IDLE | _CONDITIONS | {b"accept", b"content-length"},
+    MOVE.name: IDLE | _CONDITIONS | {b"accept", b"content-length", b"depth", b"overwrite"},
+    DELETE.name: IDLE | _CONDITIONS | {b"accept", b"content-length", b"depth"},
 }
-_CHANGING = frozenset({b"if", b"lock-token"})
+_BODILESS = frozenset({UNLOCK.name, MKCOL.name, MOVE.name, DELETE.name})
+_CHANGING = frozenset({b"if", b"lock-token", b"destination"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,7 @@ class Writes:
         is_for_all = not services.storage.durable and services.path_rights is None
         self._ways = {
             method.name.encode(): _Way(method, _plainness(method))
-            for method in (PUT, LOCK, UNLOCK, PROPPATCH)
+            for method in (PUT, LOCK, UNLOCK, PROPPATCH, MKCOL, MOVE, DELETE)
             if is_for_all
         }
 
@@ -87,7 +96,7 @@ class Writes:
         way = self._ways.get(method)
         if way is None or len(body) > self._body_limit:
             return None
-        if body and way.method.body is BodyPolicy.NONE:
+        if body and way.method.name in _BODILESS:
             return None
         return way.method if fields.recall(way.is_plain) else None
 
@@ -103,7 +112,7 @@ class Writes:
         asker: Principal,
     ) -> Response | None:
         """Does what is asked for; None leaves it to the pipeline, with nothing done. Raises
-        DavError, StorageError, StateError, just so.
+        DavError, StorageError, StateError, TakesLong, just so.
 
         Args:
             method: as `find` has returned it.
@@ -136,9 +145,16 @@ class Writes:
         if method.parse is not None:
             rc.body = body
             rc.document = method.parse(rc)
+        handle = method.handle if method.brief is None else method.brief(rc)
+        if handle is None:
+            return None
+        target = Target(path, key, None)
+        if rc.destination is not None:
+            authorize(rc, method)
+            goal = self._storage.direct_key(rc.destination)
+            target = Target(path, key, None, rc.destination, goal)
         # Every handler looks the target up in the gate, and makes the checks there.
-        assert method.handle is not None
-        return method.handle(rc, Target(path, key, None))
+        return handle(rc, target)
 
 
 def _plainness(method: Method) -> Callable[[DavHeaders], bool]:

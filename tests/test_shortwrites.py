@@ -34,7 +34,7 @@ from davserver.state.base import Change, Step, StepKind
 from davserver.state.sqlite import SqliteState
 from davserver.storage.filesystem import FilesystemStorage
 from tests.support.processes import await_true
-from tests.test_shortcut import PROXIED, PROXY, Both, message, opened, populate, statuses
+from tests.test_shortcut import PROXIED, PROXY, Both, message, opened, populate, propfind, statuses
 
 XML = b"Content-Type: text/xml"
 LOCKINFO = (
@@ -59,6 +59,18 @@ def unlock(target: bytes, number: int) -> bytes:
 
 def proppatch(target: bytes, *fields: bytes, value: bytes = b'<c xmlns="urn:x">red</c>') -> bytes:
     return message(b"PROPPATCH", target, *fields, XML, body=UPDATE % value)
+
+
+def mkcol(target: bytes, *fields: bytes, body: bytes = b"") -> bytes:
+    return message(b"MKCOL", target, *fields, body=body)
+
+
+def move(target: bytes, goal: bytes, *fields: bytes, body: bytes = b"") -> bytes:
+    return message(b"MOVE", target, b"Destination: %b" % goal, *fields, body=body)
+
+
+def delete(target: bytes, *fields: bytes, body: bytes = b"") -> bytes:
+    return message(b"DELETE", target, *fields, body=body)
 
 
 def submits(number: int, tagged: bytes = b"") -> bytes:
@@ -151,6 +163,7 @@ def pairs(folder: Path, **keys: Any) -> Iterator[Pair]:
         other.edge._edge.at_once = None
         usual = other.app._opened.pipeline
         usual._take_small_body = lambda *_: None  # type: ignore[method-assign]
+        usual._briefly = lambda *_: None  # type: ignore[method-assign]
         pipeline = one.app._opened.pipeline
         at_once = pipeline._at_once
 
@@ -201,6 +214,36 @@ STRAIGHT = {
             value=b"<D:getlastmodified>Sun, 09 Sep 2001 01:46:40 GMT</D:getlastmodified>",
         )
     ],
+    "a new collection": [mkcol(b"/made"), mkcol(b"/c/made/"), put(b"/made/x", b"x")],
+    "a collection with a condition": [mkcol(b"/made", b"If-None-Match: *")],
+    "a collection where one is locked": [lock(b"/c/"), mkcol(b"/c/x", submits(0, b"</c/> "))],
+    "another name": [move(b"/f.txt", b"/g.txt"), propfind(b"/g.txt")],
+    "another name, as a URL": [move(b"/f.txt", b"http://x/c/g%20.txt", b"Overwrite: F")],
+    "into the place of a file": [move(b"/f.txt", b"/empty"), propfind(b"/empty")],
+    "into the place of a file that is newer": [put(b"/new", b"x"), move(b"/f.txt", b"/new")],
+    "with its properties, and without its lock": [
+        proppatch(b"/f.txt"),
+        lock(b"/f.txt"),
+        move(b"/f.txt", b"/g.txt", submits(0)),
+        propfind(b"/g.txt"),
+        put(b"/g.txt", b"x"),
+    ],
+    "into a place of which something is stored": [
+        proppatch(b"/empty"),
+        move(b"/f.txt", b"/empty"),
+        propfind(b"/empty"),
+    ],
+    "a tree": [move(b"/c/", b"/d/", b"Depth: infinity"), put(b"/d/deep/x", b"x")],
+    "a tree with a lock": [lock(b"/c/deep/"), move(b"/c/", b"/d", submits(0, b"</c/deep/> "))],
+    "a file that goes": [delete(b"/f.txt"), put(b"/f.txt", b"x")],
+    "a file that goes, under a condition": [delete(b"/f.txt", b"If-Match: *")],
+    "a file that goes with all that is stored of it": [
+        proppatch(b"/f.txt"),
+        lock(b"/f.txt"),
+        delete(b"/f.txt", submits(0)),
+        put(b"/f.txt", b"x"),
+        propfind(b"/f.txt"),
+    ],
 }
 """Requests that all go straight once their fields are known."""
 USUAL = {
@@ -234,6 +277,29 @@ USUAL = {
     "no token": [message(b"UNLOCK", b"/f.txt")],
     "properties of nothing": [proppatch(b"/none")],
     "the other spelling": [put(b"/e%CC%81te%CC%81.txt", b"x")],
+    "a collection that is there": [mkcol(b"/c/"), mkcol(b"/f.txt")],
+    "a collection without a parent": [mkcol(b"/none/x")],
+    "a collection with a body": [mkcol(b"/made", XML, body=b"<x/>"), mkcol(b"/made", body=b"x")],
+    "a collection with a reserved name": [mkcol(b"/.davserver.x"), mkcol(b"/a%01b")],
+    "over a collection": [move(b"/f.txt", b"/c"), move(b"/c/deep/", b"/empty")],
+    "nothing to be moved": [move(b"/none", b"/new")],
+    "onto itself": [move(b"/f.txt", b"/f.txt"), move(b"/c/", b"/c/deep/c")],
+    "no Overwrite": [move(b"/f.txt", b"/empty", b"Overwrite: F")],
+    "a destination without a parent": [move(b"/f.txt", b"/none/x")],
+    "a destination elsewhere": [move(b"/f.txt", b"http://other/x"), move(b"/f.txt", b"x y")],
+    "a destination through a link": [move(b"/f.txt", b"/link"), move(b"/f.txt", b"/out")],
+    "a destination with another spelling": [move(b"/f.txt", b"/e%CC%81te%CC%81.txt")],
+    "a link to be moved": [move(b"/link", b"/link2")],
+    "a tree of Depth 0": [move(b"/c/", b"/d/", b"Depth: 0")],
+    "a tree without its slash": [move(b"/c", b"/d")],
+    "a MOVE with a body": [move(b"/f.txt", b"/new", body=b"x")],
+    "a MOVE to nowhere": [message(b"MOVE", b"/f.txt")],
+    "the time of what is moved": [move(b"/f.txt", b"/new", b"X-OC-Mtime: 1000000000")],
+    "a tree that goes": [delete(b"/c/deep/"), delete(b"/c")],
+    "nothing that goes": [delete(b"/none"), delete(b"/")],
+    "a link that goes": [delete(b"/link")],
+    "a FIFO that goes": [delete(b"/fifo")],
+    "a DELETE with a body": [delete(b"/f.txt", body=b"x")],
 }
 """Requests of which none does."""
 
@@ -266,7 +332,8 @@ def test_what_is_not_goes_the_usual_way(pair: Pair, requests: Sequence[bytes]) -
     _, taken = pair.ask(*know(*requests))
 
     assert taken == 0
-    assert pair.whole == (3 if b"X-OC-Mtime" in requests[0] else 0)
+    is_put_whole = requests[0].startswith(b"PUT") and b"X-OC-Mtime" in requests[0]
+    assert pair.whole == (3 if is_put_whole else 0)
 
 
 def test_a_long_file_is_not_replaced_on_the_loop(
@@ -274,9 +341,37 @@ def test_a_long_file_is_not_replaced_on_the_loop(
 ) -> None:
     """To free what stood there takes the file system its time."""
     monkeypatch.setattr(_freeing, "LONG", 1)
-    _, taken = pair.ask(*know(put(b"/f.txt", b"x")))
+    asked = put(b"/f.txt", b"x"), move(b"/empty", b"/f.txt"), delete(b"/dead")
+    found, taken = pair.ask(*know(*asked))
 
+    assert found[::3] == [b"204"] * 3
     assert (taken, pair.whole) == (0, 0)
+
+
+def test_a_tree_of_which_something_is_stored_is_moved_in_a_thread(pair: Pair) -> None:
+    """There may be very many rows."""
+    pair.ask(*know(move(b"/none", b"/x")), proppatch(b"/c/deep/g%20h.bin"))
+    found, taken = pair.ask(move(b"/c/", b"/d/"))
+    listed, _ = pair.ask(propfind(b"/d/deep/g%20h.bin"))
+
+    assert (found, taken, listed) == ([b"201"], 0, [b"207"])
+
+
+def test_what_takes_little_time_needs_no_thread(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = pair.straight.app.services.runner
+    hop, hops = runner.hop, []
+
+    async def counting(function: Callable[[], Any], **options: Any) -> Any:
+        hops.append(function)
+        return await hop(function, **options)
+
+    monkeypatch.setattr(runner, "hop", counting)
+    pair.ask_pipeline(move(b"/f.txt", b"/new"), delete(b"/new"), move(b"/c/", b"/d/"))
+    assert not hops
+    pair.ask_pipeline(delete(b"/d/"))
+    assert len(hops) == 1
 
 
 @pytest.mark.parametrize(
@@ -321,10 +416,20 @@ CHOICES = [
     *(proppatch(target) for target in (b"/f.txt", b"/c/", b"/new")),
     proppatch(b"/f.txt", submits(0)),
     proppatch(b"/f.txt", value=b"<D:getetag/>"),
-    message(b"DELETE", b"/f.txt"),
-    message(b"DELETE", b"/c/"),
-    message(b"MOVE", b"/f.txt", b"Destination: /new"),
-    message(b"PROPFIND", b"/f.txt", b"Depth: 0"),
+    *(mkcol(target) for target in (b"/made/", b"/c/made")),
+    *(delete(target) for target in (b"/f.txt", b"/new", b"/c/")),
+    *(delete(b"/f.txt", submits(number)) for number in range(2)),
+    *(move(b"/f.txt", goal) for goal in (b"/new", b"/made/x", b"/c/new", b"/c/")),
+    *(move(b"/f.txt", b"/new", submits(number)) for number in range(2)),
+    *(move(b"/new", goal) for goal in (b"/f.txt", b"/made")),
+    *(
+        move(source, goal)
+        for source in (b"/c/", b"/made/")
+        for goal in (b"/d/", b"/made/c", b"/c/")
+    ),
+    *(move(b"/d/", b"/c/", b"Overwrite: F") for _ in range(2)),
+    *(propfind(target) for target in (b"/f.txt", b"/new", b"/c/new")),
+    message(b"PROPFIND", b"/", b"Depth: 1"),
     message(b"GET", b"/new"),
 ]
 
@@ -349,10 +454,14 @@ def test_an_address_that_a_proxy_tells_of_is_the_servers(tmp_path: Path) -> None
     for pair in pairs(tmp_path, trusted_proxies=PROXY):
         done, taken = pair.ask(lock(b"/f.txt"), *know(put(b"/f.txt", b"x", tagged, told)))
         foreign, _ = pair.ask(*know(put(b"/f.txt", b"x", tagged, other)))
+        goal = b"https://nas.example/new"
+        moved, _ = pair.ask(*know(move(b"/empty", goal, told), move(b"/new", goal, other)))
 
         assert done == [b"200", b"204", b"204", b"204"]
         assert taken
         assert foreign == [b"412"] * 3
+        assert moved == [b"201", b"404", b"404", b"502", b"502", b"502"]
+        assert pair.ask(move(b"/dead", b"https://nas.example/x", told)) == ([b"201"], 1)
 
 
 def test_who_may_only_read_changes_nothing(tmp_path: Path) -> None:

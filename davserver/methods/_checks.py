@@ -289,7 +289,7 @@ def _check_state(
 def _look_direct(rc: RequestContext) -> Target | None:
     """Looks the Request-URI up where the key that is expected has it; None where another key may
     be the right one, or nothing is there."""
-    if rc.direct is None or rc.expected is None:
+    if rc.direct is None or rc.expected is None or rc.destination is not None:
         return None
     stat = rc.direct.look_direct(rc.expected)
     return None if stat is None else Target(rc.path, rc.expected, stat)
@@ -310,6 +310,7 @@ def relocate(
     target = _look_direct(rc) or locate(rc)
     if rc.expected is not None:
         is_odd = rc.path.slash is not target.is_collection and not rc.path.is_root
+        is_odd &= target.stat is not None or rc.method != "MKCOL"
         if is_odd or target.is_link or target.key != rc.expected:
             raise Conflict("it is not where its path says")
     check_rights(rc, method, target)

@@ -11,9 +11,10 @@ from davserver.errors import Forbidden, StorageError
 from davserver.handover import release
 from davserver.methods._binding import move_binding
 from davserver.methods._checks import relocate
+from davserver.methods._freeing import is_long
 from davserver.methods._times import confirm_modified, created_at
 from davserver.methods._tree import prove
-from davserver.methods.base import Method
+from davserver.methods.base import Method, TakesLong
 from davserver.protocol.clienttimes import NO_TIMES
 from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, GateView
@@ -21,10 +22,17 @@ from davserver.storage.base import Kind, Stat
 from davserver.usage import Aside, require_same_scopes
 
 
-def move_at_once(rc: RequestContext, method: Method, target: Target) -> Response:
-    """Raises CrossDevice, with nothing done, where that takes more than a rename."""
+def move_at_once(
+    rc: RequestContext, method: Method, target: Target, *, briefly: bool = False
+) -> Response:
+    """Raises CrossDevice, with nothing done, where that takes more than a rename.
+
+    Args:
+        briefly: raises TakesLong, with nothing done, where other trees, or rows of many resources,
+            may have to go as well.
+    """
     with ExitStack() as leaving:
-        fresh, aside = _rename(rc, method, target, leaving)
+        fresh, aside = _rename(rc, method, target, leaving, briefly=briefly)
         rc.progress.expect(1, 0)
         rc.progress.did()
         discard(rc.services, aside)
@@ -33,11 +41,13 @@ def move_at_once(rc: RequestContext, method: Method, target: Target) -> Response
 
 
 def _rename(
-    rc: RequestContext, method: Method, target: Target, leaving: ExitStack
+    rc: RequestContext, method: Method, target: Target, leaving: ExitStack, *, briefly: bool
 ) -> tuple[Target, Aside | None]:
     assert target.destination_key is not None
     with rc.hold([target.key, target.destination_key]) as view:
         fresh = relocate(rc, method, view)
+        if briefly and not (_is_brief(view, fresh) and _is_where(fresh, target)):
+            raise TakesLong
         goal = fresh.destination_key
         if goal and goal != fresh.key and release(rc.services, view, goal, goal):
             fresh = relocate(rc, method, view)
@@ -60,6 +70,21 @@ def _rename(
             except StorageError:
                 rc.services.storage.abandon(aside.path)  # it is done all the same
         return fresh, aside
+
+
+def _is_brief(view: GateView, target: Target) -> bool:
+    old = target.destination_stat
+    if target.is_link or view.bindings or is_long(old):
+        return False
+    if target.kind is Kind.FILE:
+        return old is None or old.kind is Kind.FILE
+    return old is None and not view.has_rows(target.key)
+
+
+def _is_where(target: Target, begun: Target) -> bool:
+    """True where both ends are what the gate was entered for."""
+    ends = begun.key, begun.destination_key
+    return (target.key, target.destination_key) == ends
 
 
 def _rename_link(rc: RequestContext, target: Target) -> Target:

@@ -18,6 +18,10 @@ WholeHandler = Callable[[RequestContext, DirectStorage, bytes], Response | None]
 AsyncHandler = Callable[[RequestContext, Target], Awaitable[Response]]
 
 
+class TakesLong(Exception):
+    """What was to be done briefly may take long, and nothing of it has been done."""
+
+
 class BodyPolicy(enum.Enum):
     """What the pipeline does with a request body before the handler runs."""
 
@@ -58,6 +62,9 @@ class Method:
     Attributes:
         handle: synchronous handler: runs inline or in one thread hop, may be run again when the
             gate was busy, so it changes nothing before it holds the gate.
+        brief: of a method that is unbounded: returns what does the same as `handle` where it takes
+            little time, on the event loop, or TakesLong; None where the request tells that it may
+            take long. Asked where no disk is waited for.
         stream: coroutine handler, for bodies that move in or out. Exactly one of the two.
         whole: does the same as `stream` with a body that is here already, and makes every check in
             the gate. None, and any error, means that nothing was done.
@@ -73,7 +80,7 @@ class Method:
         applies_to: kinds for which the method exists; None stands for an unmapped URL. What is
             mapped to another kind is 405, what is unmapped 404.
         creates: an unmapped URL is created: its parent must be a collection (409).
-        unbounded: may take long: always runs in a thread.
+        unbounded: may take long: runs in a thread, but for what `brief` does.
         needs: what the storage must be able to do; where it cannot the method does not exist.
         names_urls: the body names URLs of this server.
         condition: precondition element of the 404 and the 405 for another Request-URI.
@@ -82,6 +89,7 @@ class Method:
 
     name: str
     handle: SyncHandler | None = None
+    brief: Callable[[RequestContext], SyncHandler | None] | None = None
     stream: AsyncHandler | None = None
     whole: WholeHandler | None = None
     store: StoreHandler | None = None

@@ -15,9 +15,9 @@ from davserver.errors import (
 from davserver.handover import release
 from davserver.methods._checks import relocate, unsubmitted
 from davserver.methods._failures import Failures
-from davserver.methods._freeing import freed_after
+from davserver.methods._freeing import freed_after, is_long
 from davserver.methods._tree import TreeDelete, expect_tree
-from davserver.methods.base import MAPPED, LockRule, Method
+from davserver.methods.base import MAPPED, LockRule, Method, TakesLong
 from davserver.progress import Proof
 from davserver.protocol.headers import Depth
 from davserver.state.base import GateView
@@ -51,6 +51,16 @@ def handle_delete(rc: RequestContext, target: Target) -> Response:
     return response
 
 
+def _delete_briefly(rc: RequestContext, target: Target) -> Response:
+    """Of a file that is soon gone."""
+    if target.is_collection or is_long(target.stat) or rc.services.storage.is_fixed(target.key):
+        raise TakesLong
+    try:
+        return _delete_one(rc, target, briefly=True)
+    except (CollectionNotEmpty, NotACollection) as exc:
+        raise TakesLong from exc
+
+
 def _delete(rc: RequestContext, target: Target) -> Response:
     if target.is_collection and rc.depth not in (None, Depth.INFINITY):
         # Section 9.6.1: "A client MUST NOT submit a Depth header with a DELETE on a collection
@@ -61,10 +71,12 @@ def _delete(rc: RequestContext, target: Target) -> Response:
     return _delete_one(rc, target)
 
 
-def _delete_one(rc: RequestContext, target: Target) -> Response:
+def _delete_one(rc: RequestContext, target: Target, *, briefly: bool = False) -> Response:
     kept = freed_after(rc.services.storage, target.path, target.stat)
     with kept, rc.hold([target.key]) as view:
         fresh = relocate(rc, DELETE, view)
+        if briefly and not _is_brief(view, fresh):
+            raise TakesLong
         if not fresh.is_link and release(rc.services, view, fresh.key, fresh.key):
             fresh = relocate(rc, DELETE, view)
         # What a link leads to stays, with its properties and locks.
@@ -80,6 +92,11 @@ def _delete_one(rc: RequestContext, target: Target) -> Response:
     rc.progress.expect(1, size)
     rc.progress.did(size)
     return Response(204)
+
+
+def _is_brief(view: GateView, target: Target) -> bool:
+    is_ordinary = target.kind is Kind.FILE and not target.is_link and not view.bindings
+    return is_ordinary and not is_long(target.stat)
 
 
 def _delete_collection(rc: RequestContext) -> Response:
@@ -122,6 +139,7 @@ def _is_deleted_whole(rc: RequestContext, view: GateView, target: Target) -> boo
 DELETE = Method(
     "DELETE",
     handle=handle_delete,
+    brief=lambda rc: None if rc.path.slash else _delete_briefly,
     locks=LockRule.TARGET | LockRule.PARENT,
     privilege=Privilege.WRITE,
     applies_to=MAPPED | {Kind.OTHER},

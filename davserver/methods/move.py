@@ -32,7 +32,7 @@ from davserver.methods._times import creation_change, read_times
 from davserver.methods._tree import TreeDelete
 from davserver.methods._treecopy import stage_copy
 from davserver.methods._walking import refuse_cancelled
-from davserver.methods.base import LockRule, Method
+from davserver.methods.base import LockRule, Method, TakesLong
 from davserver.properties.base import created_ns
 from davserver.protocol.headers import Depth
 from davserver.protocol.path import DavPath, Key
@@ -52,6 +52,14 @@ def handle_move(rc: RequestContext, target: Target) -> Response:
     except CrossDevice:
         refuse_bound(rc.services.state, target)
         return _move_across(rc, target)
+
+
+def _move_briefly(rc: RequestContext, target: Target) -> Response:
+    """A rename of a file, or of a tree of which nothing is stored, onto nothing or over a file."""
+    try:
+        return move_at_once(rc, MOVE, target, briefly=True)
+    except CrossDevice as exc:
+        raise TakesLong from exc
 
 
 def _move_across(rc: RequestContext, target: Target) -> Response:
@@ -193,6 +201,8 @@ def _keep_creation_time(rc: RequestContext, view: GateView, target: Target, stag
 MOVE = Method(
     "MOVE",
     handle=handle_move,
+    # Of a collection any other Depth is refused.
+    brief=lambda rc: _move_briefly if rc.depth in (None, Depth.INFINITY) else None,
     validate=read_times,
     locks=LockRule.TARGET | LockRule.PARENT | LockRule.SUBTREE | LockRule.DESTINATION,
     privilege=Privilege.WRITE,

@@ -65,8 +65,8 @@ class DavHeaders:
 
     def with_fields(self, fields: Iterable[tuple[bytes, bytes]]) -> DavHeaders:
         """Returns these fields and others: what is kept is kept of both, so that nothing recalled
-        may depend on those (Authorization, Cookie, Range, If, Lock-Token, X-Request-ID), nor on a
-        Content-Length that the edge has let pass."""
+        may depend on those (Authorization, Cookie, Range, If, Lock-Token, Destination,
+        X-Request-ID), nor on a Content-Length that the edge has let pass."""
         other = DavHeaders(fields, self._known)
         other.items = [*self.items, *other.items]
         other._first |= self._first

@@ -38,7 +38,7 @@ CONTENT_LENGTH = b"content-length"
 VARYING = frozenset(
     {
         *(b"authorization", CONTENT_LENGTH, b"cookie", b"range", b"if", b"lock-token"),
-        b"x-request-id",
+        *(b"destination", b"x-request-id"),
     }
 )
 """Fields that are not remembered with the others."""
@@ -51,7 +51,7 @@ _USUAL = tuple(
     (name.lower(), b"\r\n%b: " % name)
     for name in (
         *(b"Content-Length", b"Authorization", b"Range", b"If", b"Lock-Token"),
-        b"X-Request-ID",
+        *(b"Destination", b"X-Request-ID"),
     )
 )
 _VALUE = re.compile(rb"[!-~](?:[ -~]*[!-~])?")
