@@ -7,6 +7,7 @@ Two servers get the same requests, one of them with these ways closed.
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import re
 import shutil
@@ -33,6 +34,7 @@ from davserver.protocol.path import DavPath, Key
 from davserver.state.base import Change, Step, StepKind
 from davserver.state.sqlite import SqliteState
 from davserver.storage.filesystem import FilesystemStorage
+from tests.support.faults import Fault, Fuse, faulty_system
 from tests.support.processes import await_true
 from tests.test_shortcut import PROXIED, PROXY, Both, message, opened, populate, propfind, statuses
 
@@ -462,6 +464,40 @@ def test_an_address_that_a_proxy_tells_of_is_the_servers(tmp_path: Path) -> None
         assert foreign == [b"412"] * 3
         assert moved == [b"201", b"404", b"404", b"502", b"502", b"502"]
         assert pair.ask(move(b"/dead", b"https://nas.example/x", told)) == ([b"201"], 1)
+
+
+DONE_ONCE = {
+    "MKCOL": mkcol(b"/c/made"),
+    "MOVE": move(b"/f.txt", b"/c/new"),
+    "MOVE over a file": move(b"/f.txt", b"/empty"),
+    "MOVE of a tree": move(b"/c/", b"/d/"),
+    "DELETE": delete(b"/f.txt"),
+}
+
+
+@pytest.mark.security("F-05")
+@pytest.mark.parametrize("asked", DONE_ONCE.values(), ids=DONE_ONCE)
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO], ids=["EMFILE", "EIO"])
+def test_what_was_done_is_not_done_again_because_a_later_call_fails(
+    tmp_path: Path, asked: bytes, error: int
+) -> None:
+    """The second attempt would say that there is nothing to move, or that it is there already."""
+    fault = Fault("system", error, {errno.EMFILE: 503, errno.EIO: 500}[error])
+    found = set()
+    for number in range(1, 60):
+        fuse = Fuse(fault, number)
+        (folder := tmp_path / str(number)).mkdir()
+        with faulty_system(fuse), opened(folder) as both:
+            both.edge._edge.at_once = both.at_once
+            both.exchange(*[asked.replace(b" /", b" /none/", 1)] * 2)
+            fuse.armed = True
+            found |= set(statuses(both.exchange(asked)))
+            fuse.armed = False
+        if not fuse.blown:
+            break
+
+    assert not fuse.blown, "it never came to its end"
+    assert found <= {b"201", b"204", b"%d" % fault.status}
 
 
 def test_who_may_only_read_changes_nothing(tmp_path: Path) -> None:
