@@ -218,7 +218,9 @@ STRAIGHT: dict[str, Scenario] = {
     f"{name}, straight": replace(SCENARIOS[name], straight=True)
     for name in (
         *("PUT new", "PUT over", "PROPPATCH dead", "PROPPATCH live", "LOCK file"),
-        *("LOCK unmapped", "UNLOCK"),
+        *("LOCK unmapped", "UNLOCK", "MKCOL", "DELETE file", "MOVE file onto nothing"),
+        *("MOVE file onto file", "MOVE file onto nothing, without renameat2"),
+        *("MOVE locked file without properties", "MOVE onto locked file without properties"),
     )
 }
 
