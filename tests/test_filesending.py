@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 
@@ -322,6 +322,48 @@ def test_of_a_file_that_gets_shorter_nothing_is_made_up(
         received += piece
 
     assert len(received) < 100_000
+
+
+def test_a_file_that_gets_shorter_and_grows_again_is_not_mended_with_zeros(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a client takes its time somebody may write the rest once more."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 200_000)
+    write, lengths = os.write, [65_500]
+
+    def shorten(fd: int, data: memoryview) -> int:
+        if fd == own and lengths:
+            os.truncate(path, lengths.pop())
+        return write(fd, data)
+
+    async def work(sender: FileSender, fd: int) -> None:
+        nonlocal own
+        own = sender._fd
+        monkeypatch.setattr(os, "write", shorten)
+        sending = asyncio.ensure_future(sender.send(fd, 0, 200_000))
+        while not sending.done():
+            await asyncio.sleep(0)
+            if not lengths:
+                with path.open("r+b") as file:
+                    file.write(b"x" * 200_000)
+        await sending
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        server, _ = listening.accept()
+    server.setblocking(False)
+    own = -1
+    received = bytearray()
+    reader = threading.Thread(target=lambda: received.extend(iter_all(client)))
+    reader.start()
+    with suppress(RuntimeError):
+        run_sender(server, path, work)
+    server.close()
+    reader.join(10)
+    client.close()
+
+    assert len(received) < 200_000 or 0 not in received
 
 
 def test_where_nothing_can_be_mapped_it_is_read(

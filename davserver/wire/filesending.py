@@ -95,7 +95,11 @@ class FileSender:
             # Not every file system has that.
             return self._pass_on(fd, offset, min(count, ROOM))
         with mapped, memoryview(mapped) as view, view[before:] as wanted:
-            return self._write(wanted)
+            sent = self._write(wanted)
+        if os.fstat(fd).st_size < offset + count:
+            # Now, not when the socket has room again: by then it may have grown anew.
+            raise RuntimeError(_SHORTER)
+        return sent
 
     def _write(self, data: memoryview) -> int:
         try:
