@@ -310,6 +310,7 @@ def relocate(
     target = _look_direct(rc) or locate(rc)
     if rc.expected is not None:
         is_odd = rc.path.slash is not target.is_collection and not rc.path.is_root
+        # A collection that is to be made may be named with its slash, or without.
         is_odd &= target.stat is not None or rc.method != "MKCOL"
         if is_odd or target.is_link or target.key != rc.expected:
             raise Conflict("it is not where its path says")

@@ -73,6 +73,7 @@ def _rename(
 
 
 def _is_brief(view: GateView, target: Target) -> bool:
+    """True where one rename is all, but for the rows of one resource."""
     old = target.destination_stat
     if target.is_link or view.bindings or is_long(old):
         return False
