@@ -42,8 +42,12 @@ class Files:
         if wait:
             self.await_listed()
 
+    def reload(self) -> None:
+        self.page.reload()
+        self.await_listed()
+
     def await_listed(self) -> None:
-        """Returns when the folder is shown whole."""
+        """Returns when the folder is shown whole, and what one may do in it is known."""
         self.page.locator(".grid[aria-busy=false]").wait_for()
 
     @property

@@ -37,7 +37,7 @@ def test_a_long_copy_is_told_of_after_a_reload_and_can_be_cancelled(
     fill(folder / "tree", 40_000)
     # Else a quick machine would have done it before it is a job.
     files.page.route("**/*", without_patience)
-    files.page.reload()
+    files.reload()
     files.await_names("tree")
     files.select("tree")
     files.grid.focus()
@@ -65,7 +65,7 @@ def test_what_a_job_could_not_do_is_told_as_without_one(
         "**/tree/",
         lambda route: route.continue_(headers=route.request.headers | {"prefer": "respond-async"}),
     )
-    files.page.reload()
+    files.reload()
     files.await_names("tree")
     files.select("tree")
     files.button("Delete").click()

@@ -57,8 +57,7 @@ def test_the_session_outlives_a_reload_and_uploads_go_through_it(
     files = open_files(folder, wait=False)
     sign_in(files, "secret")
     files.await_listed()
-    files.page.reload()
-    files.await_listed()
+    files.reload()
     files.upload([{"name": "new.txt", "mimeType": "text/plain", "buffer": b"content"}])
     files.await_names("new.txt")
 

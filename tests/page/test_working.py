@@ -74,12 +74,36 @@ def test_files_dropped_on_the_table_or_on_a_folder_are_uploaded_there(
     files.page.evaluate(DROP, ["here.txt", "1", ".grid"])
     files.await_names("here.txt")
     (folder / "sub").mkdir()
-    files.page.reload()
+    files.reload()
     files.await_names("sub", "here.txt")
     files.page.evaluate(DROP, ["there.txt", "2", "#row-0"])
     files.await_uploaded()
 
     assert content(folder) == {"here.txt": b"1", "sub/there.txt": b"2"}
+
+
+def test_a_folder_is_busy_until_it_is_known_what_one_may_do(files: Files, folder: Path) -> None:
+    (folder / "a.txt").write_bytes(b"a")
+    held: list[Any] = []
+    about_the_folder = re.compile(f"/{folder.name}/$")
+    files.page.route(
+        about_the_folder,
+        lambda route: (
+            held.append(route) if route.request.headers.get("depth") == "0" else route.continue_()
+        ),
+    )
+    files.page.reload()
+    files.await_names("a.txt")
+    is_busy = files.grid.get_attribute("aria-busy")
+    for route in held:
+        route.continue_()
+    files.page.unroute(about_the_folder)
+    files.await_listed()
+    files.page.evaluate(DROP, ["b.txt", "b", ".grid"])
+    files.await_uploaded()
+
+    assert is_busy == "true"
+    assert content(folder) == {"a.txt": b"a", "b.txt": b"b"}
 
 
 @pytest.mark.parametrize(
@@ -238,8 +262,7 @@ def test_a_large_upload_goes_on_when_the_file_is_given_again_after_a_reload(
     row = files.page.locator(".uploads li")
     assert await_true(lambda: percent(row) > 25)
     files.page.on("dialog", lambda dialog: dialog.accept())
-    files.page.reload()
-    files.await_listed()
+    files.reload()
     network.send("Network.emulateNetworkConditions", FAST)
     files.upload([large])
     files.await_uploaded()
@@ -262,7 +285,7 @@ def test_a_large_upload_asks_before_it_overwrites_and_replaces_what_was_seen(
 
 def test_a_new_folder_is_made_and_its_name_looked_at(files: Files, folder: Path) -> None:
     (folder / "taken").mkdir()
-    files.page.reload()
+    files.reload()
     files.await_names("taken")
     files.button("New folder").click()
     name = files.dialog.get_by_label("Name of the new folder")
@@ -280,7 +303,7 @@ def test_a_new_folder_is_made_and_its_name_looked_at(files: Files, folder: Path)
 
 def test_one_is_renamed_and_never_over_another(files: Files, folder: Path) -> None:
     (folder / "old.txt").write_bytes(b"1")
-    files.page.reload()
+    files.reload()
     files.await_names("old.txt")
     files.press("ArrowDown", "F2")
     (folder / "new.txt").write_bytes(b"2")
@@ -304,7 +327,7 @@ def two(files: Files, folder: Path) -> Files:
     (folder / "sub").mkdir()
     for name in "ab":
         (folder / name).write_text(name)
-    files.page.reload()
+    files.reload()
     files.await_names("sub", "a", "b")
     return files
 

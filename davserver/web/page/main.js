@@ -96,7 +96,7 @@ class Page {
     this.draw();
     this.title.textContent = nameOf(href) || location.host;
     document.title = `${this.title.textContent} · davserver`;
-    void this.#describe();
+    const described = this.#describe();
     try {
       await this.listing.load(href);
       if (this.folder === href) this.table.goTo(place);
@@ -108,8 +108,9 @@ class Page {
     }
     if (this.folder !== href) return;
     this.table.element.focus({ preventScroll: true });
-    this.table.element.ariaBusy = "false";
     void this.#followView();
+    await described; // until then nothing can be dropped here
+    if (this.folder === href && !this.searched) this.table.element.ariaBusy = "false";
   }
 
   async #lookWhoAsks() {
