@@ -107,7 +107,10 @@ def removing(
     if not steps:
         yield gone
         for key in gone if is_unsure else ():
-            view.clear(key)
+            # Nothing tells of rows that stay, but that it failed would be told of what is gone.
+            with left_to_recovery(view):
+                view.clear(key)
+                view.commit()
         return
     change = Change(os.urandom(16).hex(), root, services.state.owner, tuple(steps))
     try:

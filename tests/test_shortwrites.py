@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -27,14 +28,16 @@ from hypothesis import strategies as st
 from davserver.auth.passwords import hash_password
 from davserver.configtables import UserEntry
 from davserver.context import RequestContext, Response
+from davserver.errors import StateFailure, StorageFailure
 from davserver.methods import _freeing
 from davserver.methods.base import Method
 from davserver.methods.put import _Upload
 from davserver.protocol.path import DavPath, Key
+from davserver.state import gatelock
 from davserver.state.base import Change, Step, StepKind
 from davserver.state.sqlite import SqliteState
 from davserver.storage.filesystem import FilesystemStorage
-from tests.support.faults import Fault, Fuse, faulty_system
+from tests.support.faults import Fault, Fuse, faulty_statements, faulty_system
 from tests.support.processes import await_true
 from tests.test_shortcut import PROXIED, PROXY, Both, message, opened, populate, propfind, statuses
 
@@ -498,6 +501,68 @@ def test_what_was_done_is_not_done_again_because_a_later_call_fails(
 
     assert not fuse.blown, "it never came to its end"
     assert found <= {b"201", b"204", b"%d" % fault.status}
+
+
+UNLOCKED = {
+    **{name: ([], asked) for name, asked in DONE_ONCE.items()},
+    "PUT": ([], put(b"/new", b"x", b"If-None-Match: *")),
+    "UNLOCK": ([lock(b"/f.txt")], unlock(b"/f.txt", 0)),
+    "LOCK": ([], lock(b"/f.txt")),
+    "LOCK where nothing is": ([], lock(b"/locked-empty")),
+    "MOVE with properties": ([proppatch(b"/f.txt")], move(b"/f.txt", b"/c/new")),
+    "DELETE with properties": ([proppatch(b"/f.txt")], delete(b"/f.txt")),
+}
+
+
+@pytest.mark.parametrize(("before", "asked"), UNLOCKED.values(), ids=UNLOCKED)
+def test_what_was_done_is_not_done_again_because_the_gate_cannot_be_unlocked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: Sequence[bytes], asked: bytes
+) -> None:
+    control, failed = fcntl.fcntl, []
+
+    def fail(fd: int, command: int, span: Any = 0) -> Any:
+        if span != gatelock._NONE:
+            return control(fd, command, span)
+        failed.append(span)
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    with opened(tmp_path) as both:
+        both.edge._edge.at_once = both.at_once
+        object.__setattr__(both.app.services, "new_token", partial(_token, both))
+        both.exchange(*before, *[asked.replace(b" /", b" /none/", 1)] * 2)
+        with monkeypatch.context() as system:
+            system.setattr(fcntl, "fcntl", fail)
+            found = statuses(both.exchange(asked))
+
+    assert failed
+    assert [status[:1] for status in found] == [b"2"]
+
+
+def test_what_is_gone_is_not_sought_again_because_its_rows_cannot_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing could be journalled, as nobody could tell what it was."""
+
+    def fail(_: FilesystemStorage, path: DavPath) -> None:
+        raise StorageFailure(path.name)
+
+    found = set()
+    for number in range(1, 60):
+        fuse = Fuse(Fault("state", StateFailure, 500), number)
+        (folder := tmp_path / str(number)).mkdir()
+        with faulty_statements(fuse), opened(folder) as both, monkeypatch.context() as storage:
+            both.edge._edge.at_once = both.at_once
+            both.exchange(proppatch(b"/f.txt"), *[delete(b"/none/f.txt")] * 2)
+            storage.setattr(FilesystemStorage, "named", fail)
+            fuse.armed = True
+            found |= set(statuses(both.exchange(delete(b"/f.txt"))))
+            fuse.armed = False
+        if not fuse.blown:
+            break
+
+    assert not fuse.blown, "it never came to its end"
+    assert number > 1
+    assert found == {b"204"}
 
 
 def test_who_may_only_read_changes_nothing(tmp_path: Path) -> None:

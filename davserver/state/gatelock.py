@@ -9,6 +9,7 @@ not wait for each other. Waiting is polling, because the locks have no time limi
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import struct
 import sys
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from davserver.errors import GateBusy, StateFailure
 from davserver.protocol.path import Key
+
+logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.0002
 _LONGEST_PAUSE_S = 0.005
@@ -189,12 +192,16 @@ class GateLock:
     def _unlock(self) -> None:
         if self._fd is None:
             return
-        if self._has_parts:
-            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _NONE)
-        else:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        try:
+            if self._has_parts:
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _NONE)
+            else:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+        except OSError as error:
+            logger.error("other processes are kept out until the gate is left again: %s", error)
 
     def release(self) -> None:
+        """Raises nothing: what was done inside would seem to have failed."""
         self._holder = None
         self._is_patient = True
         try:

@@ -69,8 +69,11 @@ def test_two_files_of_one_path_exclude_each_other(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_unlocked_can_be_entered_again(
-    pair: tuple[GateLock, GateLock], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[GateLock, GateLock],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """And nobody is told that it has failed: what was done inside is done."""
     one, other = pair
     one.acquire(0)
 
@@ -80,13 +83,13 @@ def test_what_cannot_be_unlocked_can_be_entered_again(
     with monkeypatch.context() as system:
         for call in ("fcntl", "flock"):
             system.setattr(fcntl, call, fail)
-        with pytest.raises(OSError, match="no locks"):
-            one.release()
+        one.release()
     one.acquire(0)
     one.release()
 
     other.acquire(0)
     other.release()
+    assert "no locks" in caplog.text
 
 
 @pytest.fixture(params=["parts", "whole"])
