@@ -304,6 +304,8 @@ def _take_back(services: Services, view: GateView, change: Change) -> None:
         left_over, _ = take_up(services, view, change)
     except StorageError as error:
         logger.error("change %s stays half done: %s", change.id, error)
+        # Rows that have followed already would follow twice, should somebody commit them here.
+        view.rollback()
         return
     with left_to_recovery(view):
         view.settle(change)

@@ -434,6 +434,35 @@ def test_what_cannot_be_recovered_at_first_follows_once(
     assert journal(dav) == []
 
 
+@pytest.mark.rfc("BI-07", "MV-02")
+def test_what_cannot_be_taken_back_at_first_follows_once(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, where the rename itself seems to fail, and its creation time has to go back."""
+    dav = make_dav("filesystem")
+    fill(dav, {"/a": b"new", "/d/": None})
+    assert bind(dav, "/d/", "link", "/a").status == 201
+    rename = FilesystemStorage.rename
+
+    def fail(self: FilesystemStorage, *paths: DavPath, replace: bool = False) -> None:
+        rename(self, *paths, replace=replace)
+        raise StorageFailure("the answer got lost")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AccessDenied("not now")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(FilesystemStorage, "rename", fail)
+        disk.setattr(FilesystemStorage, "make_link", refuse)
+        headers = {"Destination": "/b", "X-OC-CTime": "1000000000"}
+        assert dav.request("MOVE", "/a", headers).status == 500
+        assert len(journal(dav)) == 1
+
+    assert dav.get("/d/link").body == b"new"
+    assert topics(dav) == expected_topics({"/d/": None}) | {"/b": _topic("/a", b"new")}
+    assert journal(dav) == []
+
+
 @pytest.mark.rfc("BI-04")
 def test_what_is_half_handed_over_is_handed_over_once(
     make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
