@@ -178,6 +178,15 @@ class FileWriter:
         mode &= MODE_MASK
         os.fchmod(self._fd, mode)
 
+    def _set_mode_anew(self) -> None:
+        """Of what is sealed already. Raises OSError."""
+        self._set_mode(os.fstat(self._fd))
+        try:
+            self._policy.sync_file(self._fd)
+        except OSError:
+            self._failed = True
+            raise
+
     def _adopt_attributes(self, new: os.stat_result) -> int | None:
         """Returns the old version's mode, None where there is none. Raises OSError: what stands
         there may not be for everybody."""
@@ -202,7 +211,7 @@ class FileWriter:
                 self._replaces = found.stat is not None
                 if not _is_like(self._like, found.seen):
                     # Made, made anew or made private by somebody since.
-                    self._set_mode(os.fstat(self._fd))
+                    self._set_mode_anew()
                 # Before, for once it is published nothing may fail any more.
                 stat = look(self._fd, b"", plain=self._policy.resolver.plain).stat
                 self._publish(replace=replace)

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -205,6 +206,40 @@ def test_durability_says_what_is_synced(
     storage.sync(p(""))
 
     assert synced == expected + (["directory"] if durability == "full" else [])
+
+
+@pytest.mark.parametrize("is_made", [True, False], ids=["made meanwhile", "made private meanwhile"])
+def test_what_is_set_in_the_gate_is_on_disk_before_it_is_published(
+    make: Make, root: Path, p: P, monkeypatch: pytest.MonkeyPatch, is_made: bool
+) -> None:
+    """After a power cut it is open to nobody whom the old version kept out."""
+    storage = make(durability="full")
+    if not is_made:
+        (root / "f").write_bytes(b"old")
+    calls = []
+
+    def counted(name: str) -> None:
+        call = getattr(os, name)
+
+        def counting(*args: Any, **options: Any) -> Any:
+            calls.append(name)
+            return call(*args, **options)
+
+        monkeypatch.setattr(os, name, counting)
+
+    writer = storage.create(p("f"))
+    try:
+        writer.write(b"new")
+        writer.seal()
+        (root / "f").write_bytes(b"private")
+        (root / "f").chmod(0o600)
+        for name in ("fchmod", "fsync", "rename"):
+            counted(name)
+        writer.commit(replace=True)
+    finally:
+        writer.discard()
+
+    assert calls == ["fchmod", "fsync", "rename"]
 
 
 @pytest.mark.security("F-01", "F-05")
