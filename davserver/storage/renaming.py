@@ -24,16 +24,17 @@ def rename_new(
     if not is_tree:
         try:
             os.link(src, dst, src_dir_fd=src_fd, dst_dir_fd=dst_fd, follow_symlinks=False)
+        except OSError as error:
+            # a file system without links; a link that may not be made (protected_hardlinks)
+            if error.errno not in (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.EMLINK):
+                raise
+        else:
             try:
                 os.unlink(src, dir_fd=src_fd)
             except OSError:
                 os.unlink(dst, dir_fd=dst_fd)
                 raise
             return
-        except OSError as error:
-            # a file system without links; a link that may not be made (protected_hardlinks)
-            if error.errno not in (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.EMLINK):
-                raise
     try:
         os.stat(dst, dir_fd=dst_fd, follow_symlinks=False)
     except FileNotFoundError:

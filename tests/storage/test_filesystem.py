@@ -242,6 +242,31 @@ def test_what_is_set_in_the_gate_is_on_disk_before_it_is_published(
     assert calls == ["fchmod", "fsync", "rename"]
 
 
+@pytest.mark.parametrize("stays", [{b"a"}, {b"a", b"b"}], ids=["the old", "nor the new"])
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.EIO], ids=errno.errorcode.get)
+def test_a_name_that_cannot_go_is_not_moved(
+    make: Make, root: Path, p: P, monkeypatch: pytest.MonkeyPatch, number: int, stays: set[bytes]
+) -> None:
+    """Where there is no renameat2. What is told is why it cannot go, not that something is there:
+    nothing was."""
+    storage = make(fallbacks=frozenset({"renameat2"}))
+    (root / "a").write_bytes(b"a")
+    unlink = os.unlink
+
+    def refuse(name: bytes, **options: Any) -> None:
+        if name in stays:
+            raise OSError(number, os.strerror(number))
+        unlink(name, **options)
+
+    with monkeypatch.context() as system:
+        system.setattr(os, "unlink", refuse)
+        expected = errors.StorageFailure if number == errno.EIO else errors.AccessDenied
+        with pytest.raises(expected):
+            storage.rename(p("a"), p("b"))
+
+    assert {name.name.encode() for name in root.iterdir()} == {b"a"} | stays
+
+
 @pytest.mark.security("F-01", "F-05")
 @pytest.mark.usefixtures("no_leak")
 @pytest.mark.parametrize("fallbacks", [frozenset(), frozenset({"tmpfile"})], ids=["", "hidden"])
