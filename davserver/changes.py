@@ -310,7 +310,9 @@ def _take_back(services: Services, view: GateView, change: Change) -> None:
     with left_to_recovery(view):
         view.settle(change)
         view.commit()
-    remove_trees(services.storage, left_over)
+        # As long as the change is not settled, an old tree tells that what is at its source by now
+        # is not it.
+        remove_trees(services.storage, left_over)
 
 
 def _aside(storage: Storage, path: DavPath, goal: DavPath) -> DavPath:

@@ -528,6 +528,40 @@ def test_what_comes_to_stand_where_a_move_has_left_half_stays(
 
 
 @pytest.mark.rfc("MV-02")
+def test_what_comes_to_stand_where_a_move_has_failed_halfway_stays(
+    make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, where the last rename seems to fail, and there is no room to settle the change."""
+    dav = make_dav("filesystem")
+    assert dav.root
+    fill(dav, FILE | OLD_TREE)
+    rename, query = FilesystemStorage.rename, Database.query
+    failed = []
+
+    def fail(self: FilesystemStorage, *paths: DavPath, replace: bool = False) -> None:
+        rename(self, *paths, replace=replace)
+        failed.append(paths)
+        raise StorageFailure("the answer got lost")
+
+    def full(self: Database, sql: str, bindings: Any = ()) -> Any:
+        if sql == "COMMIT" and failed:
+            raise StateFull("no room")
+        return query(self, sql, bindings)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(FilesystemStorage, "rename", fail)
+        disk.setattr(Database, "query", full)
+        dav.request("MOVE", "/a", {"Destination": "/b"})
+        (dav.root / "a").write_bytes(b"fresh")
+    assert len(journal(dav)) == len(failed) == 1
+
+    assert dav.get("/a").body == b"fresh"
+    assert dav.get("/b").body == b"new"
+    assert topics(dav) == {"/b": _topic("/a", b"new")}
+    assert (journal(dav), hidden_names(dav)) == ([], [])
+
+
+@pytest.mark.rfc("MV-02")
 def test_nobody_builds_on_what_cannot_be_recovered_now(
     make_dav: MakeDav, monkeypatch: pytest.MonkeyPatch
 ) -> None:
