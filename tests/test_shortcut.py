@@ -454,7 +454,13 @@ ALICE = b"Authorization: Basic " + base64.b64encode(b"alice:secret")
 MALLORY = b"Authorization: Basic " + base64.b64encode(b"alice:guess")
 
 
-def test_who_has_signed_in_goes_straight_and_nobody_else(tmp_path: Path) -> None:
+def test_who_has_signed_in_goes_straight_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(seconds: float) -> None:
+        pass
+
+    monkeypatch.setattr("davserver.admission.sleep", at_once)
     user = UserEntry(name="alice", password=hash_password("secret"))
     with opened(tmp_path, user=[user], anonymous="none", insecure_basic=True) as both:
         signed, _ = both.ask(*[message(b"GET", b"/f.txt", ALICE)] * 5)
