@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -59,6 +59,7 @@ def create_app(
     clock: Callable[[], float] = time.time,
     new_token: Callable[[], str] | None = None,
     meter: Meter | None = None,
+    with_accounts: Collection[Path] = (),
     **keys: Any,
 ) -> DavApp:
     """Returns the WebDAV server as an ASGI application.
@@ -70,6 +71,7 @@ def create_app(
         clock: seconds since the epoch.
         new_token: a fresh URI for each lock (RFC 4918 section 6.5).
         meter: where requests are counted; our own server's, for its metrics.
+        with_accounts: files that are known to have held accounts: their loss opens nothing.
 
     Nothing is opened before the first request, or the lifespan's start: after a fork. Raises
     SettingsError when the state folder and the served one lie within each other.
@@ -90,7 +92,8 @@ def create_app(
         nonlocal sign_in
         # First, for it can fail and opens nothing yet.
         if authenticator is None:
-            sign_in = build_sign_in(settings, clock=clock, before=sign_in)
+            known = {*with_accounts, *(sign_in.accounts.known if sign_in else ())}
+            sign_in = build_sign_in(settings, clock=clock, known=known)
         asked = authenticator or sign_in
         assert asked is not None
         opened, disk = open_parts(settings, store, storage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from davserver.auth.accounts import Accounts, Source
@@ -32,6 +32,12 @@ def users_path(settings: Settings) -> Path:
     return settings.users or settings.state_folder / "users.toml"
 
 
+def account_files(settings: Settings) -> Sequence[Path]:
+    """Returns the files that accounts are read from, where they are there."""
+    users = users_path(settings)
+    return (users,) if settings.htpasswd is None else (users, settings.htpasswd)
+
+
 def read_accounts(settings: Settings, known: Collection[Path] = ()) -> Accounts:
     """Returns who has an account; for `known` see there. Raises AccountsError."""
     sources = [Source(users_path(settings), read_users, optional=True)]
@@ -47,16 +53,17 @@ def read_accounts(settings: Settings, known: Collection[Path] = ()) -> Accounts:
 
 
 def build_sign_in(
-    settings: Settings, *, clock: Callable[[], float], before: SignIn | None = None
+    settings: Settings, *, clock: Callable[[], float], known: Collection[Path] = ()
 ) -> SignIn:
-    """Returns the Authenticator of the settings, after that of other ones. Raises AccountsError."""
+    """Returns the Authenticator of the settings; for `known` see Accounts. Raises
+    AccountsError."""
     folder = settings.state_folder
     key = SharedKey(folder / "signin.key")
     failures = SharedTable(folder / "signin.failures", buckets=FAILURE_BUCKETS)
     nonces = SharedTable(folder / "signin.nonces", buckets=NONCE_BUCKETS)
     ended = SharedTable(folder / "signin.ended", buckets=SESSION_BUCKETS)
     return SignIn(
-        read_accounts(settings, () if before is None else before.accounts.known),
+        read_accounts(settings, known),
         realm=settings.realm,
         digest=Digest(
             Nonces(nonces, key, realm=settings.realm, lifetime_s=settings.nonce_s),

@@ -23,7 +23,7 @@ from davserver.storage.memory import MemoryStorage
 from tests.conftest import AppDav
 from tests.support.asgi import drive
 from tests.support.certificates import make_pair
-from tests.support.credentials import entry
+from tests.support.credentials import add_users, entry
 from tests.support.processes import await_true, below, serving
 from tests.support.server import Server
 
@@ -207,6 +207,27 @@ def test_bad_settings_are_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixt
     ]
 
 
+@pytest.mark.security("A-06")
+def test_a_users_file_that_was_there_once_is_known_for_good(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    watch = Watch(
+        Settings(root=tmp_path, users=first), lambda _: Settings(root=tmp_path, users=second)
+    )
+    seen = [watch.with_accounts]
+    first.touch()
+    watch.look(10.0)
+    seen.append(watch.with_accounts)
+    second.touch()
+    watch.ask()
+    watch.look(10.1)
+    first.unlink()
+    second.unlink()
+    watch.look(20.0)
+    seen.append(watch.with_accounts)
+
+    assert seen == [frozenset(), {first}, {first, second}]
+
+
 # --- the server -----------------------------------------------------------------------------------
 
 BEGIN = "log_level = 'info'\n"
@@ -384,6 +405,34 @@ def test_connections_stay_open(server: Server) -> None:
 
     assert read
     assert (reply.status, same) == (200, True)
+
+
+@pytest.mark.security("A-06")
+def test_a_worker_that_takes_anothers_place_opens_nothing_when_accounts_were_lost(
+    tmp_path: Path,
+) -> None:
+    users = tmp_path / "state" / "users.toml"
+    add_users(tmp_path / "state", "alice")
+    with Server(tmp_path, workers=2) as server:
+        users.unlink()
+        killed = serving(server)
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        assert await_true(lambda: len(set(serving(server)) - set(killed)) == 2)
+        found = refusals(server)
+        log = server.log_text()
+
+    assert found == {403}
+    assert f"{users} is gone" in log
+
+
+def refusals(server: Server) -> set[int]:
+    """What a few connections, of one worker or another, get for a file of a stranger's."""
+    found = set()
+    for number in range(8):
+        with server.connect() as dav:
+            found.add(dav.put(f"/{number}", b"x").status)
+    return found
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -130,7 +130,7 @@ class Accounts:
         sources: files, in the order in which they win.
         realm: that Digest is for.
         must_sign_in: somebody can sign in by other means: a proxy's.
-        known: files that accounts were read from before, by others of this process.
+        known: files that accounts were read from before, by others of this server.
 
     Attributes:
         known: the same, with those that these were read from.
@@ -195,6 +195,12 @@ class Accounts:
             except FileNotFoundError:
                 if not source.optional:
                     raise AccountsError(f"{source.path} does not exist") from None
+                if source.path in self.known:
+                    logger.error(
+                        "%s is gone, and with it its accounts: put it back, or make them anew with"
+                        " davserver user add; to serve without accounts, start the server again",
+                        source.path,
+                    )
                 continue
             # Once there are accounts, their loss lets nobody in.
             self._is_open = False

@@ -7,13 +7,16 @@ and all workers do the same.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from davserver.config import Settings, SettingsError, dotted
 from davserver.jsonlog import JsonFormatter
 from davserver.serving.tls import CertificateError, Mark, files_of
+from davserver.signing import account_files
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +41,20 @@ class Change:
 
 
 class Watch:
-    """Decides what is put in force, and when."""
+    """Decides what is put in force, and when.
+
+    Attributes:
+        with_accounts: files with accounts that were there at some time. A worker that takes
+            another's place has seen none of them, and must not take their loss for a beginning.
+    """
 
     def __init__(self, settings: Settings, read: Read) -> None:
         self._settings = settings
         self._read = read
         self._asked = False
         self._next = 0.0
+        self.with_accounts: frozenset[Path] = frozenset()
+        self._look_at_accounts()
         self._used = self._seen = self._mark()
 
     def ask(self) -> None:
@@ -63,6 +73,7 @@ class Watch:
         if now < self._next:
             return None
         self._next = now + LOOK_S
+        self._look_at_accounts()
         return self._look_at_certificate()
 
     def _read_settings(self) -> Change | None:
@@ -72,9 +83,13 @@ class Watch:
             logger.error("the settings stay as they were: %s", error)
             return None
         self._settings = settings
+        self._look_at_accounts()
         self._used = self._seen = self._mark()
         logger.info("the settings were read again")
         return Change(settings)
+
+    def _look_at_accounts(self) -> None:
+        self.with_accounts |= set(filter(os.path.exists, account_files(self._settings)))
 
     def _look_at_certificate(self) -> Change | None:
         mark = self._mark()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
 
 from davserver.config import Settings
@@ -117,7 +118,9 @@ class Supervisor:
 
     def _start(self, seat: int) -> None:
         heart, beating = self._context.Pipe()
-        worker = Assignment(self._settings, list(self._sockets), self._metering, seat)
+        worker = Assignment(
+            self._settings, list(self._sockets), self._metering, seat, self._watch.with_accounts
+        )
         process = self._context.Process(target=work, args=(worker, beating, os.getpid()))
         # A signal that comes before the child has handlers of its own would be taken by its copy
         # of ours, and nobody would act on it.
@@ -213,6 +216,7 @@ class Assignment:
     sockets: list[socket.socket]
     metering: Metering | None
     seat: int
+    with_accounts: frozenset[Path]
 
 
 def work(assigned: Assignment, heart: Connection, parent: int) -> None:
@@ -237,6 +241,7 @@ def work(assigned: Assignment, heart: Connection, parent: int) -> None:
         ended_by=(signal.SIGTERM,),
         metering=assigned.metering,
         seat=assigned.seat,
+        with_accounts=assigned.with_accounts,
     )
 
     async def beat() -> None:

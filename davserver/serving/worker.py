@@ -9,8 +9,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -44,6 +45,7 @@ class Worker(uvicorn.Server):
         ended_by: signals that end it; others that a terminal sends are ignored.
         metering: the shared part of the metrics; None counts nothing.
         seat: where this worker counts.
+        with_accounts: files that held accounts when others served.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Worker(uvicorn.Server):
         ended_by: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
         metering: Metering | None = None,
         seat: int = 0,
+        with_accounts: Collection[Path] = (),
     ) -> None:
         self._settings = settings
         self._look = look
@@ -62,7 +65,7 @@ class Worker(uvicorn.Server):
         self._edge = Edge(settings, self._log, _methods)
         self._metering = metering
         meter = None if metering is None else Meter(metering.board, seat)
-        self._app = create_app(settings, meter=meter)
+        self._app = create_app(settings, meter=meter, with_accounts=with_accounts)
         self._edge.at_once = self._app.at_once
         self._listener = None if meter is None else MetricsListener(settings, meter, self._app)
         self._guard: Callable[..., Guard] = partial(Guard, edge=self._edge)
