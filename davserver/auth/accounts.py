@@ -1,7 +1,8 @@
 """Who has an account: from the settings, the users file, an htpasswd file.
 
 A Roster is what they hold together at one time. The files are read again when they change; one
-that cannot be used then is told of, and what was known before stays in force.
+that cannot be used then is told of, and tried again; meanwhile those who were known before stay so,
+and where nobody was, nobody is let in.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
+from time import monotonic
 from types import MappingProxyType
 
 from davserver.auth.base import Principal
@@ -109,8 +111,10 @@ def _account(entry: UserEntry, realm: str) -> Account:
 
 
 _LOOK_S = 0.02
+_RETRY_S = 1.0
+"""What could not be read is tried again so much later, though the files look the same."""
 Reader = Callable[[Path], Mapping[str, UserEntry]]
-_Seen = tuple[int, int, int] | None
+_Seen = tuple[int, int, int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,8 @@ class Accounts:
         self._is_open = not (listed or must_sign_in or self.known)
         self._lock = threading.Lock()
         self._next_look = 0.0
+        self._next_try = inf
+        self._told = ""
         self._seen = tuple(_signature(source.path) for source in self._sources)
         self.roster = self._read()
 
@@ -161,7 +167,7 @@ class Accounts:
     def is_stale(self) -> bool:
         """True when a file is another one than was read: `refresh` has to be called. Looked at
         every _LOOK_S seconds."""
-        now = time.monotonic()
+        now = monotonic()
         if now < self._next_look:
             return False
         if self._has_changed():
@@ -170,7 +176,7 @@ class Accounts:
         return False
 
     def _has_changed(self) -> bool:
-        return any(
+        return monotonic() >= self._next_try or any(
             _signature(source.path) != seen
             for source, seen in zip(self._sources, self._seen, strict=True)
         )
@@ -181,31 +187,53 @@ class Accounts:
             if self._has_changed():
                 # Before it is read: a change meanwhile is found the next time.
                 self._seen = tuple(_signature(source.path) for source in self._sources)
+                self._next_try = monotonic() + _RETRY_S
                 try:
                     self.roster = self._read()
                 except AccountsError as error:
-                    logger.error("users stay as they were: %s", error)
+                    self._keep(str(error))
+                else:
+                    self._next_try, self._told = inf, ""
             return self.roster
 
+    def _keep(self, problem: str) -> None:
+        """Goes on with the accounts that are known, without those that cannot be read."""
+        kept = "users stay as they were"
+        if self.roster.is_open:
+            # Whoever made the file meant to shut others out.
+            self.roster = make_roster((), realm=self._realm, is_open=False)
+            kept = "nobody is let in until it is mended"
+        if problem != self._told:
+            logger.error("%s: %s", kept, problem)
+            self._told = problem
+
     def _read(self) -> Roster:
-        entries = list(self._listed)
+        entries, gone = list(self._listed), []
         for source in self._sources:
             try:
                 entries += source.read(source.path).values()
             except FileNotFoundError:
                 if not source.optional:
                     raise AccountsError(f"{source.path} does not exist") from None
-                if source.path in self.known:
-                    logger.error(
-                        "%s is gone, and with it its accounts: put it back, or make them anew with"
-                        " davserver user add; to serve without accounts, start the server again",
-                        source.path,
-                    )
+                gone += [source.path] if source.path in self.known else []
                 continue
-            # Once there are accounts, their loss lets nobody in.
-            self._is_open = False
-            self.known.add(source.path)
-        return make_roster(entries, realm=self._realm, is_open=self._is_open)
+            except AccountsError:
+                self._note(source.path)
+                raise
+            self._note(source.path)
+        roster = make_roster(entries, realm=self._realm, is_open=self._is_open)
+        for path in gone:
+            logger.error(
+                "%s is gone, and with it its accounts: put it back, or make them anew with"
+                " davserver user add; to serve without accounts, start the server again",
+                path,
+            )
+        return roster
+
+    def _note(self, path: Path) -> None:
+        """Once there are accounts, be they readable or not, their loss lets nobody in."""
+        self._is_open = False
+        self.known.add(path)
 
 
 def _signature(path: Path) -> _Seen:
@@ -213,7 +241,7 @@ def _signature(path: Path) -> _Seen:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def read_private(path: Path, *, limit: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -272,6 +273,95 @@ def test_a_file_that_cannot_be_used_any_more_changes_nothing(
     assert accounts.refresh().names == ("alice",)
     assert accounts.refresh().names == ("alice",)
     assert caplog.text.count("users stay as they were") == 1
+
+
+def test_a_file_that_others_could_use_is_read_once_it_is_private_again(tmp_path: Path) -> None:
+    add(tmp_path, "alice")
+    accounts = accounts_of(tmp_path)
+    add(tmp_path, "bob")
+    file = tmp_path / "users.toml"
+    file.chmod(0o644)
+    before = accounts.refresh().names
+    file.chmod(0o600)
+
+    assert accounts.is_stale
+    assert (before, accounts.refresh().names) == (("alice",), ("bob",))
+
+
+class Disk:
+    """Reads a users file, or fails as a disk does: the file looks as before and after."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.reads = 0
+
+    def read(self, path: Path) -> dict[str, UserEntry]:
+        self.reads += 1
+        if self.error is not None:
+            raise self.error
+        return read_users(path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [AccountsError("cannot be read: Input/output error"), MemoryError()],
+    ids=["EIO", "RAM"],
+)
+def test_a_change_that_could_not_be_read_is_read_when_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    disk = Disk()
+    add(tmp_path, "alice")
+    sources = [Source(tmp_path / "users.toml", disk.read, optional=True)]
+    accounts = Accounts((), sources, realm="davserver")
+    add(tmp_path, "bob")
+    disk.error = error
+    monkeypatch.setattr("davserver.auth.accounts._RETRY_S", 0.0)
+    with contextlib.suppress(MemoryError):
+        accounts.refresh()
+    disk.error = None
+
+    assert accounts.is_stale
+    assert accounts.refresh().names == ("bob",)
+
+
+def test_while_it_cannot_be_read_it_is_tried_now_and_then_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("davserver.auth.accounts.monotonic", lambda: now)
+    disk = Disk()
+    add(tmp_path, "alice")
+    sources = [Source(tmp_path / "users.toml", disk.read, optional=True)]
+    accounts = Accounts((), sources, realm="davserver")
+    add(tmp_path, "bob")
+    disk.error = AccountsError("cannot be read: Input/output error")
+    stale = 0
+    for _ in range(100):
+        now += 0.1
+        if accounts.is_stale:
+            stale += 1
+            accounts.refresh()
+
+    assert 5 < stale < 12
+    assert disk.reads == 1 + stale
+    assert caplog.messages == ["users stay as they were: cannot be read: Input/output error"]
+
+
+@pytest.mark.security("A-06")
+def test_a_first_users_file_that_cannot_be_used_shuts_the_door(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    accounts = accounts_of(tmp_path)
+    file = write(tmp_path / "users.toml", "[[")
+    found = accounts.refresh()
+    file.unlink()
+    lost = accounts.refresh()
+
+    assert not found.is_open
+    assert not lost.is_open
+    assert "nobody is let in" in caplog.text
+    assert accounts.known == {file}
 
 
 def test_at_the_start_a_file_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
