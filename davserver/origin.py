@@ -69,7 +69,10 @@ def is_private(scope: Scope, headers: DavHeaders, *, proxies: Collection[str]) -
     return all(headers.get(name) is None for name in _FORWARDING)
 
 
-_FORWARDING = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"via")
+_FORWARDING = (
+    *(b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip"),
+    b"via",
+)
 
 
 def _is_loopback(address: str) -> bool:
@@ -79,7 +82,8 @@ def _is_loopback(address: str) -> bool:
 def client_address(scope: Scope, headers: DavHeaders, *, proxies: Collection[str]) -> str:
     """Returns the IP address of the client, "-" where it cannot be told: the peer's, or what
     trusted proxies say of it. The last address that is no trusted proxy counts; what stands
-    before that anybody could have sent."""
+    before that anybody could have sent. X-Real-IP, which has one address, is looked at only where
+    no field has all of them."""
     client = scope.get("client")
     peer = "-" if client is None else client[0]
     if not is_trusted(scope, proxies):
@@ -99,7 +103,9 @@ def _forwarded_for(headers: DavHeaders) -> list[bytes]:
     value = headers.joined(b"x-forwarded-for")
     if value is None:
         value = headers.joined(b"forwarded")
-        return [] if value is None else _FORWARDED_FOR.findall(value)
+        if value is not None:
+            return _FORWARDED_FOR.findall(value)
+        value = (headers.joined(b"x-real-ip") or b"").rpartition(b",")[2]
     found = []
     for part in value.split(b","):
         part = part.strip()

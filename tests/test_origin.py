@@ -53,6 +53,20 @@ def scope(client: str | None, **more: Any) -> dict[str, Any]:
         ("127.0.0.1", {"forwarded": 'for="[2001:db8::1]:47"'}, "2001:db8::1"),
         ("127.0.0.1", {"forwarded": "for=198.51.100.1, for=203.0.113.1"}, "203.0.113.1"),
         ("127.0.0.1", {"forwarded": "by=203.0.113.1"}, "127.0.0.1"),
+        ("127.0.0.1", {"x_real_ip": "203.0.113.1"}, "203.0.113.1"),
+        ("127.0.0.1", {"x_real_ip": "2001:DB8::1"}, "2001:db8::1"),
+        (None, {"x_real_ip": "203.0.113.1"}, "203.0.113.1"),
+        ("192.0.2.1", {"x_real_ip": "203.0.113.1"}, "192.0.2.1"),
+        ("127.0.0.1", {"x_real_ip": "unknown"}, "127.0.0.1"),
+        ("127.0.0.1", {"x_real_ip": "198.51.100.1, 10.0.0.1"}, "10.0.0.1"),
+        (
+            "127.0.0.1",
+            {"x_real_ip": "198.51.100.1", "x_forwarded_for": "203.0.113.1"},
+            "203.0.113.1",
+        ),
+        ("127.0.0.1", {"x_real_ip": "198.51.100.1", "x_forwarded_for": "unknown"}, "127.0.0.1"),
+        ("127.0.0.1", {"x_real_ip": "198.51.100.1", "forwarded": "for=203.0.113.1"}, "203.0.113.1"),
+        ("127.0.0.1", {"x_real_ip": "198.51.100.1", "forwarded": "proto=https"}, "127.0.0.1"),
     ],
 )
 def test_the_address_is_the_last_that_no_trusted_proxy_has(
@@ -90,7 +104,9 @@ def test_who_breaks_off_before_it_is_taken_in_is_no_trusted_proxy(tmp_path: Path
 
 
 @pytest.mark.security("A-01")
-@pytest.mark.parametrize("field", ["forwarded", "x_forwarded_for", "x_forwarded_host", "via"])
+@pytest.mark.parametrize(
+    "field", ["forwarded", "x_forwarded_for", "x_forwarded_host", "x_real_ip", "via"]
+)
 def test_a_proxy_on_this_machine_is_not_the_client(field: str) -> None:
     assert is_private(scope("127.0.0.1"), headers(), proxies=PROXIES)
     assert not is_private(scope("127.0.0.1"), headers(**{field: "x"}), proxies=PROXIES)

@@ -14,7 +14,7 @@ from davserver.protocol.headers import PARSED, DavHeaders
 from davserver.protocol.path import DavPath
 
 _CARRIED = frozenset({b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-for"})
-_CARRIED |= {b"forwarded", b"via", b"user-agent"}
+_CARRIED |= {b"forwarded", b"x-real-ip", b"via", b"user-agent"}
 """Fields of the request which each that stands for a part of it has, too: where it came to, and
 how."""
 

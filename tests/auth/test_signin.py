@@ -68,6 +68,7 @@ SECURE: list[Any] = [
         "http", ("127.0.0.1", 1), {"X-Forwarded-Proto": "http"}, False, id="proxy on http"
     ),
     pytest.param("http", ("127.0.0.1", 1), {"X-Forwarded-For": "192.0.2.9"}, False, id="silent"),
+    pytest.param("http", ("127.0.0.1", 1), {"X-Real-IP": "192.0.2.9"}, False, id="X-Real-IP alone"),
     pytest.param("http", ("127.0.0.1", 1), {"Via": "1.1 p"}, False, id="Via"),
     pytest.param("http", ELSEWHERE, {}, False, id="http"),
     pytest.param("http", ELSEWHERE, {"X-Forwarded-Proto": "https"}, False, id="a liar"),
@@ -498,6 +499,19 @@ def test_the_address_is_what_a_trusted_proxy_says(make_signed: Make) -> None:
     for claim in ("192.0.2.1", "192.0.2.2, 192.0.2.3"):
         liar = {"X-Forwarded-For": claim} | basic("alice", "wrong")
         assert dav.get("/", liar).status == 429
+
+
+@pytest.mark.security("A-03")
+def test_who_guesses_behind_a_proxy_locks_out_nobody_else_behind_it(
+    make_signed: Make, held: Held
+) -> None:
+    dav = make_signed(sign_in_failures=1)
+    dav.client = ("127.0.0.1", 1)
+    told = {"X-Real-IP": "192.0.2.66", "X-Forwarded-Proto": "https"}
+    guesses = [dav.get("/", told | basic("alice", str(number))).status for number in range(2)]
+
+    assert guesses == [401, 429]
+    assert dav.get("/", told | {"X-Real-IP": "192.0.2.7"} | basic("alice")).status == 200
 
 
 @pytest.mark.security("A-03")

@@ -81,10 +81,10 @@ def test_a_client_cannot_say_that_the_proxy_signed_it_in(proxy: Proxy) -> None:
 
 
 @pytest.mark.security("T-02")
-@pytest.mark.parametrize("field", ["X-Forwarded-For", "Forwarded"])
+@pytest.mark.parametrize("field", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
 def test_a_client_cannot_say_where_it_comes_from(proxy: Proxy, field: str) -> None:
     name = f"mallory-{field}-{proxy.port}"
-    told = "203.0.113.9" if field == "X-Forwarded-For" else "for=203.0.113.9"
+    told = "for=203.0.113.9" if field == "Forwarded" else "203.0.113.9"
     with proxy.connect() as http:
         status = http.get("/dav/", basic(name) | {field: told}).status
 
