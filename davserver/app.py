@@ -181,7 +181,8 @@ class DavApp:
         return self._opened
 
     def _open_for(self, services: Services) -> _Opened:
-        opened = _Opened(services, Pipeline(services, self._registry), build_shortcut(services))
+        pipeline = Pipeline(services, self._registry)
+        opened = _Opened(services, pipeline, build_shortcut(services, pipeline.homes))
         opened.background = Bound(self.jobs, partial(self._used, opened))
         return opened
 

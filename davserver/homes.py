@@ -32,16 +32,21 @@ class Homes:
         self._shares = shares
         self._there: dict[tuple[str, str], float] = {}
 
-    def missing(self, rc: RequestContext) -> tuple[str, ...]:
-        """Returns the shares in which the asker's home has to be looked after before the request
-        is answered: those that it shows or is about."""
-        name = rc.principal.name
+    def missing(
+        self, name: str, path: DavPath, destination: DavPath | None = None
+    ) -> tuple[str, ...]:
+        """Returns the shares in which the asker's home has to be looked after before a request
+        is answered: those that it shows or is about. Looks at no disk.
+
+        Args:
+            name: of the asker; "" for the anonymous principal, who has none.
+        """
         if not self._shares or not name:
             return ()
-        paths = (rc.path,) if rc.destination is None else (rc.path, rc.destination)
+        paths = (path,) if destination is None else (path, destination)
         shown = self._shares
-        if not rc.path.is_root:
-            shown = shown.intersection(path.segments[0] for path in paths if path.segments)
+        if not path.is_root:
+            shown = shown.intersection(one.segments[0] for one in paths if one.segments)
         now = time.monotonic()
         return tuple(one for one in shown if self._there.get((one, name), 0.0) < now)
 

@@ -63,7 +63,11 @@ _HTTP = frozenset({"GET", "HEAD", "POST", "PATCH"})
 
 class Pipeline:
     """Turns a request into a response. Raises DavError, StorageError, StateError,
-    ClientDisconnect."""
+    ClientDisconnect.
+
+    Attributes:
+        homes: whose are there; one that may not be is looked after here alone.
+    """
 
     def __init__(self, services: Services, registry: Registry) -> None:
         self._services = services
@@ -72,7 +76,7 @@ class Pipeline:
         self._prefix = split_path(services.settings.prefix)
         self._cors = Cors.from_origins(services.settings.cors_origins)
         shares = services.settings.share
-        self._homes = Homes(frozenset(share.name for share in shares if share.homes))
+        self.homes = Homes(frozenset(share.name for share in shares if share.homes))
         self._methods = ", ".join(sorted(registry.methods)).encode()
         self._direct: DirectStorage | None = None
         storage, is_uniform = services.storage, services.path_rights is None
@@ -102,9 +106,9 @@ class Pipeline:
         authorize(rc, method)
         if rc.services.state.has_changes():
             await self._recover(rc.services)
-        missing = self._homes.missing(rc)
+        missing = self.homes.missing(rc.principal.name, rc.path, rc.destination)
         if missing:
-            await rc.services.runner.hop(partial(self._homes.make, rc, missing))
+            await rc.services.runner.hop(partial(self.homes.make, rc, missing))
         complete = partial(self._complete, method)
         if method.unbounded and is_wanted(rc) and not has_body(rc):
             # What can be refused is refused now, and looked at again when it is done.

@@ -18,6 +18,7 @@ from davserver.asked import Asked, Lines
 from davserver.auth.base import ANONYMOUS, Doorless, Principal, Privilege
 from davserver.context import Header, Response, Services
 from davserver.errors import DavError, StateError, StorageError
+from davserver.homes import Homes
 from davserver.methods.base import TakesLong
 from davserver.origin import split_path
 from davserver.protocol.mediatypes import media_type
@@ -46,6 +47,7 @@ class Shortcut:
 
     Args:
         prefix: of the settings, decoded.
+        homes: the pipeline's, which makes them.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class Shortcut:
         storage: DirectStorage,
         state: DirectState,
         prefix: Sequence[str],
+        homes: Homes,
     ) -> None:
         self._services = services
         self._storage = storage
         self._prefix = prefix
+        self._homes = homes
         self._base = DavPath(tuple(prefix)).href(collection=False) if prefix else b""
         self._aims: dict[bytes, Aim] = {}
         self._target_limit = min(_PATH_LIMIT, services.settings.url_limit)
@@ -143,14 +147,15 @@ class Shortcut:
     def _admit(
         self, asked: Asked, authorization: bytes, aim: Aim, privilege: Privilege
     ) -> Principal | None:
-        """Returns who asks, where they have the privilege; None otherwise."""
+        """Returns who asks, where they have the privilege, and the home that they need; None
+        otherwise."""
         if self._door is not None and self._door.is_open:
             principal: Principal | None = ANONYMOUS
         else:
             principal = self._recall(asked, authorization)
         if principal is None or not may(self._services, principal, privilege, aim):
             return None
-        return principal
+        return None if self._homes.missing(principal.name, aim.path) else principal
 
     def _recall(self, asked: Asked, authorization: bytes) -> Principal | None:
         services = self._services
@@ -166,7 +171,7 @@ class Shortcut:
         return services.authenticator.recall(attempt)
 
 
-def build_shortcut(services: Services) -> Shortcut | None:
+def build_shortcut(services: Services, homes: Homes) -> Shortcut | None:
     """Returns the straight way, None where each request needs a look at more than its head."""
     settings, storage, state = services.settings, services.storage, services.state
     if (
@@ -176,7 +181,7 @@ def build_shortcut(services: Services) -> Shortcut | None:
         or not isinstance(state, DirectState)
     ):
         return None
-    return Shortcut(services, storage, state, split_path(settings.prefix))
+    return Shortcut(services, storage, state, split_path(settings.prefix), homes)
 
 
 def failure(lines: Lines) -> Quick:

@@ -42,6 +42,7 @@ from davserver.wire.connection import Phase
 from tests.support.edge import EdgeInProcess, Wire
 
 TIMES = 4
+ALICE = b"Authorization: Basic " + base64.b64encode(b"alice:secret")
 """Of these the first two make the fields known."""
 PROPFIND = (
     b'<D:propfind xmlns:D="DAV:" xmlns:X="urn:x"><D:prop><D:getetag/><D:resourcetype/>'
@@ -450,7 +451,6 @@ def test_a_change_left_behind_is_recovered_before_anything_is_told(tmp_path: Pat
         assert straight.count(b"last-modified: Sun, 09 Sep 2001 01:46:40 GMT") == TIMES
 
 
-ALICE = b"Authorization: Basic " + base64.b64encode(b"alice:secret")
 MALLORY = b"Authorization: Basic " + base64.b64encode(b"alice:guess")
 
 
@@ -629,6 +629,44 @@ def test_shares_go_straight_as_one_folder_does(tmp_path: Path, target: bytes) ->
             is_told = is_file or (request is requests[1] and target == b"/one/")
             assert straight == usual
             assert both.taken == (TIMES - 2 if is_told else 0)
+
+
+@pytest.mark.parametrize("way", ["straight", "usual"])
+@pytest.mark.parametrize(
+    ("request_", "is_near"),
+    [
+        (propfind(b"/home/", ALICE), True),
+        (message(b"GET", b"/home/bob/note", ALICE), True),
+        (message(b"GET", b"/team/note", ALICE), False),
+    ],
+    ids=["the homes", "a file of another's", "another share"],
+)
+def test_a_home_is_made_by_either_way(
+    tmp_path: Path, way: str, request_: bytes, is_near: bool
+) -> None:
+    home, team = tmp_path / "home", tmp_path / "team"
+    for folder in (home / "bob", team):
+        folder.mkdir(parents=True)
+        (folder / "note").write_text("for all of us")
+    keys: dict[str, Any] = {
+        "share": [Share(name="home", path=home, homes=True), Share(name="team", path=team)],
+        "rule": [Rule(path="/home/bob/note", access="read")],
+        "user": [UserEntry(name="alice", password=hash_password("secret"))],
+        "anonymous": None,
+        "insecure_basic": True,
+        "root": None,
+    }
+    with opened(tmp_path, **keys) as both:
+        # Signs in, and has the fields known, not near the homes.
+        first = [message(b"GET", b"/team/note", ALICE), propfind(b"/team/", ALICE)]
+        both.exchange(*first * TIMES)
+        before = sorted(os.listdir(home))
+        both.edge._edge.at_once = both.at_once if way == "straight" else None
+        both.exchange(*[request_] * TIMES)
+
+        assert before == ["bob"]
+        assert sorted(os.listdir(home)) == (["alice", "bob"] if is_near else ["bob"])
+        assert bool(both.taken) is (way == "straight")
 
 
 @pytest.mark.parametrize(
