@@ -104,12 +104,14 @@ def growing(
 @contextmanager
 def _entered(services: Services, view: GateView, key: Key, growth: int) -> Iterator[None]:
     numbers = _numbers(services, view, key)
-    for each in numbers:
-        each.change(added=max(0, growth))
+    entered: list[Numbers] = []
     try:
+        for each in numbers:
+            each.change(added=max(0, growth))
+            entered.append(each)
         yield
     except BaseException:
-        _take_back(view, numbers, max(0, growth))
+        _take_back(view, entered, max(0, growth))
         raise
     if growth < 0:
         _went(numbers, -growth)
@@ -123,22 +125,24 @@ def _take_back(view: GateView, numbers: Sequence[Numbers], size: int) -> None:
     """After a failure. What was left half done stands there, perhaps: a count will tell."""
     try:
         is_undone = not view.changes()
-        for each in numbers:
-            if is_undone:
-                each.change(removed=size)
-            else:
-                each.doubt()
     except StateError as error:
-        logger.warning("more is entered as used than there is: %s", error)
+        logger.warning("it is not known what is half done: %s", error)
+        is_undone = False
+    if is_undone:
+        _went(numbers, size)
+        return
+    for each in numbers:
+        each.doubt()
 
 
 def _went(numbers: Sequence[Numbers], size: int) -> None:
-    """What is gone is gone: that it cannot be entered fails nothing."""
-    try:
-        for each in numbers:
+    """What is gone is gone: that it cannot be entered fails nothing, and a count will tell."""
+    for each in numbers:
+        try:
             each.change(removed=size)
-    except StateError as error:
-        logger.warning("more is entered as used than there is: %s", error)
+        except StateError as error:
+            logger.warning("more is entered as used than there is: %s", error)
+            each.doubt()
 
 
 @contextmanager
@@ -216,7 +220,7 @@ def enter_removed(services: Services, aside: Aside, size: int) -> None:
                 numbers = view.numbers(scope)
                 is_entered = numbers.counts == counts
                 if is_entered:
-                    numbers.change(removed=size)
+                    _went([numbers], size)
                 if not is_entered or not is_gone:
                     # A count that ended since has not seen it under its hidden name; what could
                     # not be removed goes some time.
