@@ -104,6 +104,10 @@ class Files:
     def dialog(self) -> Any:
         return self.page.get_by_role("dialog")
 
+    @property
+    def toast(self) -> Any:
+        return self.page.locator(".toast")
+
     def choose_from_menu(self, row: str, item: str) -> None:
         self.row(row).click(button="right")
         self.page.get_by_role("menuitem", name=item, exact=True).click()

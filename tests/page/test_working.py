@@ -82,6 +82,99 @@ def test_files_dropped_on_the_table_or_on_a_folder_are_uploaded_there(
     assert content(folder) == {"here.txt": b"1", "sub/there.txt": b"2"}
 
 
+@pytest.mark.parametrize("server", [{"arguments": ["--read-only"]}], indirect=True)
+@pytest.mark.parametrize(
+    ("locale", "told"),
+    [
+        ("en-GB", "Nothing can be dropped here: you may not write to this folder."),
+        ("de-DE", "Hier lässt sich nichts ablegen: In diesem Ordner dürfen Sie nicht schreiben."),
+    ],
+)
+def test_where_one_may_not_write_a_file_that_is_dragged_there_is_refused_with_a_word(
+    open_files: Open, folder: Path, tmp_path: Path, locale: str, told: str
+) -> None:
+    files = open_files(folder, locale=locale)
+    drag(files, tmp_path / "new.txt")
+    files.toast.get_by_text(told).wait_for()
+
+    assert files.toast.count() == 1
+    assert content(folder) == {}
+
+
+def test_while_a_dialog_is_open_a_file_that_is_dragged_there_is_refused_with_a_word(
+    files: Files, folder: Path, tmp_path: Path
+) -> None:
+    files.button("New folder").click()
+    files.dialog.wait_for()
+    drag(files, tmp_path / "new.txt")
+    files.toast.get_by_text("Nothing can be dropped while this is open.").wait_for()
+    refused = files.toast.count(), content(folder)
+    files.press("Escape")
+    files.dialog.wait_for(state="detached")
+    drag(files, tmp_path / "new.txt")
+    files.await_uploaded()
+
+    assert refused == (1, {})
+    assert content(folder) == {"new.txt": b"new"}
+
+
+def test_what_is_told_while_a_file_is_viewed_is_before_it_and_stays_when_it_is_closed(
+    files: Files, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "a.txt").write_text("text")
+    files.reload()
+    files.page.get_by_role("link", name="a.txt").click()
+    files.dialog.wait_for()
+    drag(files, tmp_path / "new.txt")
+    files.toast.wait_for()
+    at_its_place = files.toast.evaluate(
+        """(toast) => {
+            const {x, y, width, height} = toast.getBoundingClientRect();
+            return toast.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+        }"""
+    )
+    files.press("Escape")
+    files.dialog.wait_for(state="detached")
+
+    assert at_its_place
+    assert files.toast.is_visible()
+
+
+def drag(files: Files, path: Path) -> None:
+    """Drags a file from outside over the table and lets it fall, as a hand does: what is refused
+    comes to no drop."""
+    path.write_bytes(b"new")
+    box = files.page.locator(".grid").bounding_box()
+    network = files.page.context.new_cdp_session(files.page)
+    held = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    for kind, x in (("dragEnter", 50), ("dragOver", 50), ("dragOver", 60), ("drop", 60)):
+        place = {"x": box["x"] + x, "y": box["y"] + 60}
+        network.send("Input.dispatchDragEvent", {"type": kind, "data": held} | place)
+
+
+def test_what_is_dropped_before_the_folder_is_known_is_refused_with_a_word(
+    files: Files, folder: Path, tmp_path: Path
+) -> None:
+    held: list[Any] = []
+    about_the_folder = re.compile(f"/{folder.name}/$")
+    files.page.route(
+        about_the_folder,
+        lambda route: (
+            held.append(route) if route.request.headers.get("depth") == "0" else route.continue_()
+        ),
+    )
+    files.page.reload()
+    files.page.locator(".grid").wait_for()
+    drag(files, tmp_path / "new.txt")
+    files.toast.get_by_text("This folder is still loading: drop it again in a moment.").wait_for()
+    for route in held:
+        route.continue_()
+    files.page.unroute(about_the_folder)
+    files.await_listed()
+
+    assert content(folder) == {}
+
+
 def test_a_folder_is_busy_until_it_is_known_what_one_may_do(files: Files, folder: Path) -> None:
     (folder / "a.txt").write_bytes(b"a")
     held: list[Any] = []

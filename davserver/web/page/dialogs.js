@@ -181,13 +181,21 @@ async function foldersIn(href) {
 
 const news = el("div", { class: "toasts", role: "status", "aria-live": "polite" });
 
+/** What is behind a modal dialog is neither seen nor read out: news come in the last that is open. */
+function place() {
+  const host = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
+  if (news.parentNode === host) return;
+  host.append(news);
+  if (host !== document.body) host.addEventListener("close", place, { once: true });
+}
+
 /**
  * @param {string} text
  * @param {{isError?: boolean, action?: {label: string, on: () => void}, stays?: boolean}} [options]
  * @returns {{update: (text: string) => void, close: () => void}}
  */
 export function toast(text, { isError = false, action, stays = false } = {}) {
-  if (!news.isConnected) document.body.append(news);
+  place();
   const label = el("span", { text });
   const node = el("div", { class: `toast ${isError ? "error" : ""}` }, label,
     action && button(action.label, { class: "plain", on: action.on }));

@@ -39,11 +39,15 @@ export function chosen(files) {
   return [...files].map((file) => ({ file, path: (file.webkitRelativePath || file.name).split("/") }));
 }
 
+/** Of a drag that goes on the page hears more often. */
+const QUIET_MS = 1000;
+
 /**
  * @typedef {object} Zone
  * @property {() => Entry[]} dragged what is taken along from the table
  * @property {(event: DragEvent) => {href: string, node: Element} | null} target the folder that is
- *   pointed at, with the element that shows it
+ *   pointed at, with the element that shows it; null: nothing can be dropped there
+ * @property {() => void} refuse tells why
  * @property {(data: DataTransfer, href: string) => void} upload
  * @property {(method: "COPY" | "MOVE", entries: Entry[], href: string) => void} transfer
  */
@@ -54,11 +58,18 @@ export function enableDropping(zone) {
   let own = [];
   /** @type {Element | null} */
   let lit = null;
+  let refused = -QUIET_MS;
   const light = (node) => {
     if (node === lit) return;
     lit?.classList.remove("drop");
     node?.classList.add("drop");
     lit = node;
+  };
+  // While it is dragged, but once: of what is refused no browser tells that it was let fall.
+  const refuse = () => {
+    const now = performance.now();
+    if (now - refused >= QUIET_MS) zone.refuse();
+    refused = now;
   };
   document.addEventListener("dragstart", (event) => {
     own = zone.dragged();
@@ -77,6 +88,7 @@ export function enableDropping(zone) {
     if (!data || !isKnown) return;
     // What is not taken is not opened either: the browser would leave the page for it.
     event.preventDefault();
+    if (!target) refuse();
     const isSelf = target && own.some((one) => one.href === target.href);
     data.dropEffect = !target || isSelf ? "none" : own.length > 0 && !event.ctrlKey ? "move" : "copy";
     light(data.dropEffect === "none" ? null : target?.node ?? null);
@@ -90,7 +102,7 @@ export function enableDropping(zone) {
     light(null);
     if (!data || (own.length === 0 && !data.types.includes("Files"))) return;
     event.preventDefault();
-    if (!target) return;
+    if (!target) return void refuse();
     if (own.length > 0) zone.transfer(event.ctrlKey ? "COPY" : "MOVE", own, target.href);
     else zone.upload(data, target.href);
   });

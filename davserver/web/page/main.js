@@ -79,6 +79,7 @@ class Page {
     enableDropping({
       dragged: () => (this.rights.mayWrite ? table.selection : []),
       target: (event) => this.#dropTarget(event),
+      refuse: () => toast(t(this.#whyNoDrop()), { isError: true }),
       upload: async (data, href) => this.uploads.add(await picked(data), href),
       transfer: (method, entries, href) => this.actions.transfer(method, entries, href),
     });
@@ -361,6 +362,11 @@ class Page {
     const entry = this.table.frame.contains(node) ? this.table.entryAt(event) : undefined;
     if (entry?.isFolder) return { href: entry.href, node: node.closest(".row") };
     return { href: this.folder, node: this.table.frame };
+  }
+
+  #whyNoDrop() {
+    if (document.querySelector("dialog[open]")) return "dropInDialog";
+    return this.table.element.ariaBusy === "true" ? "dropTooEarly" : "dropReadOnly";
   }
 
   /** Keys that mean the same wherever the focus is, but in a field. @param {KeyboardEvent} event */
