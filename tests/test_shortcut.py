@@ -42,8 +42,8 @@ from davserver.wire.connection import Phase
 from tests.support.edge import EdgeInProcess, Wire
 
 TIMES = 4
-ALICE = b"Authorization: Basic " + base64.b64encode(b"alice:secret")
 """Of these the first two make the fields known."""
+ALICE = b"Authorization: Basic " + base64.b64encode(b"alice:secret")
 PROPFIND = (
     b'<D:propfind xmlns:D="DAV:" xmlns:X="urn:x"><D:prop><D:getetag/><D:resourcetype/>'
     b"<D:displayname/><D:lockdiscovery/><D:quota-available-bytes/><X:color/></D:prop></D:propfind>"
