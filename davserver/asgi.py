@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 Scope = MutableMapping[str, Any]
@@ -12,8 +13,27 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FILE_MESSAGE: Final = "davserver.response.file"
-"""A message of our own server's, offered among the scope's extensions: part of an answer's body is
-"count" bytes of "fd" from "offset", which the page cache holds, and "more_body"."""
+"""A message of our own server's, offered among the scope's extensions: the body of an answer goes
+on with "stretch", a FileStretch, as far as that is cached, and with other messages then."""
+
+
+@dataclass(slots=True)
+class FileStretch:
+    """Part of a file that is to be sent.
+
+    Attributes:
+        fd: the file.
+        offset: of what comes next, in bytes: whoever sends moves it on.
+        end: of the part.
+        is_cached: tells of an offset and a number of bytes whether nothing of them waits for the
+            disk.
+    """
+
+    fd: int
+    offset: int
+    end: int
+    is_cached: Callable[[int, int], bool]
+
 
 BODY_LOAN: Final = "davserver.request.loan"
 """Offered among the scope's extensions by our own server, as {"borrow": a function}: that returns

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import mmap
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from davserver.app import create_app
-from davserver.asgi import FILE_MESSAGE
+from davserver.asgi import FILE_MESSAGE, FileStretch, Message, Receive, Scope, Send
 from davserver.state.memory import MemoryState
-from davserver.wire.filesending import FileSender
+from davserver.wire.filesending import STEP, FileSender
 from tests.support.asgi import AsgiDav, drive
 from tests.support.http import ConnectionEnded
 from tests.support.server import Server
@@ -180,23 +182,67 @@ def test_the_server_ends_while_a_client_takes_nothing(tmp_path: Path, content: b
 # -- who sends what ----------------------------------------------------------------------------
 
 
-def exchanged(root: Path, target: str, extensions: dict[str, object]) -> list[dict[str, object]]:
+def exchanged(
+    root: Path, target: str, extensions: dict[str, object], *, taken: int = 1 << 30
+) -> list[dict[str, object]]:
+    """Returns the messages of the body, the stretches as (offset, end).
+
+    Args:
+        taken: bytes of a stretch that the server sends before it meets what is not cached.
+    """
     client = AsgiDav(create_app(root=root, state=MemoryState(), access_log=False))
+    stretches = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def take(message: Message) -> None:
+            if message["type"] == FILE_MESSAGE:
+                stretch = message["stretch"]
+                stretches.append((stretch.offset, stretch.end))
+                stretch.offset = min(stretch.offset + taken, stretch.end)
+            await send(message)
+
+        await client.app(scope, receive, take)
+
     try:
         scope = client.scope("GET", target) | {"extensions": extensions}
-        return client.run(drive(client.app, scope, [b""])).messages[1:]  # type: ignore[no-any-return]
+        messages = client.run(drive(app, scope, [b""])).messages[1:]
     finally:
         client.close()
+    begins = iter(stretches)
+    return [
+        {"type": FILE_MESSAGE, "stretch": next(begins)} if "stretch" in message else message
+        for message in messages
+    ]
 
 
-def test_a_server_that_takes_files_gets_all_of_a_cached_one_in_stretches(tmp_path: Path) -> None:
+def test_a_server_that_takes_files_gets_all_of_a_cached_one_at_once(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(5 << 20))
-    *messages, last = exchanged(tmp_path, "/large", {FILE_MESSAGE: {}})
-    stretches = [(message["offset"], message["count"]) for message in messages]
+    messages = exchanged(tmp_path, "/large", {FILE_MESSAGE: {}})
 
-    assert {message["type"] for message in messages} == {FILE_MESSAGE}
-    assert stretches == [(0, 2 << 20), (2 << 20, 2 << 20), (4 << 20, 1 << 20)]
+    assert messages == [
+        {"type": FILE_MESSAGE, "stretch": (0, 5 << 20)},
+        {"type": "http.response.body", "body": b""},
+    ]
+
+
+def test_where_a_server_that_takes_files_stops_the_next_is_asked_for_anew(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(5 << 20))
+    *messages, last = exchanged(tmp_path, "/large", {FILE_MESSAGE: {}}, taken=2 << 20)
+
+    assert [message["stretch"] for message in messages] == [
+        (0, 5 << 20),
+        (2 << 20, 5 << 20),
+        (4 << 20, 5 << 20),
+    ]
     assert last == {"type": "http.response.body", "body": b""}
+
+
+def test_what_a_server_that_takes_files_does_not_send_is_read(tmp_path: Path) -> None:
+    content = Random(3).randbytes(600_000)
+    (tmp_path / "large").write_bytes(content)
+    messages = exchanged(tmp_path, "/large", {FILE_MESSAGE: {}}, taken=0)
+
+    assert b"".join(message.get("body", b"") for message in messages) == content  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -246,6 +292,18 @@ def run_sender(own: socket.socket, path: Path, work: Callable[[FileSender, int],
     asyncio.run(run())
 
 
+def send(
+    sender: FileSender,
+    fd: int,
+    offset: int,
+    count: int,
+    *,
+    is_cached: Callable[[int, int], bool] = lambda offset, size: True,
+    is_last: bool = True,
+) -> Coroutine[Any, Any, None]:
+    return sender.send(FileStretch(fd, offset, offset + count, is_cached), is_last=is_last)
+
+
 def test_a_sender_that_is_closed_stops_waiting(
     ends: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
@@ -253,7 +311,7 @@ def test_a_sender_that_is_closed_stops_waiting(
     waited = []
 
     async def work(sender: FileSender, fd: int) -> None:
-        task = asyncio.ensure_future(sender.send(fd, 0, 8 << 20))
+        task = asyncio.ensure_future(send(sender, fd, 0, 8 << 20))
         while not sender.is_waiting:
             await asyncio.sleep(0)
         waited.append(sender.sent)
@@ -272,7 +330,7 @@ def test_a_client_that_is_gone_is_an_error(
 
     async def work(sender: FileSender, fd: int) -> None:
         ends[1].close()
-        await sender.send(fd, 0, 8 << 20)
+        await send(sender, fd, 0, 8 << 20)
 
     with pytest.raises(BrokenPipeError):
         run_sender(ends[0], tmp_path / "file", work)
@@ -284,10 +342,121 @@ def test_a_file_that_ends_early_is_an_error(
     (tmp_path / "file").write_bytes(b"short")
 
     async def work(sender: FileSender, fd: int) -> None:
-        await sender.send(fd, 0, 10)
+        await send(sender, fd, 0, 10)
 
     with pytest.raises(RuntimeError, match="got shorter"):
         run_sender(ends[0], tmp_path / "file", work)
+
+
+def test_what_is_not_cached_is_not_waited_for(
+    ends: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    content = Random(4).randbytes(200_000)
+    (tmp_path / "file").write_bytes(content)
+    stretches, asked = [], []
+
+    def is_cached(offset: int, size: int) -> bool:
+        asked.append((offset, size))
+        return len(asked) < 2
+
+    async def work(sender: FileSender, fd: int) -> None:
+        stretch = FileStretch(fd, 10, 200_000, is_cached)
+        await sender.send(stretch, is_last=True)
+        stretches.append(stretch)
+
+    ends[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    received = bytearray()
+    reader = threading.Thread(target=lambda: received.extend(iter_all(ends[1])))
+    reader.start()
+    run_sender(ends[0], tmp_path / "file", work)
+    ends[0].close()
+    reader.join(10)
+    end = stretches[0].offset
+
+    assert asked[1][0] == end
+    assert 10 < end < 200_000
+    assert received == content[10:end]
+
+
+def test_after_a_client_took_its_time_it_is_asked_again_what_is_cached(
+    ends: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(8 << 20))
+    asked = []
+    is_gone = False
+
+    def is_cached(offset: int, size: int) -> bool:
+        asked.append(offset)
+        return not is_gone
+
+    async def work(sender: FileSender, fd: int) -> None:
+        nonlocal is_gone
+        task = asyncio.ensure_future(send(sender, fd, 0, 8 << 20, is_cached=is_cached))
+        while not sender.is_waiting:
+            await asyncio.sleep(0)
+        is_gone = True
+        ends[1].setblocking(False)
+        while not task.done():
+            with suppress(BlockingIOError):
+                ends[1].recv(1 << 20)
+            await asyncio.sleep(0)
+        await task
+        assert asked[-1] == sender.sent
+
+    run_sender(ends[0], tmp_path / "file", work)
+
+    assert 1 < len(asked) < 8
+
+
+def test_others_have_their_turn_between_two_steps(
+    ends: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    """However much the socket would take."""
+    (tmp_path / "file").write_bytes(bytes(4 * STEP))
+    seen = []
+
+    async def work(sender: FileSender, fd: int) -> None:
+        task = asyncio.ensure_future(send(sender, fd, 0, 4 * STEP))
+        while not task.done():
+            seen.append(sender.sent)
+            await asyncio.sleep(0)
+        await task
+
+    reader = threading.Thread(target=lambda: [None for _ in iter_all(ends[1])])
+    reader.start()
+    run_sender(ends[0], tmp_path / "file", work)
+    ends[0].close()
+    reader.join(10)
+
+    assert all(later - earlier <= STEP for earlier, later in itertools.pairwise(seen))
+
+
+@pytest.mark.parametrize("missing", [1, 5000, 70_000, 100_000])
+def test_a_part_that_gets_shorter_is_not_taken_for_whole_though_more_comes(
+    ends: tuple[socket.socket, socket.socket],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: int,
+) -> None:
+    """Of several ranges, say. What was made up then is in an answer that breaks off."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 100_000)
+    write = os.write
+
+    def shorten(fd: int, data: memoryview) -> int:
+        if fd == own:
+            os.truncate(path, 100_000 - missing)
+        return write(fd, data)
+
+    async def work(sender: FileSender, fd: int) -> None:
+        nonlocal own
+        own = sender._fd
+        monkeypatch.setattr(os, "write", shorten)
+        await send(sender, fd, 0, 100_000, is_last=False)
+
+    own = -1
+    with pytest.raises(RuntimeError, match="got shorter"):
+        run_sender(ends[0], path, work)
 
 
 @pytest.mark.parametrize("missing", [1, 4000, 5000, 70_000, 100_000])
@@ -311,7 +480,7 @@ def test_of_a_file_that_gets_shorter_nothing_is_made_up(
         nonlocal own
         own = sender._fd
         monkeypatch.setattr(os, "write", shorten)
-        await sender.send(fd, 0, 100_000)
+        await send(sender, fd, 0, 100_000)
 
     own = -1
     with pytest.raises(RuntimeError, match="got shorter"):
@@ -341,7 +510,7 @@ def test_a_file_that_gets_shorter_and_grows_again_is_not_mended_with_zeros(
         nonlocal own
         own = sender._fd
         monkeypatch.setattr(os, "write", shorten)
-        sending = asyncio.ensure_future(sender.send(fd, 0, 200_000))
+        sending = asyncio.ensure_future(send(sender, fd, 0, 200_000))
         while not sending.done():
             await asyncio.sleep(0)
             if not lengths:
@@ -379,7 +548,7 @@ def test_where_nothing_can_be_mapped_it_is_read(
     received = bytearray()
 
     async def work(sender: FileSender, fd: int) -> None:
-        await sender.send(fd, 1, 150_000)
+        await send(sender, fd, 1, 150_000)
 
     reader = threading.Thread(target=lambda: received.extend(iter_all(ends[1])))
     reader.start()

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from davserver.asgi import FILE_MESSAGE, ASGIApp, Message, Scope
+from davserver.asgi import FILE_MESSAGE, ASGIApp, FileStretch, Message, Scope
 from davserver.protocol.status import status_line
 from davserver.wire.filesending import FileSender
 
@@ -242,14 +242,13 @@ class Cycle:
                 # one piece in memory, not two.
                 await self._connection.flow.drain()
         elif not self.response_complete and kind == FILE_MESSAGE:
-            await self._send_file(message["fd"], message["offset"], message["count"])
-            if not message["more_body"] and not self.disconnected:
-                self._body(b"", more=False)
+            await self._send_file(message["stretch"])
         else:
             raise RuntimeError(f"unexpected {kind!r}")
 
-    async def _send_file(self, fd: int, offset: int, count: int) -> None:
-        """Has the kernel send a stretch of a file, after all that was sent before it."""
+    async def _send_file(self, stretch: FileStretch) -> None:
+        """Has the kernel send part of a file, after all that was sent before it."""
+        begun, count = stretch.offset, stretch.end - stretch.offset
         if self._no_body or not count:
             return
         if self._rest is None or self._rest < count:
@@ -263,12 +262,12 @@ class Cycle:
         if self._files is None:
             self._files = FileSender(connection.transport, asyncio.get_running_loop())
         try:
-            await self._files.send(fd, offset, count)
+            await self._files.send(stretch, is_last=count == self._rest)
         except OSError:
             self.disconnect()
             connection.break_off()
             return
-        self._rest -= count
+        self._rest -= stretch.offset - begun
 
     def progress(self) -> int:
         """Returns how many bytes of files went out while the client takes no more; else 0."""
