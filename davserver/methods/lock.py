@@ -51,12 +51,29 @@ def handle_lock(rc: RequestContext, target: Target) -> Response:
         return _refresh(rc, target)
     if target.stat is None and rc.expected is None:
         return _lock_unmapped(rc, target, rc.document)
+    response = _lock_file(rc, target, rc.document)
+    if response is not None:
+        return response
     with rc.hold([target.key]) as view:
         fresh = relocate(rc, LOCK, view)
         if fresh.stat is not None:
             return _lock_mapped(rc, view, fresh, rc.document)
     # It was deleted since it was looked up, or is looked up only now.
     return _lock_unmapped(rc, fresh, rc.document)
+
+
+def _lock_file(rc: RequestContext, target: Target, info: LockInfo) -> Response | None:
+    """While others are in the gate for other resources. None where it is no file, and nothing is
+    done."""
+    if target.path.slash or target.is_collection:
+        return None
+    with rc.hold([target.key], narrow=True) as view:
+        if view.changes():
+            return None
+        fresh = relocate(rc, LOCK, view)
+        if fresh.key != target.key or fresh.stat is None or fresh.is_collection:
+            return None
+        return _lock_mapped(rc, view, fresh, info)
 
 
 def _lock_mapped(rc: RequestContext, view: GateView, target: Target, info: LockInfo) -> Response:

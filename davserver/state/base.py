@@ -377,9 +377,10 @@ class State(StateReader, Protocol):
 
         Args:
             wait_s: 0 never blocks, or for less than a hop to a thread takes.
-            narrow: on the disk the content of the one resource is changed, and nothing else;
-                others may be in the gate for others meanwhile. Numbers of quotas must not be
-                changed; the first change of a row takes all of the gate, or raises GateBusy.
+            narrow: on the disk the content of the one resource, which is no collection, is changed
+                or nothing, and others may be in the gate for others meanwhile. Numbers of quotas
+                must not be changed. Locks of the resource may be; the first change of any other row
+                takes all of the gate, or raises GateBusy.
         """
 
     def keep_numbers(self, scopes: Callable[[], Collection[Key]]) -> None:

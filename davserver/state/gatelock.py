@@ -2,8 +2,9 @@
 file.
 
 The gate is held for a rename or a row, never across an await. Who holds it has all of the file's
-bytes. Who needs it for one name alone, and changes no row, has the byte of that name: two such do
-not wait for each other. Waiting is polling, because the locks have no time limit.
+bytes. Who needs it for one name alone has the byte of that name: two such do not wait for each
+other, unless both change rows, for which there is one byte more. Waiting is polling, because the
+locks have no time limit.
 """
 
 from __future__ import annotations
@@ -38,9 +39,11 @@ def _flock(kind: int, start: int, length: int) -> bytes:
     return struct.pack("hhqqi4x", kind, os.SEEK_SET, start, length, 0)
 
 
-_ALL = _flock(fcntl.F_WRLCK, 0, _PARTS)
-_NONE = _flock(fcntl.F_UNLCK, 0, _PARTS)
-_ONE = [_flock(fcntl.F_WRLCK, part, 1) for part in range(_PARTS)]
+_ROWS = _PARTS
+"""Who has a part and this may change rows of that part's names."""
+_ALL = _flock(fcntl.F_WRLCK, 0, _PARTS + 1)
+_NONE = _flock(fcntl.F_UNLCK, 0, _PARTS + 1)
+_ONE = [_flock(fcntl.F_WRLCK, part, 1) for part in range(_PARTS + 1)]
 
 
 def part_of(key: Key) -> int | None:
@@ -70,7 +73,10 @@ class GateLock:
     def __init__(self, path: Path | None = None) -> None:
         self._mutex = threading.Lock()
         self._holder: int | None = None
+        self._part: int | None = None
         self._is_whole = False
+        self._has_rows = False
+        self._wait_s = 0.0
         self._is_patient = True
         self._fd: int | None = None
         self.waits = 0
@@ -108,7 +114,8 @@ class GateLock:
                 self._count(begun, in_vain=True)
             raise
         self._holder = threading.get_ident()
-        self._is_whole = part is None
+        self._part, self._wait_s = part, wait_s
+        self._is_whole = self._has_rows = part is None
         if waited:
             self._count(begun, in_vain=False)
 
@@ -119,14 +126,32 @@ class GateLock:
             self._count(begun, in_vain=True)
             raise GateBusy("another thread holds the gate")
 
+    @property
+    def is_whole(self) -> bool:
+        """False for who is in a part."""
+        return self._is_whole
+
     def widen(self) -> None:
-        """Takes all of the gate for who has a part of it: nobody has been in all of it meanwhile.
-        Raises GateBusy, with the part as it was."""
+        """Takes all of the gate for who has a part of it: nobody has been in all of it meanwhile,
+        but others may have changed rows of other parts' names. Raises GateBusy, with the part as it
+        was."""
         if not self._is_whole:
             if self._fd is not None and not self._try(None):
                 # Somebody else who does the same has to let go first: not for long.
                 self._look_again(None)
-            self._is_whole = True
+            self._is_whole = self._has_rows = True
+
+    def enter_rows(self, part: int | None) -> None:
+        """Lets who has a part of the gate change rows that are about names of `part` alone: one at
+        a time does. Where that is another one, or None, all of it is taken. Raises GateBusy, with
+        the part as it was."""
+        if part is None or part != self._part:
+            self.widen()
+        elif not self._has_rows:
+            # Where there are no parts who has one has everything.
+            if self._has_parts and not self._try(_ROWS):
+                self._wait(_ROWS, time.monotonic() + self._wait_s if self._wait_s > 0 else 0.0)
+            self._has_rows = True
 
     def _count(self, begun: float, *, in_vain: bool) -> None:
         with self._counting:
@@ -161,7 +186,7 @@ class GateLock:
         """Takes one part after the other: those who come for a part alone would always come
         before who waits for all at once."""
         try:
-            for each in range(_PARTS):
+            for each in range(_PARTS + 1):
                 if not self._try(each):
                     self._poll(each, deadline)
         except BaseException:
@@ -224,8 +249,8 @@ def _has_parts(fd: int) -> bool:
         return False
     try:
         # Behind the parts, so that nobody is kept out of one.
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, _PARTS, 1))
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, _PARTS, 1))
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, _PARTS + 1, 1))
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, _PARTS + 1, 1))
     except BlockingIOError:
         return True  # somebody else is trying
     except OSError:

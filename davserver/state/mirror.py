@@ -274,8 +274,8 @@ class Mirror:
             return found
 
     def covering_inside(self, key: Key, now: float, bound: Bindings) -> Sequence[Lock]:
-        """As `covering`, inside the gate, where nobody else commits; `bound` is what is bound
-        there."""
+        """As `covering`, inside the gate, where nobody else changes what covers the resource;
+        `bound` is what is bound there."""
         with self.mutex:
             self.now = now
             return self.index.covering(key, now, bound.above(key)) if self.index else ()

@@ -1,12 +1,13 @@
 """The gate's view of the SQL store: mutations are one transaction, begun by the first of them.
 
-The caller holds the gate, so nobody else writes; a gate in which nothing is changed costs no SQL.
+From then on nobody else writes: the caller has all of the gate, or the part of the resource whose
+locks are changed. A gate in which nothing is changed costs no SQL.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from davserver.state import rows, uploads
 from davserver.state.answers import SqlAnswers
 from davserver.state.base import Change, Numbers, Upload
 from davserver.state.bindings import BINDING, Bindings, Changes, store_bindings
+from davserver.state.gatelock import part_of
 from davserver.state.journal import dump_steps, load_steps
 from davserver.state.limits import StateLimits, patched
 from davserver.state.mirror import INTENT, LOCK, lock_row
@@ -98,7 +100,7 @@ class SqlView:
         self._log(changes, BINDING)
 
     def properties(self, key: Key) -> Mapping[QName, bytes]:
-        # Nobody else commits meanwhile: until this one writes, the mirror knows as much.
+        # Nobody else changes them meanwhile: until this one writes, the mirror knows as much.
         return rows.read(self, key) if self._begun else self._mirror.properties(key)
 
     def member_properties(
@@ -115,7 +117,7 @@ class SqlView:
         return rows.keys_at(self, key)
 
     def add_lock(self, lock: Lock) -> None:
-        self._begin()
+        self._begin(lock.key)
         mirror = self._mirror
         with mirror.mutex:
             mirror.index.check_limits(lock, self._limits, mirror.now)
@@ -127,7 +129,7 @@ class SqlView:
             old = self._mirror.index.get(token, self._mirror.now)
         if old is None:
             raise KeyError(token)
-        self._begin()
+        self._begin(old.key)
         lock = replace(old, timeout_s=timeout_s, expires_at=expires_at)
         # It may have been cleared away just now, as one that expired.
         self.query("INSERT OR REPLACE INTO locks VALUES(?,?,?,?,?,?,?,?,?,?)", lock_row(lock))
@@ -302,10 +304,16 @@ class SqlView:
         with suppress(StateError):
             self._db.query("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _begin(self) -> None:
+    def _begin(self, *keys: Key) -> None:
+        """Begins the transaction, where it is not yet.
+
+        Args:
+            keys: locks of these are what is changed; none: it is something else.
+        """
+        if not self._session.gate.is_whole:
+            self._make_way({part_of(key) for key in keys})
         if self._begun:
             return
-        self._session.gate.widen()
         db, mirror = self._db, self._mirror
         if db.in_transaction:
             db.query("ROLLBACK")  # one that failed before us
@@ -319,6 +327,13 @@ class SqlView:
         for lock in expired:
             self.query(_DELETE_LOCK, (*lock.key, lock.token))
 
+    def _make_way(self, parts: Set[int | None]) -> None:
+        """Sees to it that nobody else changes rows."""
+        self._session.gate.enter_rows(next(iter(parts)) if len(parts) == 1 else None)
+        with self._mirror.mutex:
+            # Until now others may have done so: of other resources.
+            self._mirror.refresh()
+
     def _put(self, lock: Lock) -> None:
         seq = self._tell(lock.key, LOCK)
         with self._mirror.mutex:
@@ -326,7 +341,7 @@ class SqlView:
             self._mirror.put(lock, seq)
 
     def _drop(self, locks: Sequence[Lock]) -> None:
-        self._begin()
+        self._begin(*(lock.key for lock in locks))
         for lock in locks:
             self.query(_DELETE_LOCK, (*lock.key, lock.token))
         seq = 0

@@ -17,11 +17,13 @@ from davserver.errors import StorageFailure
 from davserver.protocol.etag import ETag
 from davserver.protocol.path import DavPath
 from davserver.state.memory import MemoryState
+from davserver.state.sqlite import SqliteState
 from davserver.storage.base import Stat, Storage, Writer
 from davserver.storage.faulty import FaultyStorage
 from davserver.storage.filesystem import FilesystemStorage
 from davserver.storage.memory import MemoryStorage
 from tests.conftest import AppDav
+from tests.support.trees import fill
 
 MakeDav = Callable[..., AppDav]
 LARGE = bytes(range(251)) * 12_532  # 3 MiB and a bit
@@ -77,6 +79,40 @@ def test_a_held_gate_is_waited_for_while_others_are_served(dav: AppDav, write: A
 
     with gate_held(dav) as leave:
         assert dav.run(contend(leave)) == (expected, 200)
+
+
+@pytest.mark.security("Q-02")
+def test_a_file_is_locked_while_another_worker_is_in_the_gate_for_another_file(
+    make_dav: MakeDav, tmp_path: Path
+) -> None:
+    """What is more than one file's is not: it waits, here in vain."""
+    dav = make_dav(
+        "filesystem",
+        overrides={"state": SqliteState(tmp_path / "state", durability="none")},
+        gate_wait_s=0.05,
+        durability="none",
+    )
+    fill(dav, "/a", "/b", "/d/", "/e/")
+    token = dav.lock("/e/").token
+    theirs = SqliteState(tmp_path / "state", durability="none")
+    with theirs.hold([dav.app.services.storage.locate(DavPath(("b",))).key], wait_s=5, narrow=True):
+        granted = dav.lock("/a")
+        refreshed = dav.refresh("/a", granted.token).status
+        unlocked = dav.unlock("/a", granted.token).status
+        waited = [
+            dav.lock_request("/b").status,
+            dav.lock_request("/d/").status,
+            dav.lock_request("/d").status,
+            dav.lock_request("/new").status,
+            dav.unlock("/e/", token).status,
+            dav.unlock("/e/", token).status,
+            dav.proppatch("/a", set={"{urn:t}p": "never"}).status,
+        ]
+    theirs.close()
+
+    assert (refreshed, unlocked) == (503, 204)
+    assert set(waited) == {503}
+    assert (dav.locks("/a"), len(dav.locks("/e/")), dav.get("/new").status) == ([], 1, 404)
 
 
 def test_a_storage_that_was_slow_when_the_upload_began_does_not_stall_the_others(

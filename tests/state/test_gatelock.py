@@ -161,6 +161,76 @@ def test_who_has_a_part_can_take_all_of_it(pair: tuple[GateLock, GateLock]) -> N
     other.release()
 
 
+def test_of_those_with_parts_one_changes_rows(tmp_path: Path) -> None:
+    one, other = GateLock(tmp_path / "gate"), GateLock(tmp_path / "gate")
+    one.acquire(0, 3)
+    other.acquire(0, 4)
+    one.enter_rows(3)
+    one.enter_rows(3)
+    with pytest.raises(GateBusy, match="another process"):
+        other.enter_rows(4)
+    one.release()
+    other.enter_rows(4)
+    other.release()
+    one.acquire(0)
+    one.release()
+    one.close()
+    other.close()
+
+
+def test_who_waits_to_change_rows_does_so_for_as_long_as_for_the_gate(tmp_path: Path) -> None:
+    one, other = GateLock(tmp_path / "gate"), GateLock(tmp_path / "gate")
+    one.acquire(0, 3)
+    one.enter_rows(3)
+    entered = threading.Event()
+
+    def work() -> None:
+        other.acquire(10, 4)
+        other.enter_rows(4)
+        entered.set()
+        other.release()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    too_soon = entered.wait(0.05)
+    one.release()
+    thread.join(10)
+
+    assert not too_soon
+    assert entered.is_set()
+    one.close()
+    other.close()
+
+
+def test_who_changes_rows_of_its_part_keeps_others_from_all_of_it(
+    pair: tuple[GateLock, GateLock],
+) -> None:
+    one, other = pair
+    one.acquire(0, 3)
+    one.enter_rows(3)
+    for wait_s in (0, 0.01):
+        with pytest.raises(GateBusy):
+            other.acquire(wait_s)
+    one.release()
+    other.acquire(0)
+    other.release()
+
+
+@pytest.mark.parametrize("part", [4, None], ids=str)
+def test_rows_of_another_part_take_all_of_it(
+    pair: tuple[GateLock, GateLock], part: int | None
+) -> None:
+    one, other = pair
+    one.acquire(0, 3)
+    one.enter_rows(3)
+    one.enter_rows(part)
+    with pytest.raises(GateBusy):
+        other.acquire(0, 5)
+    one.release()
+    other.acquire(0, 5)
+    other.release()
+
+
 def test_two_that_want_all_of_it_both_keep_their_parts(tmp_path: Path) -> None:
     one, other = GateLock(tmp_path / "gate"), GateLock(tmp_path / "gate")
     third = GateLock(tmp_path / "gate")

@@ -25,6 +25,7 @@ from davserver.protocol.names import PropertyChange, QName
 from davserver.protocol.path import Key
 from davserver.state import session, sqlfile, sqlview
 from davserver.state.base import Change, GateView
+from davserver.state.limits import StateLimits
 from davserver.state.rows import SCHEMA_VERSION
 from davserver.state.sqlite import SqliteState
 from tests.support.descriptors import can_tell, open_descriptors
@@ -59,11 +60,11 @@ def count(times, narrow):
             view.patch(A, [PropertyChange(X, b"%d" % number)])
             times -= 1
 
-def race(times):
+def race(times, narrow):
     won = []
     for n in range(times):
         key = Key("r", b"race%d" % n)
-        with state.hold([key], wait_s=15) as view:
+        with state.hold([key], wait_s=15, narrow=narrow) as view:
             if not view.covering(key, now=1):
                 view.add_lock(Lock(f"{state.owner}-{n}", key, b"/", LockScope.EXCLUSIVE,
                                    Depth.ZERO, b"", "ada", 600, 1000.0))
@@ -248,16 +249,111 @@ def test_no_row_is_changed_while_another_is_in_the_gate(folder: Path, state: Sql
     assert found == ({X: b"3"}, {X: b"2"})
 
 
+@pytest.mark.security("Q-03")
+def test_a_resource_is_locked_while_another_worker_is_in_the_gate_for_another(
+    folder: Path, state: SqliteState, lock: MakeLock
+) -> None:
+    other = SqliteState(folder, durability="none")
+    with other.hold([B], wait_s=0, narrow=True) as theirs:
+        with state.hold([A], wait_s=0, narrow=True) as view:
+            view.add_lock(lock("one", b"a"))
+        seen = theirs.covering(B, now=1)
+        theirs.add_lock(lock("two", b"b"))
+    found = [[each.covering(key, now=1) for key in (A, B)] for each in (state, other)]
+    other.close()
+
+    assert seen == ()
+    assert found == [[[lock("one", b"a")], [lock("two", b"b")]]] * 2
+
+
+@pytest.mark.security("Q-03")
+def test_of_two_that_lock_at_once_one_waits(
+    folder: Path, state: SqliteState, lock: MakeLock
+) -> None:
+    other = SqliteState(folder, durability="none")
+    with state.hold([A], wait_s=0, narrow=True) as view:
+        view.add_lock(lock("one", b"a"))
+        with pytest.raises(GateBusy), other.hold([B], wait_s=0, narrow=True) as theirs:
+            theirs.add_lock(lock("two", b"b"))
+    with other.hold([B], wait_s=0, narrow=True) as theirs:
+        theirs.add_lock(lock("two", b"b"))
+        theirs.remove_lock("two")
+        theirs.commit()
+        theirs.add_lock(lock("three", b"b"))
+    found = [each.covering(key, now=1) for key in (A, B) for each in (state, other)]
+    other.close()
+
+    assert found == [[lock("one", b"a")]] * 2 + [[lock("three", b"b")]] * 2
+
+
+@pytest.mark.security("Q-03")
+def test_locks_of_another_resource_take_all_of_the_gate(
+    folder: Path, state: SqliteState, lock: MakeLock
+) -> None:
+    other = SqliteState(folder, durability="none")
+    with state.hold([A], wait_s=0, narrow=True) as view:
+        view.add_lock(lock("one", b"a"))
+        view.add_lock(lock("two", b"b"))
+        with pytest.raises(GateBusy), other.hold([B], wait_s=0, narrow=True):
+            pass
+    with other.hold([A], wait_s=0, narrow=True) as theirs:
+        with state.hold([B], wait_s=0, narrow=True), pytest.raises(GateBusy):
+            theirs.remove_locks(Key("r", b""))
+        theirs.rollback()
+    found = [each.covering(key, now=1) for key in (A, B) for each in (state, other)]
+    other.close()
+
+    assert found == [[lock("one", b"a")]] * 2 + [[lock("two", b"b")]] * 2
+
+
+@pytest.mark.security("Q-03")
+def test_the_number_of_locks_is_limited_whoever_locks_meanwhile(
+    folder: Path, lock: MakeLock
+) -> None:
+    limits = StateLimits(locks_per_principal=1)
+    one, other = (SqliteState(folder, durability="none", limits=limits) for _ in "12")
+    with one.hold([A], wait_s=0, narrow=True) as view:
+        with other.hold([B], wait_s=0, narrow=True) as theirs:
+            theirs.add_lock(lock("two", b"b"))
+        with pytest.raises(StateFull):
+            view.add_lock(lock("one", b"a"))
+        view.rollback()
+    found = [list(one.covering(key, now=1)) for key in (A, B)]
+    one.close()
+    other.close()
+
+    assert found == [[], [lock("two", b"b")]]
+
+
+@pytest.mark.security("Q-03")
+def test_properties_are_changed_after_another_locked_meanwhile(
+    folder: Path, state: SqliteState, lock: MakeLock
+) -> None:
+    other = SqliteState(folder, durability="none")
+    with state.hold([A], wait_s=0, narrow=True) as view:
+        with other.hold([B], wait_s=0, narrow=True) as theirs:
+            theirs.add_lock(lock("two", b"b"))
+        view.patch(A, [PropertyChange(X, b"1")])
+        view.add_lock(lock("one", b"a"))
+    found = [each.covering(key, now=1) for key in (A, B) for each in (state, other)]
+    told = state.properties(A), other.properties(A)
+    other.close()
+
+    assert found == [[lock("one", b"a")]] * 2 + [[lock("two", b"b")]] * 2
+    assert told == ({X: b"1"}, {X: b"1"})
+
+
 @pytest.mark.rfc("LM-01")
 @pytest.mark.security("Q-03")
+@pytest.mark.parametrize("narrow", [False, True], ids=["all of the gate", "the resource"])
 def test_one_exclusive_lock_has_one_winner_between_processes(
-    workers: Callable[[], Worker],
+    workers: Callable[[], Worker], narrow: bool
 ) -> None:
     both = [workers(), workers()]
     for worker in both:
         worker.ask("owner")
     for worker in both:
-        worker.tell("race", 60)
+        worker.tell("race", 60, narrow)
     won = [worker.hear() for worker in both]
 
     assert sorted(won[0] + won[1]) == list(range(60))
