@@ -182,6 +182,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
+        self._stalled = None  # as much of the next answer may wait some time
         cycle = self.cycle
         if cycle is None or self.transport.is_closing():
             return

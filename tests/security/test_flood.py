@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -265,5 +266,40 @@ def test_a_client_that_never_takes_the_end_of_its_answer_is_cut_off(connection: 
 
     try:
         assert edge.run(stall())
+    finally:
+        edge.close()
+
+
+def test_a_client_that_takes_its_time_twice_is_not_cut_off() -> None:
+    """Though as much of its second answer waits as of the first: sockets take the same of both."""
+    edge = EdgeInProcess(keep_alive_s=10, write_idle_s=20)
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    async def stall_twice() -> tuple[bool, int]:
+        wire = StuckWire()
+        guard = edge.connect(wire)
+        now = asyncio.get_running_loop().time()
+        for begun in (now, now + 25):
+            guard.data_received(request)
+            guard.watch(begun)
+            goes_on.set()
+            await edge.settle(wire)
+        aborted = wire.aborted
+        wire.abort()
+        await asyncio.sleep(0)
+        return aborted, wire.written.count(b"whole")
+
+    goes_on = asyncio.Event()
+
+    async def in_two_pieces(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        await goes_on.wait()
+        goes_on.clear()
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    edge._config.loaded_app = in_two_pieces
+    try:
+        assert edge.run(stall_twice()) == (False, 2)
     finally:
         edge.close()
