@@ -171,8 +171,8 @@ class _Pieces:
         what looks whole (decision: never padded).
         """
         size = min(CHUNK, end - offset)
-        if self._fd is not None and self._runner.inline and self._reader.is_cached(offset, size):
-            stretch = FileStretch(self._fd, offset, end, self._reader.is_cached)
+        if self._fd is not None and self._is_cached(offset, size):
+            stretch = FileStretch(self._fd, offset, end, self._is_cached)
             await send({"type": FILE_MESSAGE, "stretch": stretch, "more_body": True})
             if stretch.offset > offset:
                 return stretch.offset
@@ -181,6 +181,9 @@ class _Pieces:
             raise RuntimeError("the file got shorter while it was sent")
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
         return offset + len(chunk)
+
+    def _is_cached(self, offset: int, size: int) -> bool:
+        return self._runner.inline and self._reader.is_cached(offset, size)
 
 
 async def _read_piece(reader: Reader, offset: int, size: int, runner: Runner) -> bytes:

@@ -7,11 +7,13 @@ import errno
 import itertools
 import mmap
 import os
+import resource
 import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, suppress
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -179,6 +181,22 @@ def test_the_server_ends_while_a_client_takes_nothing(tmp_path: Path, content: b
     assert code == 0
 
 
+def test_a_large_file_is_read_where_no_descriptor_is_left(tmp_path: Path, content: bytes) -> None:
+    """For the socket's duplicate: the file is open."""
+    with Server(tmp_path) as server:
+        (server.root / "large").write_bytes(content)
+        with server.connect() as connection:
+            connection.get("/none")
+            taken = {int(name) for name in os.listdir(f"/proc/{server.pid}/fd")}
+            file = min(set(range(100)) - taken)
+            limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (file + 1, limits[1]))
+            reply = connection.get("/large")
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+
+    assert reply.body == content
+
+
 # -- who sends what ----------------------------------------------------------------------------
 
 
@@ -243,6 +261,32 @@ def test_what_a_server_that_takes_files_does_not_send_is_read(tmp_path: Path) ->
     messages = exchanged(tmp_path, "/large", {FILE_MESSAGE: {}}, taken=0)
 
     assert b"".join(message.get("body", b"") for message in messages) == content  # type: ignore[misc]
+
+
+def test_no_more_is_passed_on_once_the_disk_is_slow(tmp_path: Path) -> None:
+    """Whatever the file system says of what it has cached: not each can tell."""
+    (tmp_path / "large").write_bytes(bytes(5 << 20))
+    told = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def take(message: Message) -> None:
+            if message["type"] == FILE_MESSAGE and not told:
+                stretch = message["stretch"]
+                told.append(stretch.is_cached(0, 1000))
+                client.app.services.runner._slow_until = inf
+                told.append(stretch.is_cached(0, 1000))
+            await send(message)
+
+        await client.app(scope, receive, take)
+
+    client = AsgiDav(create_app(root=tmp_path, state=MemoryState(), access_log=False))
+    try:
+        scope = client.scope("GET", "/large") | {"extensions": {FILE_MESSAGE: {}}}
+        client.run(drive(app, scope, [b""]))
+    finally:
+        client.close()
+
+    assert told == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -260,7 +260,10 @@ class Cycle:
             if self.disconnected:
                 return
         if self._files is None:
-            self._files = FileSender(connection.transport, asyncio.get_running_loop())
+            try:
+                self._files = FileSender(connection.transport, asyncio.get_running_loop())
+            except OSError:
+                return  # too many are open: whoever asked for it reads it
         try:
             await self._files.send(stretch, is_last=count == self._rest)
         except OSError:
