@@ -392,6 +392,28 @@ def test_a_file_that_ends_early_is_an_error(
         run_sender(ends[0], tmp_path / "file", work)
 
 
+@pytest.mark.parametrize("call", ["preadv", "fstat"])
+def test_a_disk_that_fails_is_not_taken_for_a_client_that_is_gone(
+    ends: tuple[socket.socket, socket.socket],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+) -> None:
+    """Of whom nothing is logged."""
+    (tmp_path / "file").write_bytes(bytes(1 << 20))
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def work(sender: FileSender, fd: int) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, call, fail)
+            await send(sender, fd, 0, 100 if call == "preadv" else 1 << 20)
+
+    with pytest.raises(RuntimeError, match="cannot be read"):
+        run_sender(ends[0], tmp_path / "file", work)
+
+
 def test_what_is_not_cached_is_not_waited_for(
     ends: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ import errno
 import mmap
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from davserver.asgi import FileStretch
 
@@ -67,7 +69,8 @@ class FileSender:
         Args:
             is_last: nothing of the response comes after it.
 
-        Raises RuntimeError when the file got shorter, OSError when the client is gone.
+        Raises RuntimeError when the file got shorter or cannot be read, OSError when the client
+        is gone.
         """
         unread = _LAST if is_last else 0
         while self._fd >= 0 and (left := stretch.end - stretch.offset):
@@ -87,7 +90,8 @@ class FileSender:
     def _pass_on(self, fd: int, offset: int, count: int) -> int:
         """Returns how many bytes the socket has taken, of at most ROOM."""
         room = _room.view
-        size = os.preadv(fd, [room[:count]], offset)
+        with _reading():
+            size = os.preadv(fd, [room[:count]], offset)
         if size < count:
             raise RuntimeError(_SHORTER)
         return self._write(room[:size])
@@ -104,7 +108,9 @@ class FileSender:
             return self._pass_on(fd, offset, min(count, ROOM))
         with mapped, memoryview(mapped) as view, view[before:] as wanted:
             sent = self._write(wanted)
-        if os.fstat(fd).st_size < offset + count:
+        with _reading():
+            size = os.fstat(fd).st_size
+        if size < offset + count:
             # Now, not when the socket has room again: by then it may have grown anew.
             raise RuntimeError(_SHORTER)
         return sent
@@ -140,6 +146,15 @@ class FileSender:
             self._loop.remove_writer(fd)
             _wake(self._waiter)
         os.close(fd)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """What the disk says is not the client's fault."""
+    try:
+        yield
+    except OSError as exc:
+        raise RuntimeError("the file cannot be read") from exc
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
