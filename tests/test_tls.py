@@ -10,11 +10,13 @@ import socket
 import ssl
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -497,6 +499,28 @@ def test_who_reads_slowly_gets_all_of_an_answer_though_the_server_ends(
     edge.close()
 
     assert client.endswith(bytes(60_000))
+
+
+def test_who_reads_at_their_own_pace_is_not_cut_off(tmp_path: Path) -> None:
+    """Though as much waits behind TLS each time that somebody looks."""
+    content = Random(1).randbytes(24 << 20)
+    arguments, environment = ["--tls", "self-signed"], {"DAVSERVER_WRITE_IDLE_S": "1"}
+    received = bytearray()
+    with Server(tmp_path, scheme="https", arguments=arguments, environment=environment) as server:
+        (server.root / "large").write_bytes(content)
+        with server.connect() as client:
+            client.send_head("GET", "/large")
+            begun = time.monotonic()
+            while not received.endswith(content[-1000:]):
+                chunk = client.socket.recv(1 << 16)
+                assert chunk, f"cut off after {len(received)} bytes"
+                received += chunk
+                # The client's pace: longer than the server waits for nothing.
+                ahead = begun + 3 * len(received) / len(content) - time.monotonic()
+                time.sleep(max(0.0, ahead))
+
+    assert time.monotonic() - begun > 2
+    assert received.endswith(content)
 
 
 class Plain:

@@ -91,7 +91,7 @@ class Connection(HttpToolsProtocol):
         self._window_end = 0.0
         self._window_bytes = 0
         self._idle_end = 0.0
-        self._stalled: tuple[int, float] | None = None
+        self._stalled: tuple[tuple[int, int], float] | None = None
         self._half_closed = False
         self._is_last = False
         self._has_all = False
@@ -313,14 +313,15 @@ class Connection(HttpToolsProtocol):
 
     def _watch_writing(self, now: float) -> None:
         """Ends a connection whose client takes nothing of its answer."""
-        size = self.transport.get_write_buffer_size()
-        if not size and self.cycle is not None:
-            size = self.cycle.progress()
-        if not size or self._stalled is None or self._stalled[0] != size:
-            self._stalled = (size, now)
+        unsent, cycle = self.transport.get_write_buffer_size(), self.cycle
+        # TLS tells of as much each time, however fast it goes on.
+        reached = (unsent, 0 if cycle is None else cycle.given)
+        waits = unsent or (cycle is not None and cycle.is_waiting)
+        if not waits or self._stalled is None or self._stalled[0] != reached:
+            self._stalled = (reached, now)
         elif now - self._stalled[1] >= self._edge.settings.write_idle_s:
-            if self.cycle is not None:
-                self.cycle.disconnect()
+            if cycle is not None:
+                cycle.disconnect()
             self.break_off()
 
 

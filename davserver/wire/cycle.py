@@ -109,6 +109,7 @@ class Cycle:
         "_chunked",
         "_connection",
         "_files",
+        "_given",
         "_head",
         "_no_body",
         "_parts",
@@ -142,6 +143,7 @@ class Cycle:
         self.response_complete = False
         self._head: bytes | None = None
         self._rest: int | None = None
+        self._given = 0
         self._chunked = False
         self._no_body = False
         self._files: FileSender | None = None
@@ -272,10 +274,15 @@ class Cycle:
             return
         self._rest -= stretch.offset - begun
 
-    def progress(self) -> int:
-        """Returns how many bytes of files went out while the client takes no more; else 0."""
-        files = self._files
-        return files.sent + 1 if files is not None and files.is_waiting else 0
+    @property
+    def is_waiting(self) -> bool:
+        """True while the client takes nothing of a file."""
+        return self._files is not None and self._files.is_waiting
+
+    @property
+    def given(self) -> int:
+        """Bytes so far that the transport or the socket has taken."""
+        return self._given + (0 if self._files is None else self._files.sent)
 
     def _end_files(self) -> None:
         files, self._files = self._files, None
@@ -349,6 +356,7 @@ class Cycle:
     def _write(self, body: bytes) -> None:
         transport = self._connection.transport
         head, self._head = self._head, None
+        self._given += len(body)
         if head is None:
             if body:
                 transport.write(body)
