@@ -34,7 +34,7 @@ from davserver.protocol.path import DavPath
 from davserver.quotas import Quotas
 from davserver.refusing import as_dav_error, error_response
 from davserver.registry import Registry, build_registry
-from davserver.sending import send_response
+from davserver.sending import Sent, send_response
 from davserver.shortcut import Shortcut, build_shortcut, failure
 from davserver.signing import build_authorizer, build_home_limit, build_sign_in
 from davserver.state.base import State
@@ -326,7 +326,7 @@ class DavApp:
             background=opened.background,
         )
         status = 500
-        sent = 0
+        sent = Sent()
         try:
             try:
                 response = await opened.pipeline.answer(rc)
@@ -344,20 +344,21 @@ class DavApp:
                 logger.exception("%s failed", rc.method)
                 response = error_response(rc, InternalError("internal error"))
             status = response.status
-            sent = await send_response(
+            await send_response(
                 scope,
                 receive,
                 send,
                 response,
                 extra=(*_closing(rc, response), *opened.pipeline.cors_fields(rc)),
                 runner=rc.services.runner,
+                sent=sent,
             )
         finally:
             seconds = time.perf_counter() - begun
             if self._log is not None:
-                self._write_log(rc, status, sent, seconds)
+                self._write_log(rc, status, sent.count, seconds)
             if self._meter is not None:
-                self._meter.request(rc.method, status, sent, seconds)
+                self._meter.request(rc.method, status, sent.count, seconds)
 
     def _write_log(self, rc: RequestContext, status: int, sent: int, seconds: float) -> None:
         assert self._log is not None

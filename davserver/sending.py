@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 from davserver.aio import ClientDisconnect, Runner, spooled_chunks
 from davserver.asgi import FILE_MESSAGE, FileStretch, Message, Receive, Scope, Send
@@ -14,6 +16,13 @@ CHUNK = 1 << 18
 """Bytes of a file per message: 256 KiB come out of the page cache in 4 to 7 µs."""
 
 
+@dataclass(slots=True)
+class Sent:
+    """Bytes of a response's body that were sent, whatever has become of it."""
+
+    count: int = 0
+
+
 class _Recipient:
     """A client that a long body is sent to, as long as it is there.
 
@@ -21,8 +30,8 @@ class _Recipient:
     (ASGI, `http.disconnect`), so it is awaited meanwhile.
     """
 
-    def __init__(self, send: Send, receive: Receive) -> None:
-        self.sent = 0
+    def __init__(self, send: Send, receive: Receive, sent: Sent) -> None:
+        self._sent = sent
         self._send = send
         self._watch = asyncio.ensure_future(_departure(receive))
 
@@ -34,7 +43,9 @@ class _Recipient:
             await self._send(message)
         except OSError as exc:
             raise ClientDisconnect from exc
-        self.sent += stretch.offset - begun if stretch else len(message["body"])
+        finally:
+            self._sent.count += stretch.offset - begun if stretch else 0
+        self._sent.count += 0 if stretch else len(message["body"])
         # A send that never waits would keep the loop from noticing that the client left.
         await asyncio.sleep(0)
         if self._watch.done() and message.get("more_body"):
@@ -61,8 +72,9 @@ async def send_response(
     *,
     extra: tuple[Header, ...],
     runner: Runner,
-) -> int:
-    """Sends a response; returns the bytes of body sent. Closes files in any case, and stops
+    sent: Sent,
+) -> None:
+    """Sends a response, and counts what of its body was sent. Closes files in any case, and stops
     reading them when the client leaves."""
     body = response.body
     is_head = scope["method"] == "HEAD"
@@ -77,11 +89,13 @@ async def send_response(
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         if is_bare:
             await send({"type": "http.response.body", "body": b""})
-            return 0
-        if isinstance(body, bytes) or (length is not None and length <= CHUNK):
-            return await _send_body(send, body, runner)
-        takes_files = FILE_MESSAGE in scope.get("extensions", ())
-        return await _send_long(_Recipient(send, receive), body, runner, takes_files=takes_files)
+        elif isinstance(body, bytes) or (length is not None and length <= CHUNK):
+            await _send_body(send, body, runner)
+            sent.count = length or 0
+        else:
+            takes_files = FILE_MESSAGE in scope.get("extensions", ())
+            recipient = _Recipient(send, receive, sent)
+            await _send_long(recipient, body, runner, takes_files=takes_files)
     finally:
         await _close(body)
 
@@ -101,11 +115,10 @@ async def _read(body: FileBody, runner: Runner) -> bytes:
 
 async def _send_long(
     recipient: _Recipient, body: Body, runner: Runner, *, takes_files: bool
-) -> int:
+) -> None:
     try:
-        return await _send_body(recipient.send, body, runner, takes_files=takes_files)
-    except ClientDisconnect:
-        return recipient.sent
+        with suppress(ClientDisconnect):
+            await _send_body(recipient.send, body, runner, takes_files=takes_files)
     finally:
         recipient.close()
 
@@ -118,28 +131,25 @@ def _length(body: Body) -> int | None:
     return None
 
 
-async def _send_body(send: Send, body: Body, runner: Runner, *, takes_files: bool = False) -> int:
+async def _send_body(send: Send, body: Body, runner: Runner, *, takes_files: bool = False) -> None:
     if isinstance(body, bytes):
         await send({"type": "http.response.body", "body": body})
-        return len(body)
-    if isinstance(body, FileBody | PartsBody):
-        return await _send_file(send, body, _Pieces(body.reader, runner, takes_files=takes_files))
-    if isinstance(body, SpoolBody):
-        return await _send_chunks(send, spooled_chunks(body.file, CHUNK))
-    return await _send_chunks(send, body)
+    elif isinstance(body, FileBody | PartsBody):
+        await _send_file(send, body, _Pieces(body.reader, runner, takes_files=takes_files))
+    elif isinstance(body, SpoolBody):
+        await _send_chunks(send, spooled_chunks(body.file, CHUNK))
+    else:
+        await _send_chunks(send, body)
 
 
-async def _send_chunks(send: Send, chunks: AsyncIterator[bytes]) -> int:
-    sent = 0
+async def _send_chunks(send: Send, chunks: AsyncIterator[bytes]) -> None:
     async for chunk in chunks:
         if chunk:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            sent += len(chunk)
     await send({"type": "http.response.body", "body": b""})
-    return sent
 
 
-async def _send_file(send: Send, body: FileBody | PartsBody, pieces: _Pieces) -> int:
+async def _send_file(send: Send, body: FileBody | PartsBody, pieces: _Pieces) -> None:
     if isinstance(body, FileBody):
         parts: Sequence[tuple[bytes, int, int]] = ((b"", body.offset, body.length),)
         tail = b""
@@ -152,7 +162,6 @@ async def _send_file(send: Send, body: FileBody | PartsBody, pieces: _Pieces) ->
         while offset < end:
             offset = await pieces.send(send, offset, end)
     await send({"type": "http.response.body", "body": tail})
-    return body.length
 
 
 class _Pieces:

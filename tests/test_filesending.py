@@ -7,6 +7,7 @@ import errno
 import itertools
 import mmap
 import os
+import re
 import resource
 import socket
 import threading
@@ -168,6 +169,35 @@ def test_a_file_that_gets_shorter_breaks_the_connection(tmp_path: Path, content:
         server.stop()
 
     assert "the file got shorter while it was sent" in server.log_text()
+
+
+@pytest.mark.parametrize("end", ["shorter", "stop"])
+def test_the_access_log_has_what_was_sent_of_an_answer_that_breaks_off(
+    tmp_path: Path, content: bytes, end: str
+) -> None:
+    environment = {"DAVSERVER_ACCESS_LOG": "true", "DAVSERVER_GRACE_S": "1"}
+    received = 0
+    server = Server(tmp_path, environment=environment)
+    server.start()
+    try:
+        file = server.root / "large"
+        file.write_bytes(content)
+        with server.connect() as connection:
+            connection.send_head("GET", "/large")
+            connection.await_continue()
+            if end == "shorter":
+                os.truncate(file, 1000)
+            else:
+                server.stop()
+            with suppress(ConnectionResetError):
+                while chunk := connection.socket.recv(1 << 20):
+                    received += len(chunk)
+    finally:
+        server.stop()
+    logged = re.search(r" GET /large 200 (\d+) ", server.log_text())
+
+    assert logged is not None
+    assert received <= int(logged[1]) < SIZE
 
 
 def test_the_server_ends_while_a_client_takes_nothing(tmp_path: Path, content: bytes) -> None:
