@@ -9,6 +9,7 @@ locks have no time limit.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -62,7 +63,7 @@ class GateLock:
     """Not re-entrant.
 
     Args:
-        path: the file that processes meet at; None within one process.
+        path: the file that processes meet at; None within one process. Raises OSError.
 
     Attributes:
         waits: attempts that found it held.
@@ -86,7 +87,11 @@ class GateLock:
         self._has_parts = False
         if path is not None:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._has_parts = _has_parts(self._fd)
+            try:
+                self._has_parts = _has_parts(self._fd)
+            except OSError:
+                self.close()
+                raise
 
     @property
     def is_held(self) -> bool:
@@ -244,7 +249,8 @@ class GateLock:
 
 def _has_parts(fd: int) -> bool:
     """True where bytes of a file can be locked by whoever has it open, whatever process that is
-    (Linux 3.15): else there is but one lock for all of it."""
+    (Linux 3.15): else there is but one lock for all of it. The two do not meet, so whoever opens
+    the file has to find the same: raises OSError for what is perhaps not so next time."""
     if sys.platform != "linux":
         return False
     try:
@@ -253,6 +259,8 @@ def _has_parts(fd: int) -> bool:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, _PARTS + 1, 1))
     except BlockingIOError:
         return True  # somebody else is trying
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
         return False
     return True

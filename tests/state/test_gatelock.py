@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from davserver.errors import GateBusy, StateFailure
 from davserver.protocol.path import Key
 from davserver.state.gatelock import GateLock, part_of
+from tests.support.descriptors import open_descriptors
 
 
 @pytest.fixture(params=["thread", "file"])
@@ -147,6 +149,30 @@ def test_where_bytes_cannot_be_locked_parts_are_all_of_it(
     other.release()
     one.close()
     other.close()
+
+
+@pytest.mark.security("Q-03")
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system locks bytes for one")
+@pytest.mark.parametrize("fails_at", [1, 2], ids=["locking", "unlocking"])
+def test_a_gate_whose_bytes_cannot_be_locked_for_now_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    """One that took the file where others take its bytes would not meet them."""
+    lock, calls = fcntl.fcntl, [0]
+
+    def fail_once(*args: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == fails_at:
+            raise OSError(errno.ENOLCK, "no locks available")
+        return lock(*args)
+
+    before = open_descriptors()
+    with monkeypatch.context() as system:
+        system.setattr(fcntl, "fcntl", fail_once)
+        with pytest.raises(OSError, match="no locks"):
+            GateLock(tmp_path / "gate")
+
+    assert not open_descriptors() - before
 
 
 def test_who_has_a_part_can_take_all_of_it(pair: tuple[GateLock, GateLock]) -> None:
