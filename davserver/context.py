@@ -223,6 +223,9 @@ class RequestContext:
     ) -> AbstractContextManager[GateView]:
         """Enters the gate, for `narrow` see State.hold; raises GateBusy (503) when `wait_s` is
         over."""
+        if narrow and self.if_header is not None:
+            # What it says of other resources is to stay so, too.
+            narrow = self.if_header.is_about((*self.prefix, *self.path.segments))
         return self.services.state.hold(exclusive, shared, wait_s=self.wait_s, narrow=narrow)
 
     @property

@@ -15,6 +15,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,9 @@ from hypothesis import strategies as st
 from davserver.auth.passwords import hash_password
 from davserver.configtables import UserEntry
 from davserver.context import RequestContext, Response
-from davserver.errors import StateFailure, StorageFailure
+from davserver.errors import GateBusy, StateFailure, StorageFailure
 from davserver.methods import _freeing
+from davserver.methods._publishing import publish_over
 from davserver.methods.base import Method
 from davserver.methods.put import _Upload
 from davserver.protocol.path import DavPath, Key
@@ -536,6 +538,66 @@ def test_what_was_done_is_not_done_again_because_the_gate_cannot_be_unlocked(
 
     assert failed
     assert [status[:1] for status in found] == [b"2"]
+
+
+def _asked_meanwhile(asked: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Makes a request, and returns whether another worker came into the gate for `/dead`, between
+    the checks and what is done."""
+    theirs = SqliteState(folder / "state", durability="none")
+    entered: list[bool] = []
+
+    def come_in() -> None:
+        with suppress(GateBusy), theirs.hold([Key("", b"dead")], wait_s=0, narrow=True):
+            entered.append(True)
+            return
+        entered.append(False)
+
+    def publish(*args: Any) -> Any:
+        come_in()
+        return publish_over(*args)
+
+    def new_token() -> str:
+        come_in()
+        return _TOKENS[0].decode()
+
+    monkeypatch.setattr("davserver.methods.put.publish_over", publish)
+    with opened(folder) as both:
+        both.edge._edge.at_once = both.at_once
+        object.__setattr__(both.app.services, "new_token", new_token)
+        # The creation time that an older file gets is a row: all of the gate is taken for it.
+        both.exchange(put(b"/f.txt", b"old"))
+        entered.clear()
+        found = statuses(both.exchange(asked))
+    theirs.close()
+
+    assert [status[:2] for status in found] == [b"20"]
+    return entered
+
+
+@pytest.mark.security("Q-03")
+@pytest.mark.parametrize(
+    "ask", [partial(put, b"/f.txt", b"x"), partial(lock, b"/f.txt")], ids=["PUT", "LOCK"]
+)
+@pytest.mark.parametrize(
+    ("condition", "comes_in"),
+    [
+        ((), True),
+        ((b'If: (Not ["x"])',), True),
+        ((b'If: </f.txt> (Not ["x"])',), True),
+        ((b'If: <http://elsewhere/dead> (["x"]) </f.txt> (Not ["x"])',), True),
+        ((b'If: </dead> (Not ["x"])',), False),
+        ((b'If: </f.txt> (["x"]) </dead> (Not ["x"])',), False),
+    ],
+    ids=["none", "of itself", "tagged", "foreign", "of another", "of both"],
+)
+def test_what_a_request_depends_on_stays_so_until_it_is_done(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ask: Callable[..., bytes],
+    condition: Sequence[bytes],
+    comes_in: bool,
+) -> None:
+    assert _asked_meanwhile(ask(*condition), tmp_path, monkeypatch) == [comes_in]
 
 
 def test_what_is_gone_is_not_sought_again_because_its_rows_cannot_go(

@@ -89,6 +89,17 @@ class IfHeader:
         condition = only.conditions[0]
         return None if condition.negated else condition.token
 
+    def is_about(self, segments: tuple[str, ...]) -> bool:
+        """True when no list looks at another resource than the one at this path.
+
+        Args:
+            segments: of the whole path, as a tag has it.
+        """
+        return all(
+            one.foreign or one.resource is None or one.resource.segments == segments
+            for one in self.lists
+        )
+
     @property
     def is_only_tokens(self) -> bool:
         """True when no condition is an entity-tag."""
