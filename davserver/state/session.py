@@ -152,7 +152,12 @@ class Session:
             self._close_database()
             if inode is None:
                 set_aside(self._path, why="is gone")
-            self._open_or_replace(thorough=thorough)
+            try:
+                self._open_or_replace(thorough=thorough)
+            except BaseException:
+                # Nothing is open: whoever asks next tries again, not only who changes something.
+                self.suspect()
+                raise
             self.mirror.attach(self._reader)
 
     def note_left(self) -> None:

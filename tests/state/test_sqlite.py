@@ -1165,3 +1165,30 @@ def test_waiting_for_the_gate_ends_in_time(state: SqliteState, workers: Any) -> 
         pass
 
     assert 0.04 < time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize("call", ["prepare", "Database"])
+def test_what_could_not_be_opened_anew_is_by_the_next_who_asks(
+    folder: Path, state: SqliteState, lock: MakeLock, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Another worker has replaced the database, and this one was out of descriptors."""
+    state.session()
+    for suffix in ("", "-wal", "-shm"):
+        (folder / f"state.sqlite3{suffix}").rename(folder / f"aside{suffix}")
+    other = SqliteState(folder, durability="none")
+    with other.hold([A], wait_s=0) as view:
+        view.add_lock(lock("one", b"a"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise StateFailure("too many open files")
+
+    with monkeypatch.context() as system:
+        system.setattr(session, call, fail)
+        with pytest.raises(StateFailure, match="open files"), state.hold([B], wait_s=0):
+            pass
+        with pytest.raises(StateFailure):
+            state.covering(A, now=1)
+    found = state.covering(A, now=1)
+    other.close()
+
+    assert found == [lock("one", b"a")]
