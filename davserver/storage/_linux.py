@@ -63,6 +63,7 @@ _REMOTE_TYPES = frozenset(
         0x786F4256,  # VirtualBox shared folder
     }
 )
+_MEMORY_TYPES = frozenset({0x01021994, 0x858458F6})  # tmpfs, ramfs
 
 HAS_LINKAT = IS_LINUX and hasattr(_libc, "linkat")
 HAS_STATX = IS_LINUX and hasattr(_libc, "statx")
@@ -294,10 +295,20 @@ def _sync_range(fd: int, offset: int, size: int, flags: int) -> None:
 
 def is_remote(fd: int) -> bool:
     """True when the file system answers over a network or from another process (statfs(2))."""
+    return _type_of(fd) in _REMOTE_TYPES
+
+
+def is_in_memory(fd: int) -> bool:
+    """True when the file system has no disk behind it: tmpfs, ramfs."""
+    return _type_of(fd) in _MEMORY_TYPES
+
+
+def _type_of(fd: int) -> int | None:
+    """Returns what statfs(2) calls the type of a file system, None where it says nothing."""
     if not IS_LINUX:
-        return False
+        return None
     answer = ctypes.create_string_buffer(256)
     if _libc.fstatfs(fd, answer):
-        return False
+        return None
     (kind,) = struct.unpack_from("@l" if ctypes.sizeof(ctypes.c_long) == 8 else "@i", answer)
-    return kind & 0xFFFFFFFF in _REMOTE_TYPES
+    return int(kind) & 0xFFFFFFFF

@@ -7,6 +7,7 @@ import os
 
 from davserver.errors import IsACollection, UnsupportedKind
 from davserver.protocol.path import DavPath, Key
+from davserver.storage._linux import is_in_memory
 from davserver.storage._oserrors import show, translate_io, translating
 from davserver.storage._stat import look, look_at_file
 from davserver.storage.base import Kind, Stat
@@ -88,20 +89,25 @@ class FileReader:
             return False  # whoever reads it in the usual way is told why
 
     def is_cached(self, offset: int, size: int) -> bool:
-        """Looks at a byte now and then: what is cached comes and goes in longer stretches."""
+        """Looks at a byte now and then: what is cached comes and goes in longer stretches. Where
+        the file system does not tell, what is on a disk (vfat, exFAT) counts as not cached: it is
+        then read in shorter pieces."""
         probe = [bytearray(1)]
         last = offset + size - 1
         try:
             for position in (*range(offset, last, _PROBE_EVERY), last):
                 if not self._nowait:
-                    return self._plain_inline
+                    return self._is_in_memory()
                 os.preadv(self._fd, probe, position, _RWF_NOWAIT)
         except OSError as error:
             if error.errno in _NO_NOWAIT:
-                self._nowait = False  # tmpfs, for one: what it has is in memory
-                return self._plain_inline
+                self._nowait = False
+                return self._is_in_memory()
             return False  # whoever reads it is told why
         return True
+
+    def _is_in_memory(self) -> bool:
+        return self._plain_inline and is_in_memory(self._fd)
 
     def close(self) -> None:
         """Closes the descriptor; harmless twice."""

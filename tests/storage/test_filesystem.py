@@ -724,28 +724,56 @@ def test_what_might_wait_for_the_disk_is_not_cached(
             raise BlockingIOError(errno.EAGAIN, "cold")
         return 1
 
-    def unsupported(*args: object) -> int:
-        raise OSError(errno.EOPNOTSUPP, "no")
-
     answers = []
-    for preadv in (there, cold_later, unsupported, cold_later):
+    for preadv in (there, cold_later):
         monkeypatch.setattr(os, "preadv", preadv)
         answers.append(reader.is_cached(1000, 299_000))
     reader.close()
 
     assert probed == [1000, 132_072, 263_144, 299_999]
-    assert answers == [True, False, True, True]
+    assert answers == [True, False]
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(0x01021994, True), (0x4D44, False)], ids=["tmpfs", "vfat"]
+)
+def test_where_the_file_system_does_not_tell_only_what_has_no_disk_is_cached(
+    make: Make, p: P, monkeypatch: pytest.MonkeyPatch, kind: int, expected: bool
+) -> None:
+    storage = make()
+    put(storage, p("f"), b"content")
+    reader = storage.open(p("f"))
+
+    def unsupported(*args: object) -> int:
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    pretend(monkeypatch, kind)
+    with monkeypatch.context() as system:
+        system.setattr(os, "preadv", unsupported)
+        answers = [reader.is_cached(0, 7), reader.is_cached(0, 7)]
+    read = reader.try_read_at(0, 7)
+    reader.close()
+
+    assert answers == [expected, expected]
+    assert read == b"content"
 
 
 @on_linux
 def test_a_remote_file_system_is_not_inline(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nfs(fd: int, answer: ctypes.Array[ctypes.c_char]) -> int:
-        ctypes.c_long.from_buffer(answer).value = 0x6969
-        return 0
-
-    monkeypatch.setattr(_linux, "_libc", type("Libc", (), {"fstatfs": staticmethod(nfs)}))
+    pretend(monkeypatch, 0x6969)
 
     assert not make().inline
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, kind: int) -> None:
+    """Has statfs tell of a type of file system."""
+
+    def fstatfs(fd: int, answer: ctypes.Array[ctypes.c_char]) -> int:
+        ctypes.c_long.from_buffer(answer).value = kind
+        return 0
+
+    monkeypatch.setattr(_linux, "_libc", type("Libc", (), {"fstatfs": staticmethod(fstatfs)}))
 
 
 @pytest.mark.security("F-01", "F-02")
