@@ -347,6 +347,8 @@ def _flatten(config: Path, text: str) -> dict[str, object]:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{config}: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{config}: nested too deeply") from None
     flat: dict[str, object] = {}
     for key, value in tables.items():
         if key in _TABLES and isinstance(value, list):

@@ -139,6 +139,7 @@ def test_an_error_names_file_line_and_key(tmp_path: Path, text: str, message: st
     ("content", "message"),
     [
         pytest.param(b"port = \n", "Invalid value", id="no TOML"),
+        pytest.param(b"x = " + b"[" * 9_999, "nested too deeply", id="deep"),
         pytest.param(b'root = "\xff"\n', "not UTF-8", id="no UTF-8"),
         pytest.param(None, "No such file", id="no file"),
     ],

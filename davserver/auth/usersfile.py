@@ -32,6 +32,8 @@ def read_users(path: Path) -> Entries:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise AccountsError(f"{path}: {error}") from None
+    except RecursionError:
+        raise AccountsError(f"{path}: nested too deeply") from None
     users = tables.pop("user", [])
     if tables or not isinstance(users, list):
         raise AccountsError(f"{path}: holds something else than [[user]] tables")

@@ -108,6 +108,7 @@ def test_a_change_that_fails_changes_nothing(tmp_path: Path) -> None:
         ("[[user]\n", "users.toml"),
         ("[user]\nname = 1", "something else"),
         ("x = 1", "something else"),
+        ("x = " + "[" * 9_999, "nested too deeply"),
         ("[[user]]\nname = 'a'", r"user\[0\].password"),
         ("[[user]]\nname = 'a:b'\npassword = '$x'", r"user\[0\].name"),
         ("[[user]]\nname = 'a'\npassword = 'plain'", "must be a hash"),
