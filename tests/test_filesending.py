@@ -535,24 +535,36 @@ def test_a_part_that_gets_shorter_is_not_taken_for_whole_though_more_comes(
     missing: int,
 ) -> None:
     """Of several ranges, say. What was made up then is in an answer that breaks off."""
-    path = tmp_path / "file"
+    send_while_it_gets_shorter(ends[0], tmp_path, monkeypatch, missing, is_last=False)
+
+
+def send_while_it_gets_shorter(
+    own: socket.socket,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: int,
+    *,
+    is_last: bool,
+) -> None:
+    """Has a file sent of which some is missing when the first byte of it is written."""
+    path = folder / "file"
     path.write_bytes(b"x" * 100_000)
     write = os.write
 
     def shorten(fd: int, data: memoryview) -> int:
-        if fd == own:
+        if fd == sending:
             os.truncate(path, 100_000 - missing)
         return write(fd, data)
 
     async def work(sender: FileSender, fd: int) -> None:
-        nonlocal own
-        own = sender._fd
+        nonlocal sending
+        sending = sender._fd
         monkeypatch.setattr(os, "write", shorten)
-        await send(sender, fd, 0, 100_000, is_last=False)
+        await send(sender, fd, 0, 100_000, is_last=is_last)
 
-    own = -1
+    sending = -1
     with pytest.raises(RuntimeError, match="got shorter"):
-        run_sender(ends[0], path, work)
+        run_sender(own, path, work)
 
 
 @pytest.mark.parametrize("missing", [1, 4000, 5000, 70_000, 100_000])
@@ -563,24 +575,7 @@ def test_of_a_file_that_gets_shorter_nothing_is_made_up(
     missing: int,
 ) -> None:
     """A mapping shows zeros up to the end of the page in which a file ends."""
-    path = tmp_path / "file"
-    path.write_bytes(b"x" * 100_000)
-    write = os.write
-
-    def shorten(fd: int, data: memoryview) -> int:
-        if fd == own:
-            os.truncate(path, 100_000 - missing)
-        return write(fd, data)
-
-    async def work(sender: FileSender, fd: int) -> None:
-        nonlocal own
-        own = sender._fd
-        monkeypatch.setattr(os, "write", shorten)
-        await send(sender, fd, 0, 100_000)
-
-    own = -1
-    with pytest.raises(RuntimeError, match="got shorter"):
-        run_sender(ends[0], path, work)
+    send_while_it_gets_shorter(ends[0], tmp_path, monkeypatch, missing, is_last=True)
     ends[0].close()
     received = b""
     while piece := ends[1].recv(1 << 20):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +153,9 @@ def drag(files: Files, path: Path) -> None:
         network.send("Input.dispatchDragEvent", {"type": kind, "data": held} | place)
 
 
-def test_what_is_dropped_before_the_folder_is_known_is_refused_with_a_word(
-    files: Files, folder: Path, tmp_path: Path
-) -> None:
+@contextmanager
+def reloaded_but_for_rights(files: Files, folder: Path) -> Iterator[None]:
+    """What one may do in the folder is told when the block ends."""
     held: list[Any] = []
     about_the_folder = re.compile(f"/{folder.name}/$")
     files.page.route(
@@ -164,34 +165,30 @@ def test_what_is_dropped_before_the_folder_is_known_is_refused_with_a_word(
         ),
     )
     files.page.reload()
-    files.page.locator(".grid").wait_for()
-    drag(files, tmp_path / "new.txt")
-    files.toast.get_by_text("This folder is still loading: drop it again in a moment.").wait_for()
+    yield
     for route in held:
         route.continue_()
     files.page.unroute(about_the_folder)
     files.await_listed()
+
+
+def test_what_is_dropped_before_the_folder_is_known_is_refused_with_a_word(
+    files: Files, folder: Path, tmp_path: Path
+) -> None:
+    told = "This folder is still loading: drop it again in a moment."
+    with reloaded_but_for_rights(files, folder):
+        files.page.locator(".grid").wait_for()
+        drag(files, tmp_path / "new.txt")
+        files.toast.get_by_text(told).wait_for()
 
     assert content(folder) == {}
 
 
 def test_a_folder_is_busy_until_it_is_known_what_one_may_do(files: Files, folder: Path) -> None:
     (folder / "a.txt").write_bytes(b"a")
-    held: list[Any] = []
-    about_the_folder = re.compile(f"/{folder.name}/$")
-    files.page.route(
-        about_the_folder,
-        lambda route: (
-            held.append(route) if route.request.headers.get("depth") == "0" else route.continue_()
-        ),
-    )
-    files.page.reload()
-    files.await_names("a.txt")
-    is_busy = files.grid.get_attribute("aria-busy")
-    for route in held:
-        route.continue_()
-    files.page.unroute(about_the_folder)
-    files.await_listed()
+    with reloaded_but_for_rights(files, folder):
+        files.await_names("a.txt")
+        is_busy = files.grid.get_attribute("aria-busy")
     files.page.evaluate(DROP, ["b.txt", "b", ".grid"])
     files.await_uploaded()
 
